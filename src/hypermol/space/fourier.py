@@ -1,0 +1,139 @@
+"""The one centred FFT convention, and the half plane of Fourier pixels with its weights.
+
+`V-hat(k) = sum_r V(r) exp(-2 pi i k.r)` with r counted from voxel n // 2 (CONVENTIONS.md).
+Images use the orthonormal scaling, so white noise keeps its variance.
+"""
+
+from typing import NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+
+class HalfPlane(NamedTuple):
+    """Fourier pixels that stand for the whole plane of a real image.
+
+    Attributes:
+        frequencies: int32 [K, 2], (kx, ky) in units of 1/box.
+        shells: int32 [K], round(|k|).
+        box: the image's side in pixels.
+        kmax: largest |k| in units of 1/box.
+    """
+
+    frequencies: np.ndarray
+    shells: np.ndarray
+    box: int
+    kmax: int
+
+    @property
+    def n_shells(self) -> int:
+        """Number of shells, counting the empty shell 0, so that arrays are indexed by shell."""
+        return self.kmax + 1
+
+
+#: Each half-plane term stands for two conjugate terms of the full plane (eq. 10).
+FULL_PLANE_WEIGHT = 2.0
+
+
+def half_plane(box: int, kmax: int) -> HalfPlane:
+    """Fourier pixels with 0 < |k| <= kmax and (kx > 0, or kx = 0 and ky > 0).
+
+    k = 0 is left out (the background's mean is not known), and kmax must be below Nyquist, so no
+    pixel is self-conjugate and every term counts exactly `FULL_PLANE_WEIGHT` times.
+
+    Raises:
+        ValueError: kmax is not within 1 .. ceil(box / 2) - 1.
+    """
+    if not 1 <= kmax <= (box - 1) // 2:
+        raise ValueError(
+            f"kmax {kmax} does not fit a box of {box} pixels: choose 1 to {(box - 1) // 2}"
+        )
+    axis = np.arange(-kmax, kmax + 1)
+    kx, ky = np.meshgrid(axis, axis, indexing="xy")
+    radius = np.hypot(kx, ky)
+    keep = (radius <= kmax) & ((kx > 0) | ((kx == 0) & (ky > 0)))
+    frequencies = np.stack([kx[keep], ky[keep]], axis=-1).astype(np.int32)
+    shells = np.rint(radius[keep]).astype(np.int32)
+    order = np.lexsort((frequencies[:, 1], frequencies[:, 0]))
+    return HalfPlane(frequencies[order], shells[order], box, kmax)
+
+
+def centred_fft2(images: Array) -> Array:
+    """Orthonormal centred 2-D transform of images [..., box, box]; zero frequency at box // 2."""
+    axes = (-2, -1)
+    return jnp.fft.fftshift(
+        jnp.fft.fft2(jnp.fft.ifftshift(images, axes=axes), axes=axes, norm="ortho"), axes=axes
+    )
+
+
+def image_to_half_plane(images: Array, plane: HalfPlane) -> Array:
+    """Half-plane Fourier pixels [..., K] (orthonormal) of real images [..., box, box]."""
+    transform = centred_fft2(images)
+    centre = plane.box // 2
+    kx, ky = plane.frequencies[:, 0], plane.frequencies[:, 1]
+    return transform[..., centre + ky, centre + kx]
+
+
+def half_plane_to_image(values: Array, plane: HalfPlane) -> Array:
+    """Real images [..., box, box] of half-plane values [..., K]: inverse of `image_to_half_plane`
+    for images band-limited to the plane's pixels.
+    """
+    centre = plane.box // 2
+    kx, ky = plane.frequencies[:, 0], plane.frequencies[:, 1]
+    full = jnp.zeros((*values.shape[:-1], plane.box, plane.box), dtype=values.dtype)
+    full = full.at[..., centre + ky, centre + kx].set(values)
+    full = full.at[..., centre - ky, centre - kx].set(jnp.conj(values))
+    axes = (-2, -1)
+    image = jnp.fft.ifft2(jnp.fft.ifftshift(full, axes=axes), axes=axes, norm="ortho")
+    return jnp.fft.fftshift(image, axes=axes).real
+
+
+def shift_phases(frequencies: Array, shifts_px: Array, box: int) -> Array:
+    """Phases exp(-2 pi i k.s) (eq. 6).
+
+    Args:
+        frequencies: [K, 2] (kx, ky) in 1/box.
+        shifts_px: [..., 2] (x, y) in pixels.
+        box: side of the image in pixels.
+
+    Returns:
+        complex [..., K].
+    """
+    angle = (-2.0 * np.pi / box) * jnp.einsum(
+        "...d,kd->...k", shifts_px, jnp.asarray(frequencies, shifts_px.dtype)
+    )
+    return jnp.exp(1j * angle)
+
+
+def crop_or_pad_volume(volume: np.ndarray, n: int) -> np.ndarray:
+    """Resample a real volume [..., m, m, m] to [..., n, n, n] over the same box, in Fourier space.
+
+    Densities keep their value (units per voxel-of-the-original). Nyquist planes of the smaller
+    grid are dropped, so up and down again is the identity for band-limited volumes.
+    """
+    m = volume.shape[-1]
+    if m == n:
+        return volume
+    axes = (-3, -2, -1)
+    transform = np.fft.fftshift(np.fft.fftn(np.fft.ifftshift(volume, axes=axes), axes=axes), axes)
+    out = np.zeros((*volume.shape[:-3], n, n, n), dtype=transform.dtype)
+    half = (min(m, n) - 1) // 2
+    source = slice(m // 2 - half, m // 2 + half + 1)
+    target = slice(n // 2 - half, n // 2 + half + 1)
+    out[..., target, target, target] = transform[..., source, source, source]
+    out = np.fft.fftshift(np.fft.ifftn(np.fft.ifftshift(out, axes=axes), axes=axes), axes).real
+    return (out * (n / m) ** 3).astype(volume.dtype)
+
+
+def fast_even_size(minimum: int) -> int:
+    """Smallest even size >= minimum whose prime factors are 2, 3 and 5 (fast FFTs)."""
+    n = minimum + minimum % 2
+    while True:
+        rest = n
+        for prime in (2, 3, 5):
+            while rest % prime == 0:
+                rest //= prime
+        if rest == 1:
+            return n
+        n += 2
