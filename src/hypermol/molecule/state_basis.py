@@ -1,0 +1,139 @@
+"""Bases P_q(tau) on state spaces (eq. 20-21), ordered by frequency, P_0 = 1."""
+
+import abc
+from dataclasses import dataclass
+from typing import final
+
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from hypermol.space.state_space import Circle, Gaussian, Interval, Point, StateSpace
+
+
+class StateBasis(abc.ABC):
+    """Functions P_q on a state space."""
+
+    @property
+    @abc.abstractmethod
+    def space(self) -> StateSpace:
+        """The states the functions live on."""
+
+    @property
+    @abc.abstractmethod
+    def n_terms(self) -> int:
+        """Number of functions, the constant included."""
+
+    @property
+    @abc.abstractmethod
+    def frequencies(self) -> np.ndarray:
+        """[n_terms] state frequency of each function, for priors that fall with it."""
+
+    @abc.abstractmethod
+    def __call__(self, tau: Array) -> Array:
+        """Values [..., n_terms] at states [..., dim]."""
+
+
+@final
+@dataclass(frozen=True)
+class Constant(StateBasis):
+    """The homogeneous molecule: P_0 = 1 on the one-state space."""
+
+    space = Point()
+    n_terms = 1
+
+    @property
+    def frequencies(self) -> np.ndarray:
+        """[1] zero."""
+        return np.zeros(1)
+
+    def __call__(self, tau: Array) -> Array:
+        """Ones [..., 1]."""
+        return jnp.ones((*tau.shape[:-1], 1))
+
+
+@final
+@dataclass(frozen=True)
+class Cosine(StateBasis):
+    """P_q = sqrt(2) cos(pi q tau), orthonormal on the interval for uniform states."""
+
+    n_terms: int = 4
+    space: Interval = Interval()
+
+    @property
+    def frequencies(self) -> np.ndarray:
+        """[n_terms] 0, 1, 2, ... half turns."""
+        return np.arange(self.n_terms, dtype=float)
+
+    def __call__(self, tau: Array) -> Array:
+        """Values [..., n_terms]."""
+        q = jnp.arange(self.n_terms)
+        scale = jnp.where(q == 0, 1.0, np.sqrt(2.0))
+        return scale * jnp.cos(jnp.pi * q * tau[..., :1])
+
+
+@final
+@dataclass(frozen=True)
+class Chebyshev(StateBasis):
+    """P_q = T_q(2 tau - 1), Chebyshev polynomials on the interval (sec. 3.2)."""
+
+    n_terms: int = 4
+    space: Interval = Interval()
+
+    @property
+    def frequencies(self) -> np.ndarray:
+        """[n_terms] polynomial degree."""
+        return np.arange(self.n_terms, dtype=float)
+
+    def __call__(self, tau: Array) -> Array:
+        """Values [..., n_terms] by the three-term recurrence: finite gradients at the ends."""
+        x = 2.0 * tau[..., 0] - 1.0
+        values = [jnp.ones_like(x), x]
+        for _ in range(2, self.n_terms):
+            values.append(2.0 * x * values[-1] - values[-2])
+        return jnp.stack(values[: self.n_terms], axis=-1)
+
+
+@final
+@dataclass(frozen=True)
+class Fourier(StateBasis):
+    """1, sqrt(2) cos(2 pi q tau), sqrt(2) sin(2 pi q tau), ... on the circle (orthonormal)."""
+
+    n_terms: int = 5
+    space: Circle = Circle()
+
+    @property
+    def frequencies(self) -> np.ndarray:
+        """[n_terms] 0, 1, 1, 2, 2, ... turns."""
+        return np.ceil(np.arange(self.n_terms) / 2.0)
+
+    def __call__(self, tau: Array) -> Array:
+        """Values [..., n_terms]."""
+        index = jnp.arange(self.n_terms)
+        turns = jnp.asarray(self.frequencies, tau.dtype) * tau[..., :1]
+        # sin(x) = cos(x - 1/4 turn): one formula for the pair
+        quarter = jnp.where((index > 0) & (index % 2 == 0), 0.25, 0.0)
+        scale = jnp.where(index == 0, 1.0, np.sqrt(2.0))
+        return scale * jnp.cos(2.0 * jnp.pi * (turns - quarter))
+
+
+@final
+@dataclass(frozen=True)
+class Linear(StateBasis):
+    """P_0 = 1, P_r = tau_r: linear subspace models (PPCA, 3DVA) with Gaussian states."""
+
+    space: Gaussian = Gaussian(1)
+
+    @property
+    def n_terms(self) -> int:
+        """One more than the number of components."""
+        return self.space.dim + 1
+
+    @property
+    def frequencies(self) -> np.ndarray:
+        """[n_terms] 0 for the mean, 1 for each component."""
+        return np.minimum(np.arange(self.n_terms), 1).astype(float)
+
+    def __call__(self, tau: Array) -> Array:
+        """Values [..., n_terms]."""
+        return jnp.concatenate([jnp.ones((*tau.shape[:-1], 1), tau.dtype), tau], axis=-1)

@@ -1,0 +1,163 @@
+"""Where the state tau lives: the knobs a person can turn (sec. 3.2)."""
+
+import abc
+from dataclasses import dataclass
+from typing import final
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+
+class StateSpace(abc.ABC):
+    """A set of states with a base measure, a grid of nodes and a reflection rule.
+
+    Coordinates are [..., dim]; every space here is scaled to [0, 1].
+    """
+
+    @property
+    @abc.abstractmethod
+    def dim(self) -> int:
+        """Number of state variables."""
+
+    @property
+    @abc.abstractmethod
+    def names(self) -> tuple[str, ...]:
+        """Names of the knobs, one per variable."""
+
+    @abc.abstractmethod
+    def wrap(self, tau: Array) -> Array:
+        """Bring coordinates moved by a symmetric proposal back into the space, reversibly."""
+
+    @abc.abstractmethod
+    def lattice(self, tau: Array, n: int) -> Array:
+        """The lattice of about n states that contains `tau`.
+
+        The lattice is the same whichever of its members it was built from: choosing among its
+        members by posterior weight is therefore an exact Gibbs step.
+
+        Args:
+            tau: [dim] one state.
+            n: number of members.
+
+        Returns:
+            [n, dim]; the first member is `tau` itself.
+        """
+
+    @abc.abstractmethod
+    def nodes(self, n: int) -> Array:
+        """[n, dim] evenly spaced states for display and for occupancy histograms."""
+
+    def sample_uniform(self, key: Array, shape: tuple[int, ...]) -> Array:
+        """Draws [*shape, dim] from the base measure."""
+        return jax.random.uniform(key, (*shape, self.dim))
+
+
+@final
+@dataclass(frozen=True)
+class Point(StateSpace):
+    """One state: the rigid (homogeneous) molecule."""
+
+    dim = 0
+    names = ()
+
+    def wrap(self, tau: Array) -> Array:
+        """Nothing to wrap."""
+        return tau
+
+    def lattice(self, tau: Array, n: int) -> Array:
+        """The one state."""
+        return tau[None]
+
+    def nodes(self, n: int) -> Array:
+        """The one state, [1, 0]."""
+        return jnp.zeros((1, 0))
+
+
+@final
+@dataclass(frozen=True)
+class Interval(StateSpace):
+    """States in [0, 1] with ends. Proposals that leave are reflected."""
+
+    name: str = "state"
+
+    dim = 1
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The one knob's name."""
+        return (self.name,)
+
+    def wrap(self, tau: Array) -> Array:
+        """Reflect at both ends (a fold of the circle of length 2)."""
+        return 1.0 - jnp.abs(1.0 - jnp.mod(tau, 2.0))
+
+    def lattice(self, tau: Array, n: int) -> Array:
+        """Points of an even lattice on the circle of length 2, folded at the ends."""
+        return self.wrap(tau + 2.0 * jnp.arange(n)[:, None] / n)
+
+    def nodes(self, n: int) -> Array:
+        """Centres of n equal bins."""
+        return ((jnp.arange(n) + 0.5) / n)[:, None]
+
+
+@final
+@dataclass(frozen=True)
+class Circle(StateSpace):
+    """Periodic states in [0, 1)."""
+
+    name: str = "phase"
+
+    dim = 1
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The one knob's name."""
+        return (self.name,)
+
+    def wrap(self, tau: Array) -> Array:
+        """Modulo one turn."""
+        return jnp.mod(tau, 1.0)
+
+    def lattice(self, tau: Array, n: int) -> Array:
+        """n points evenly round the circle."""
+        return self.wrap(tau + jnp.arange(n)[:, None] / n)
+
+    def nodes(self, n: int) -> Array:
+        """n points evenly round the circle, at bin centres."""
+        return ((jnp.arange(n) + 0.5) / n)[:, None]
+
+
+@final
+@dataclass(frozen=True)
+class Gaussian(StateSpace):
+    """States in R^d with a standard normal base measure: linear subspace models (PPCA)."""
+
+    n_components: int = 1
+
+    @property
+    def dim(self) -> int:
+        """Number of components."""
+        return self.n_components
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """component_1, component_2, ..."""
+        return tuple(f"component_{i + 1}" for i in range(self.n_components))
+
+    def wrap(self, tau: Array) -> Array:
+        """The space has no edges."""
+        return tau
+
+    def lattice(self, tau: Array, n: int) -> Array:
+        """Only the state itself: these states are drawn by an exact Gaussian step instead."""
+        return tau[None]
+
+    def nodes(self, n: int) -> Array:
+        """[n, d] along the first component, -2 to 2 standard deviations."""
+        line = jnp.linspace(-2.0, 2.0, n)
+        return jnp.zeros((n, self.dim)).at[:, 0].set(line)
+
+    def sample_uniform(self, key: Array, shape: tuple[int, ...]) -> Array:
+        """Draws [*shape, d] from the standard normal."""
+        return jax.random.normal(key, (*shape, self.dim))
