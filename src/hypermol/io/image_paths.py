@@ -1,0 +1,58 @@
+"""Finding the stacks that a particle file names, and naming them from another folder.
+
+RELION writes paths relative to the project folder, cryoSPARC too; both keep particle files some
+folders below it. A relative path is therefore looked for in the file's folder, then in each
+folder above it, then in the working directory.
+"""
+
+import os
+from pathlib import Path
+
+import numpy as np
+
+
+def resolve_stacks(
+    names: np.ndarray, particle_file: Path, image_dir: str | Path | None
+) -> np.ndarray:
+    """Absolute paths of the stacks `names` (str [N]).
+
+    With `image_dir`, that folder is tried first, with the path as written and then with the file
+    name alone. A stack found nowhere gets the path it would have beside the particle file (in
+    `image_dir` if given), so that a message can name it.
+    """
+    unique, inverse = np.unique(names.astype(str), return_inverse=True)
+    resolved = np.array([str(find_stack(name, particle_file, image_dir)) for name in unique])
+    return resolved[inverse] if len(names) else np.zeros(0, dtype=str)
+
+
+def find_stack(name: str, particle_file: Path, image_dir: str | Path | None = None) -> Path:
+    """Absolute path of one stack; see `resolve_stacks`."""
+    folder = particle_file.absolute().parent
+    candidates: list[Path] = []
+    if image_dir is not None:
+        image_folder = Path(image_dir).absolute()
+        candidates += [image_folder / name.lstrip("/"), image_folder / Path(name).name]
+    candidates += [base / name for base in (folder, *folder.parents, Path.cwd())]
+    for candidate in candidates:
+        if candidate.is_file():
+            return Path(os.path.normpath(candidate))
+    missing = image_folder if image_dir is not None else folder
+    return Path(os.path.normpath(missing / name))
+
+
+def name_from(folder: Path, name: str, stack: str) -> str:
+    """What a file in `folder` must call `stack`, which the input called `name`.
+
+    The name stays as it was if the stack is found by it from `folder` (or a folder above, as in
+    a RELION project); otherwise it becomes relative to `folder`. Absolute names stay.
+    """
+    if os.path.isabs(name):
+        return name if os.path.normpath(name) == stack else stack
+    folder = folder.absolute()
+    for base in (folder, *folder.parents):
+        candidate = base / name
+        if os.path.normpath(candidate) == stack:
+            return name
+        if candidate.is_file():
+            break
+    return os.path.relpath(stack, folder)
