@@ -1,0 +1,1 @@
+"""Spatial bases: linear maps from coefficients to densities, with fast slices."""

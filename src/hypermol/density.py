@@ -1,0 +1,59 @@
+"""What a kernel may ask of a target. Kernels name one of these, never a model's class."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from jax import Array
+
+
+class Density(NamedTuple):
+    """A log density up to a constant: enough for Metropolis-Hastings (eq. 15)."""
+
+    log_density: Callable[[Any], Array]
+
+
+class Differentiable(NamedTuple):
+    """A log density with its gradient: enough for MALA (eq. 17) and HMC."""
+
+    log_density: Callable[[Any], Array]
+    value_and_gradient: Callable[[Any], tuple[Array, Any]]
+
+
+class Quadratic(NamedTuple):
+    """A Gaussian conditional N(A^-1 b, A^-1): enough for an exact draw.
+
+    Attributes:
+        apply: x -> A x, A symmetric positive definite.
+        linear: b.
+        noise: key -> a draw of N(0, A).
+        precondition: r -> M^-1 r, M near A and symmetric positive definite.
+    """
+
+    apply: Callable[[Array], Array]
+    linear: Array
+    noise: Callable[[Array], Array]
+    precondition: Callable[[Array], Array]
+
+
+class Separable(NamedTuple):
+    """A block of particles whose images are linear in contrast x weights(state) at a known pose.
+
+    The log-likelihood of contrast a and state t at rotation j and shift m is
+    `a w.linear[j, m] - a^2 w.gram[j].w / 2` with `w = weights(t)`.
+
+    Attributes:
+        evidence: (rotations [B, J, 3, 3], shifts_px [B, S, 2]) ->
+            (gram [B, J, F, F], linear [B, J, S, F]).
+        weights: states [..., dim] -> [..., F].
+        log_pose: (quaternions [B, J, 4]) -> [B, J] log prior of rotations.
+        log_shift: (shifts_px [B, S, 2]) -> [B, S] log prior of shifts.
+        log_state: states [..., dim] -> [...] log prior of states.
+        contrast_precision: 1 / variance of the Gaussian contrast prior with mean 1.
+    """
+
+    evidence: Callable[[Array, Array], tuple[Array, Array]]
+    weights: Callable[[Array], Array]
+    log_pose: Callable[[Array], Array]
+    log_shift: Callable[[Array], Array]
+    log_state: Callable[[Array], Array]
+    contrast_precision: Array
