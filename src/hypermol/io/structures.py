@@ -13,6 +13,8 @@ _MASS_TOLERANCE = 0.5
 #: Elements of biological simulations, for the mass to element reading of PSF files.
 _PSF_ELEMENTS = ["H", "C", "N", "O", "F", "Na", "Mg", "P", "S", "Cl", "K", "Ca", "Mn", "Fe"]
 _PSF_ELEMENTS += ["Co", "Ni", "Cu", "Zn", "Se", "Br", "I"]
+_POLYMER_ELEMENTS = ("H", "D", "C", "N", "O", "S", "P", "Se")
+_WATERS = ("TIP3", "HOH", "WAT", "SOL", "TIP")
 #: Places in a DCD file's control record.
 _N_FIXED, _HAS_CELL, _HAS_FOURTH = 8, 10, 11
 
@@ -170,9 +172,9 @@ def _read_models(path: Path, first_only: bool) -> tuple[np.ndarray, np.ndarray, 
     frames: list[list[list[float]]] = []
     names: list[list[tuple[str, bool]]] = []
     for model in list(structure)[: 1 if first_only else None]:
-        atoms = [(residue, atom) for chain in model for residue in chain for atom in residue]
-        frames.append([atom.pos.tolist() for _, atom in atoms])
-        names.append([(atom.element.name, residue.is_water()) for residue, atom in atoms])
+        residues = [residue for chain in model for residue in chain]
+        frames.append([atom.pos.tolist() for residue in residues for atom in residue])
+        names.append([entry for residue in residues for entry in _residue_elements(residue)])
         if names[-1] != names[0]:
             raise InputError(
                 f"{path} model {len(names)} has {len(names[-1])} atoms that differ from the "
@@ -182,6 +184,25 @@ def _read_models(path: Path, first_only: bool) -> tuple[np.ndarray, np.ndarray, 
         raise InputError(f"{path} has no atoms: check the file")
     symbols = np.array([symbol for symbol, _ in names[0]])
     return np.array(frames), symbols, np.array([water for _, water in names[0]])
+
+
+def _residue_elements(residue: Any) -> list[tuple[str, bool]]:
+    """(element symbol, whether water) of a residue's atoms.
+
+    PDB files without the element column, with names out of their columns, make CA calcium and HG1
+    mercury. In a polymer's residue (N, CA and C, or C1') an element that polymers do not have is
+    therefore read from the first letter of the atom's name.
+    """
+    atom_names = {atom.name for atom in residue}
+    is_polymer = {"N", "CA", "C"} <= atom_names or not atom_names.isdisjoint({"C1'", "C1*"})
+    is_water = residue.is_water() or residue.name in _WATERS
+    elements = []
+    for atom in residue:
+        symbol = atom.element.name
+        if is_polymer and symbol not in _POLYMER_ELEMENTS:
+            symbol = atom.name.lstrip("0123456789")[:1] or "X"
+        elements.append((symbol, is_water))
+    return elements
 
 
 def _read_topology(path: Path) -> tuple[np.ndarray, np.ndarray]:
@@ -219,7 +240,7 @@ def _read_psf(path: Path) -> tuple[np.ndarray, np.ndarray]:
             f"{path} atom {far[0] + 1}: mass {masses[far[0]]:g} is no element's: pass a PDB file "
             "of the same atoms as topology"
         )
-    return np.array(_PSF_ELEMENTS)[nearest], np.isin(residues, ("TIP3", "HOH", "WAT", "SOL"))
+    return np.array(_PSF_ELEMENTS)[nearest], np.isin(residues, _WATERS)
 
 
 def _byte_order(path: Path, content: np.ndarray) -> str:
