@@ -166,6 +166,20 @@ def test_stacks_are_found_above_beside_and_in_image_dir(
     assert stack_of() == path.parent / "stack.mrcs"
 
 
+@pytest.mark.parametrize("size", [0.0, -1.0, np.nan])
+def test_pixel_size_option_must_be_a_size(write_star: Callable, relion31: dict, size: float):
+    with pytest.raises(InputError, match=r"pixel_size_angstrom is .*: give a positive"):
+        read_particles_star(write_star(relion31), pixel_size_angstrom=size)
+
+
+def test_terms_outside_the_model_are_remarked(write_star: Callable, relion31: dict):
+    relion31["optics"] |= {"rlnMagMat00": [1.0], "rlnBeamTiltX": [0.0], "rlnOddZernike": ["[0,0]"]}
+    assert read_particles_star(write_star(relion31)).remarks == ()
+    relion31["optics"] |= {"rlnBeamTiltX": [0.1], "rlnOddZernike": ["[0,-0.2]"]}
+    (remark,) = read_particles_star(write_star(relion31)).remarks
+    assert "has beam tilt, odd aberrations, which the imaging model leaves out" in remark
+
+
 REQUIRED = {
     "rlnImageName": "give the particle STAR file",
     "rlnAngleRot": "poses",
@@ -290,13 +304,13 @@ def test_files_of_relion(shared_data: Path, name: str):
 
 
 def test_versions_30_and_31_of_one_data_set_agree(shared_data: Path):
-    """All but particle 15, which the two files give other poses; it alone has 200 kV."""
+    """All but particle 15, which the two files give other poses; nine are at 200 kV."""
     old = read_particles_star(shared_data / "formats" / "sample_particles_relion30.star")
     new = read_particles_star(shared_data / "formats" / "sample_particles_relion31.star")
     np.testing.assert_array_equal(old.stack_indices, new.stack_indices)
     np.testing.assert_array_equal(old.ctf.defocus_u_angstrom, new.ctf.defocus_u_angstrom)
     np.testing.assert_array_equal(old.ctf.voltage_kv, new.ctf.voltage_kv)
-    assert np.flatnonzero(new.ctf.voltage_kv == 200.0).tolist() == [14]
+    assert np.flatnonzero(new.ctf.voltage_kv == 200.0).tolist() == list(range(8, 17))
     shared = np.arange(len(old)) != 14
     np.testing.assert_array_equal(old.rotations[shared], new.rotations[shared])
 

@@ -164,12 +164,14 @@ class ParticleSet:
         """
         self._refuse_empty()
         self._check_pixel_size()
-        remarks: list[str] = []
+        remarks = list(self.metadata.remarks)
+        sizes_differ = False
         for stack, rows in self._by_stack(np.arange(self.n)):
             self._open(stack, rows)
             remark = self._pixel_size_remark(stack, rows)
-            if remark is not None and len(remarks) == 0:
+            if remark is not None and not sizes_differ:
                 remarks.append(remark)
+                sizes_differ = True
         if read_images:
             self._check_values()
         return remarks

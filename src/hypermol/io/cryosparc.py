@@ -23,9 +23,16 @@ from hypermol.io.errors import InputError
 from hypermol.io.euler import rotation_from_vector
 from hypermol.io.image_paths import resolve_stacks
 from hypermol.io.metadata import CtfParameters, ParticleMetadata
-from hypermol.io.star_read import OPTIONAL_PARTS
+from hypermol.io.star_read import check_allow_missing, chosen_pixel_size
 
 _SIZE_TOLERANCE = 1e-3
+#: Terms outside the imaging model; all are zero where there is none.
+_UNMODELLED = {
+    "ctf/tilt_A": "beam tilt",
+    "ctf/trefoil_A": "trefoil",
+    "ctf/tetra_A": "tetrafoil",
+    "ctf/anisomag": "anisotropic magnification",
+}
 
 
 def read_particles_cs(
@@ -49,13 +56,11 @@ def read_particles_cs(
         InputError: naming the file, the row or the field, and the remedy.
     """
     path = Path(path)
-    unknown = set(allow_missing) - set(OPTIONAL_PARTS)
-    if unknown:
-        raise ValueError(f"allow_missing knows {OPTIONAL_PARTS}, not {sorted(unknown)}")
+    check_allow_missing(allow_missing)
     fields = _Fields(path, passthrough)
     n = len(fields)
     psize = fields.numbers_or("blob/psize_A", 0.0)
-    pixel_size = pixel_size_angstrom or _one_value(path, "blob/psize_A", psize)
+    pixel_size = chosen_pixel_size(pixel_size_angstrom) or _one_value(path, "blob/psize_A", psize)
     has_poses = fields.has("alignments3D/pose") or "poses" not in allow_missing
     has_ctf = fields.has("ctf/df1_A") or "ctf" not in allow_missing
     stacks = resolve_stacks(fields.text("blob/path"), path, image_dir)
@@ -82,6 +87,7 @@ def read_particles_cs(
         source=path.absolute(),
         has_poses=has_poses,
         has_ctf=has_ctf,
+        remarks=_remarks(fields),
     )
 
 
@@ -222,6 +228,20 @@ def _sign(fields: _Fields) -> np.ndarray:
             "1 or -1"
         )
     return sign
+
+
+def _remarks(fields: _Fields) -> tuple[str, ...]:
+    found = [
+        term
+        for name, term in _UNMODELLED.items()
+        if fields.has(name) and np.any(fields.numbers(name) != 0.0)
+    ]
+    if not found:
+        return ()
+    return (
+        f"{fields.path} has {', '.join(found)}, which the imaging model leaves out: the highest "
+        "shells may suffer",
+    )
 
 
 def _ctf(fields: _Fields) -> CtfParameters:

@@ -73,6 +73,7 @@ class ParticleMetadata:
             the contrast of eq. 5 takes it up.
         source: the file that was read, or None.
         has_poses: False where the file has no angles and `rotations` are identities.
+        remarks: sentences about things in the file that the imaging model leaves out.
         has_ctf: False where the file has no CTF and `ctf` is `CtfParameters.none`.
     """
 
@@ -93,6 +94,7 @@ class ParticleMetadata:
     source: Path | None = None
     has_poses: bool = True
     has_ctf: bool = True
+    remarks: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         n = len(self.stack_paths)

@@ -32,6 +32,20 @@ CONTRAST_SIGN_COLUMN = "hypermolContrastSign"
 #: What `allow_missing` may name.
 OPTIONAL_PARTS = ("poses", "ctf")
 
+#: Terms outside the imaging model: their columns, each with the value that means "none".
+_UNMODELLED = {
+    "beam tilt": {"rlnBeamTiltX": 0.0, "rlnBeamTiltY": 0.0},
+    "odd aberrations": {"rlnOddZernike": 0.0},
+    "even aberrations": {"rlnEvenZernike": 0.0},
+    "anisotropic magnification": {
+        "rlnMagMat00": 1.0,
+        "rlnMagMat01": 0.0,
+        "rlnMagMat10": 0.0,
+        "rlnMagMat11": 1.0,
+    },
+}
+_NEUTRAL_TOLERANCE = 1e-9
+
 _PIXEL_SIZE_COLUMNS = ("rlnImagePixelSize", "rlnPixelSize")
 _SIZE_TOLERANCE = 1e-3
 _OLD_PIXEL_COLUMNS = ("rlnDetectorPixelSize", "rlnMagnification")
@@ -59,9 +73,7 @@ def read_particles_star(
         InputError: naming the file, the row or the column, and the remedy.
     """
     path = Path(path)
-    unknown = set(allow_missing) - set(OPTIONAL_PARTS)
-    if unknown:
-        raise ValueError(f"allow_missing knows {OPTIONAL_PARTS}, not {sorted(unknown)}")
+    check_allow_missing(allow_missing)
     blocks = read_blocks(path)
     block_name = find_particles(path, blocks)
     table = {
@@ -76,7 +88,7 @@ def read_particles_star(
     _refuse_unsupported(columns)
     names, indices = _split_image_names(columns)
     stacks = resolve_stacks(names, path, image_dir)
-    pixel_size = pixel_size_angstrom or _pixel_size(columns, stacks)
+    pixel_size = chosen_pixel_size(pixel_size_angstrom) or _pixel_size(columns, stacks)
     has_poses, has_ctf = _parts_present(columns, allow_missing)
     return ParticleMetadata(
         stack_paths=stacks,
@@ -95,7 +107,24 @@ def read_particles_star(
         source=path.absolute(),
         has_poses=has_poses,
         has_ctf=has_ctf,
+        remarks=_remarks(columns),
     )
+
+
+def check_allow_missing(allow_missing: Collection[str]) -> None:
+    """Refuse names that are no optional parts (shared with `io.cryosparc`)."""
+    unknown = set(allow_missing) - set(OPTIONAL_PARTS)
+    if unknown:
+        raise ValueError(f"allow_missing knows {OPTIONAL_PARTS}, not {sorted(unknown)}")
+
+
+def chosen_pixel_size(pixel_size_angstrom: float | None) -> float | None:
+    """The option as given, once it is known to be a size (shared with `io.cryosparc`)."""
+    if pixel_size_angstrom is not None and not 0.0 < pixel_size_angstrom < np.inf:
+        raise InputError(
+            f"pixel_size_angstrom is {pixel_size_angstrom:g}: give a positive number of Angstrom"
+        )
+    return pixel_size_angstrom
 
 
 def _parts_present(columns: ParticleColumns, allow_missing: Collection[str]) -> tuple[bool, bool]:
@@ -114,6 +143,32 @@ def _refuse_unsupported(columns: ParticleColumns) -> None:
             f"{columns.path} lists images premultiplied by the CTF "
             "(rlnCtfDataAreCtfPremultiplied 1): extract them again without premultiplication"
         )
+
+
+def _remarks(columns: ParticleColumns) -> tuple[str, ...]:
+    """One sentence that lists the optical terms that the file has and the model leaves out."""
+    found = [
+        term
+        for term, neutral in _UNMODELLED.items()
+        for name, value in neutral.items()
+        if columns.has(name) and any(_differs(text, value) for text in set(columns.text(name)))
+    ]
+    if not found:
+        return ()
+    terms = ", ".join(dict.fromkeys(found))
+    return (
+        f"{columns.path} has {terms}, which the imaging model leaves out: the highest shells may "
+        "suffer",
+    )
+
+
+def _differs(text: object, neutral: float) -> bool:
+    """Whether a number, or any number of a list such as [0.1,0,-0.3], is not `neutral`."""
+    numbers = str(text).strip("[]").split(",")
+    try:
+        return any(abs(float(number) - neutral) > _NEUTRAL_TOLERANCE for number in numbers)
+    except ValueError:
+        return False
 
 
 def _split_image_names(columns: ParticleColumns) -> tuple[np.ndarray, np.ndarray]:
