@@ -1,0 +1,192 @@
+"""A molecule that is a sum of isotropic Gaussians whose centres move with the state (sec. 3.1).
+
+`V(r, tau) = sum_j a_j (2 pi s_j^2)^(-3/2) exp(-|r - c_j(tau)|^2 / (2 s_j^2))`, with transform
+`V-hat(k, tau) = sum_j a_j exp(-2 pi^2 s_j^2 |k|^2) exp(-2 pi i k.c_j(tau))`: projections are
+exact slices (eq. 5-6), with no grid in between.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, final
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from hypermol.space.state_space import StateSpace
+
+#: amplitude [n] (integral of the density), width [n] (standard deviation in Angstrom), path
+#: (whatever the molecule's path function takes; [n_terms, n, 3] in Angstrom for `BasisPath`).
+Theta = dict[str, Any]
+#: (path parameters, tau [dim]) to centres [n, 3] in Angstrom.
+PathFunction = Callable[[Any, Array], Array]
+
+
+def transform_of_gaussians(amplitude: Array, width: Array, centres: Array, k: Array) -> Array:
+    """Continuous Fourier transform of a sum of Gaussians.
+
+    Args:
+        amplitude: [n] integrals a_j.
+        width: [n] standard deviations s_j in Angstrom.
+        centres: [n, 3] (x, y, z) in Angstrom.
+        k: [K, 3] in 1/Angstrom.
+
+    Returns:
+        complex [K].
+    """
+    k2 = jnp.sum(k**2, axis=-1)
+    envelope = amplitude * jnp.exp(-2.0 * np.pi**2 * k2[:, None] * width**2)
+    # at full precision: on GPUs a TF32 phase would be wrong by several percent
+    turns = jnp.matmul(k, centres.T, precision=jax.lax.Precision.HIGHEST)
+    angle = -2.0 * np.pi * (turns - jnp.round(turns))
+    return jax.lax.complex(
+        jnp.sum(envelope * jnp.cos(angle), axis=-1), jnp.sum(envelope * jnp.sin(angle), axis=-1)
+    )
+
+
+def density_of_gaussians(
+    amplitude: Array, width: Array, centres: Array, coordinates: Array
+) -> Array:
+    """The sum of Gaussians itself, in units of amplitude / Angstrom^3.
+
+    Args:
+        amplitude: [n] integrals a_j.
+        width: [n] standard deviations s_j in Angstrom.
+        centres: [n, 3] (x, y, z) in Angstrom.
+        coordinates: [..., 3] (x, y, z) in Angstrom.
+
+    Returns:
+        float [...].
+    """
+    peak = amplitude / (2.0 * np.pi * width**2) ** 1.5
+
+    def add(total: Array, blob: tuple[Array, Array, Array]) -> tuple[Array, None]:
+        height, sd, centre = blob
+        distance2 = jnp.sum((coordinates - centre) ** 2, axis=-1)
+        return total + height * jnp.exp(-0.5 * distance2 / sd**2), None
+
+    start = jnp.zeros(coordinates.shape[:-1], jnp.result_type(peak, coordinates))
+    return jax.lax.scan(add, start, (peak, width, centres))[0]
+
+
+@final
+@dataclass(frozen=True)
+class BasisPath:
+    """Centres that are a basis' functions of the state times coefficients (eq. 27's kind).
+
+    `c(tau) = sum_q P_q(tau) path[q]`: polynomials with `state_basis.Chebyshev`, cosines with
+    `Cosine`, closed paths with `Fourier`, plain powers of tau with `Powers`.
+    """
+
+    basis: Callable[[Array], Array]
+
+    def __call__(self, path: Array, tau: Array) -> Array:
+        """Centres [n, 3] in Angstrom for path [n_terms, n, 3] and tau [dim]."""
+        return jnp.einsum("q,qnd->nd", self.basis(tau), path)
+
+
+@final
+@dataclass(frozen=True)
+class Powers:
+    """The functions 1, tau, tau^2, ... up to `degree` of a one-dimensional state."""
+
+    degree: int
+
+    def __call__(self, tau: Array) -> Array:
+        """Values [degree + 1] at tau [1]."""
+        return jnp.concatenate(
+            [jnp.ones(1, tau.dtype), jnp.cumprod(jnp.broadcast_to(tau, (self.degree,)))]
+        )
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class MovingGaussians:
+    """Gaussians on paths: the four-name molecule protocol (sec. 3.6).
+
+    Attributes:
+        state_space: where tau lives.
+        path_function: path parameters and tau [dim] to centres [n, 3] in Angstrom.
+        mean: the prior's mean of theta.
+        sd: the prior's standard deviations, a pytree like `mean`.
+        init_spread: `init` draws at this many standard deviations; 0 gives `mean` itself, which
+            is how the toys of the gallery are made.
+    """
+
+    state_space: StateSpace
+    path_function: PathFunction
+    mean: Theta
+    sd: Theta
+    init_spread: float = 1.0
+
+    def init(self, key: Array) -> Theta:
+        """A draw around the prior's mean."""
+        leaves, tree = jax.tree.flatten(self.mean)
+        scales = jax.tree.leaves(self.sd)
+        keys = jax.random.split(key, len(leaves))
+        drawn = [
+            jnp.asarray(leaf) + self.init_spread * sd * jax.random.normal(k, jnp.shape(leaf))
+            for leaf, sd, k in zip(leaves, scales, keys, strict=True)
+        ]
+        return jax.tree.unflatten(tree, drawn)
+
+    def centres(self, theta: Theta, tau: Array) -> Array:
+        """Centres [n, 3] in Angstrom at the state tau [dim]."""
+        return self.path_function(theta["path"], tau)
+
+    def fourier(self, theta: Theta, k: Array, tau: Array) -> Array:
+        """V-hat[theta](k, tau): complex [K] at k [K, 3] in 1/Angstrom."""
+        return transform_of_gaussians(
+            theta["amplitude"], theta["width"], self.centres(theta, tau), k
+        )
+
+    def density(self, theta: Theta, tau: Array, coordinates: Array) -> Array:
+        """V[theta](r, tau): float [...] at coordinates [..., 3] (x, y, z) in Angstrom."""
+        return density_of_gaussians(
+            theta["amplitude"], theta["width"], self.centres(theta, tau), coordinates
+        )
+
+    def log_prior(self, theta: Theta) -> Array:
+        """Independent normals around `mean`, up to a constant."""
+        terms = jax.tree.map(
+            lambda x, m, s: -0.5 * jnp.sum(((x - m) / s) ** 2), theta, self.mean, self.sd
+        )
+        return jax.tree.reduce(jnp.add, terms)
+
+
+def random_gaussians(
+    state_space: StateSpace,
+    basis: Callable[[Array], Array],
+    n_blobs: int,
+    radius_angstrom: float,
+    width_angstrom: float,
+) -> MovingGaussians:
+    """Gaussians at unknown places: a start for fitting, with a weak prior.
+
+    The centres' mean positions have a standard deviation of `radius_angstrom` / 2 in each
+    direction, each further path coefficient of `radius_angstrom` / (4 q). A blob's amplitude is
+    that of a peak density of 1.
+
+    Args:
+        state_space: where tau lives.
+        basis: path basis, see `BasisPath`; its value at tau = 0 gives the number of terms.
+        n_blobs: number of Gaussians.
+        radius_angstrom: rough radius of the molecule.
+        width_angstrom: rough standard deviation of a Gaussian.
+    """
+    n_terms = int(jax.eval_shape(basis, jnp.zeros(state_space.dim)).shape[-1])
+    order = np.arange(n_terms)
+    scale = np.where(order == 0, 0.5, 0.25 / np.maximum(order, 1)) * radius_angstrom
+    amplitude = (2.0 * np.pi * width_angstrom**2) ** 1.5
+    mean = {
+        "amplitude": np.full(n_blobs, amplitude, np.float32),
+        "width": np.full(n_blobs, width_angstrom, np.float32),
+        "path": np.zeros((n_terms, n_blobs, 3), np.float32),
+    }
+    sd = {
+        "amplitude": np.float32(0.3 * amplitude),
+        "width": np.float32(0.1 * width_angstrom),
+        "path": np.broadcast_to(scale[:, None, None], (n_terms, n_blobs, 3)).astype(np.float32),
+    }
+    return MovingGaussians(state_space, BasisPath(basis), mean, sd)
