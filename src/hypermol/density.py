@@ -27,12 +27,14 @@ class Quadratic(NamedTuple):
         linear: b.
         noise: key -> a draw of N(0, A).
         precondition: r -> M^-1 r, M near A and symmetric positive definite.
+        dimension: free coefficients, so that a solve's error can be told in standard deviations.
     """
 
     apply: Callable[[Array], Array]
     linear: Array
     noise: Callable[[Array], Array]
     precondition: Callable[[Array], Array]
+    dimension: int
 
 
 class Separable(NamedTuple):

@@ -1,7 +1,8 @@
 """Exact draws from Gaussian conditionals by perturb-and-solve (Papandreou and Yuille 2010).
 
 If e ~ N(0, A) then x = A^-1 (b + e) ~ N(A^-1 b, A^-1). The system is solved by preconditioned
-conjugate gradients, so the draw is exact up to the tolerance, which the record states.
+conjugate gradients. The error is measured on the scale of the posterior itself: r' M^-1 r estimates
+(x - x*)' A (x - x*), which for the draw's own scatter about the mean is its dimension.
 """
 
 from typing import NamedTuple
@@ -14,28 +15,31 @@ from hypermol.density import Quadratic
 
 
 class SolveRecord(NamedTuple):
-    """How a solve ended: iterations used, and |A x - b| over |b| in the preconditioned norm."""
+    """How a solve ended: iterations, and the rms error in posterior standard deviations."""
 
     iterations: Array
-    relative_residual: Array
+    error_in_sd: Array
 
 
 def solve(
     target: Quadratic, right: Array, start: Array, tolerance: float, max_iterations: int
 ) -> tuple[Array, SolveRecord]:
-    """Preconditioned conjugate gradients for A x = right from `start`."""
+    """Preconditioned conjugate gradients for A x = right from `start`.
+
+    Stops when the rms error is below `tolerance` posterior standard deviations per coefficient.
+    """
 
     def dot(a: Array, b: Array) -> Array:
         return jnp.vdot(a, b)
 
-    scale = dot(right, target.precondition(right))
+    enough = tolerance**2 * target.dimension
     residual = right - target.apply(start)
     conditioned = target.precondition(residual)
     power = dot(residual, conditioned)
 
     def unfinished(carry) -> Array:
         _, _, _, power, count = carry
-        return (power > tolerance**2 * scale) & (count < max_iterations)
+        return (power > enough) & (count < max_iterations)
 
     def step(carry):
         x, residual, direction, power, count = carry
@@ -51,7 +55,7 @@ def solve(
     x, _, _, power, count = jax.lax.while_loop(
         unfinished, step, (start, residual, conditioned, power, jnp.zeros((), jnp.int32))
     )
-    return x, SolveRecord(count, jnp.sqrt(power / scale))
+    return x, SolveRecord(count, jnp.sqrt(power / target.dimension))
 
 
 def draw(

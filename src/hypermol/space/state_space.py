@@ -48,7 +48,16 @@ class StateSpace(abc.ABC):
     def nodes(self, n: int) -> Array:
         """[n, dim] evenly spaced states for display and for occupancy histograms."""
 
-    def sample_uniform(self, key: Array, shape: tuple[int, ...]) -> Array:
+    @property
+    def has_occupancy(self) -> bool:
+        """Whether equal bins of the first variable carry learned probabilities."""
+        return False
+
+    def log_base(self, tau: Array) -> Array:
+        """Log density [...] of the base measure; zero where it is uniform."""
+        return jnp.zeros(tau.shape[:-1])
+
+    def sample_base(self, key: Array, shape: tuple[int, ...]) -> Array:
         """Draws [*shape, dim] from the base measure."""
         return jax.random.uniform(key, (*shape, self.dim))
 
@@ -82,6 +91,7 @@ class Interval(StateSpace):
     name: str = "state"
 
     dim = 1
+    has_occupancy = True
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -109,6 +119,7 @@ class Circle(StateSpace):
     name: str = "phase"
 
     dim = 1
+    has_occupancy = True
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -158,6 +169,10 @@ class Gaussian(StateSpace):
         line = jnp.linspace(-2.0, 2.0, n)
         return jnp.zeros((n, self.dim)).at[:, 0].set(line)
 
-    def sample_uniform(self, key: Array, shape: tuple[int, ...]) -> Array:
+    def log_base(self, tau: Array) -> Array:
+        """Standard normal, up to a constant."""
+        return -0.5 * jnp.sum(tau**2, axis=-1)
+
+    def sample_base(self, key: Array, shape: tuple[int, ...]) -> Array:
         """Draws [*shape, d] from the standard normal."""
         return jax.random.normal(key, (*shape, self.dim))

@@ -45,3 +45,7 @@ class SpatialBasis(abc.ABC):
     @abc.abstractmethod
     def shell_power(self, coefficients: Array) -> Array:
         """Mean |V-hat|^2 per shell, [F, n_shells], in the precision's units."""
+
+    @abc.abstractmethod
+    def multiply_shells(self, coefficients: Array, matrices: Array) -> Array:
+        """Mix F functions by one symmetric matrix [n_shells, F, F] per shell: preconditioners."""

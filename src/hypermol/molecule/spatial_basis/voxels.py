@@ -173,13 +173,30 @@ class Voxels(SpatialBasis):
         power = (transform.real**2 + transform.imag**2) / self.n_coefficients
         return self._shell_mean(power)
 
-    def _shell_mean(self, values: Array) -> Array:
-        """Mean over shells of rfft-grid values [F, n, n, n // 2 + 1], mirrored half counted."""
+    @cached_property
+    def _multiplicity(self) -> np.ndarray:
+        """How often each rfft coefficient stands in the full transform."""
         multiplicity = np.full(self._shells.shape, 2.0, np.float32)
         multiplicity[..., 0] = 1.0
         multiplicity[..., -1] = 1.0
-        flat = self._shells.reshape(-1)
-        count = np.bincount(flat, multiplicity.reshape(-1), self.n_shells)
+        return multiplicity
+
+    @cached_property
+    def shell_counts(self) -> np.ndarray:
+        """float32 [n_shells]: Fourier coefficients of the full grid in each shell."""
+        counts = np.bincount(
+            self._shells.reshape(-1), self._multiplicity.reshape(-1), self.n_shells
+        )
+        return counts.astype(np.float32)
+
+    def _shell_mean(self, values: Array) -> Array:
+        """Mean over shells of rfft-grid values [F, n, n, n // 2 + 1], mirrored half counted."""
         total = jnp.zeros((values.shape[0], self.n_shells), values.dtype)
-        weighted = (values * multiplicity).reshape(values.shape[0], -1)
-        return total.at[:, flat].add(weighted) / np.maximum(count, 1.0).astype(np.float32)
+        weighted = (values * self._multiplicity).reshape(values.shape[0], -1)
+        return total.at[:, self._shells.reshape(-1)].add(weighted) / self.shell_counts
+
+    def multiply_shells(self, coefficients: Array, matrices: Array) -> Array:
+        """Mix the F functions by one symmetric matrix [n_shells, F, F] per shell, in the ball."""
+        transform = jnp.fft.rfftn(coefficients * self.support, axes=_AXES)
+        mixed = jnp.einsum("zyxfg,gzyx->fzyx", matrices[self._shells], transform)
+        return jnp.fft.irfftn(mixed, s=(self.n,) * 3, axes=_AXES) * self.support

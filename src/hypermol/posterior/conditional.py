@@ -1,0 +1,163 @@
+"""The strongest true type of target for each variable, given the rest.
+
+Poses, states and contrasts of a block: `Separable`. theta of a linear molecule: `Quadratic`
+(and `Differentiable`, for comparison). Noise: sums of squared residuals, conjugate.
+"""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from hypermol.data.latents import Consensus, ImageBlocks, Latents
+from hypermol.density import Differentiable, Quadratic, Separable
+from hypermol.imaging.forward import predict
+from hypermol.molecule.expansion import Coefficients
+from hypermol.posterior.posterior import Posterior
+from hypermol.posterior.priors import Nuisance, log_pose, log_shift, log_state
+from hypermol.space.fourier import FULL_PLANE_WEIGHT, shift_phases
+
+
+def _as_reals(values: Array) -> Array:
+    """[..., K] complex to [..., 2 K] real: inner products become one real matrix product."""
+    return jnp.concatenate([values.real, values.imag], axis=-1)
+
+
+def particle_conditional(
+    posterior: Posterior,
+    prepared: Array,
+    nuisance: Nuisance,
+    consensus: Consensus,
+    images: ImageBlocks,
+) -> Separable:
+    """Poses, states and contrasts of one block of B particles given theta and mu."""
+    molecule, plane = posterior.molecule, posterior.plane
+    frequencies = jnp.asarray(plane.frequencies, jnp.float32)
+    whiten = jnp.sqrt(FULL_PLANE_WEIGHT / nuisance.noise_variance[plane.shells])
+
+    def evidence(rotations: Array, shifts_px: Array) -> tuple[Array, Array]:
+        block, n_rotations = rotations.shape[:2]
+        features = molecule.features(prepared, rotations.reshape(-1, 3, 3), frequencies)
+        features = features.reshape(block, n_rotations, *features.shape[1:])
+        transfer = (images.ctf * whiten)[:, None, None]
+        shifted = images.pixels[:, None] * jnp.conj(shift_phases(plane, shifts_px)) * whiten
+        model = _as_reals(features * transfer)
+        linear = jnp.einsum("bjfk,bsk->bjsf", model, _as_reals(shifted))
+        return jnp.einsum("bjfk,bjgk->bjfg", model, model), linear
+
+    return Separable(
+        evidence=evidence,
+        weights=molecule.weights,
+        log_pose=lambda q: log_pose(q, consensus.quaternion[:, None], nuisance.pose_sd_rad),
+        log_shift=lambda s: log_shift(s, consensus.shift_px[:, None], nuisance.shift_sd_px),
+        log_state=lambda tau: log_state(tau, nuisance.occupancy, molecule.state_space),
+        contrast_precision=1.0 / nuisance.contrast_sd**2,
+    )
+
+
+def _forward(posterior: Posterior, latents: Latents, images: ImageBlocks, maps: Array) -> Array:
+    """All predicted images [n_blocks, B, K], linear in maps."""
+    prepared = posterior.molecule.prepare(Coefficients(maps))
+
+    def block(item: tuple[Latents, ImageBlocks]) -> Array:
+        lat, img = item
+        return predict(posterior.molecule, prepared, lat, img.ctf, posterior.plane)
+
+    return jax.lax.map(block, (latents, images))
+
+
+def _data_weight(posterior: Posterior, nuisance: Nuisance, images: ImageBlocks) -> Array:
+    """[n_blocks, B, K] weight of |residual|^2 / 2 in the negative log-likelihood."""
+    per_pixel = FULL_PLANE_WEIGHT / nuisance.noise_variance[posterior.plane.shells]
+    return per_pixel * images.present[..., None]
+
+
+def _shell_normal(
+    posterior: Posterior, nuisance: Nuisance, latents: Latents, images: ImageBlocks
+) -> Array:
+    """The normal operator's mean over each shell as a Fourier multiplier, [n_shells + 1, F, F]."""
+    molecule, plane = posterior.molecule, posterior.plane
+    weights = latents.contrast[..., None] * molecule.weights(latents.state)
+    power = jnp.zeros((*images.ctf.shape[:2], plane.n_shells)).at[..., plane.shells].add(
+        images.ctf**2 * _data_weight(posterior, nuisance, images)
+    )
+    total = jnp.einsum("nbs,nbf,nbg->sfg", power, weights, weights)
+    basis = molecule.basis
+    scale = basis.scale**2 * basis.n**3 / basis.shell_counts[: plane.n_shells]
+    total = total * scale[:, None, None]
+    return jnp.concatenate([total, jnp.zeros_like(total[:1])])
+
+
+def molecule_quadratic(
+    posterior: Posterior, nuisance: Nuisance, latents: Latents, images: ImageBlocks
+) -> Quadratic:
+    """theta given the rest: Gaussian for molecules linear in theta (maps [F, n, n, n])."""
+    basis = posterior.molecule.basis
+    precision = nuisance.level[:, None] * nuisance.spectrum
+    weight = _data_weight(posterior, nuisance, images)
+    zero = jnp.zeros((posterior.molecule.n_features, *basis.coefficient_shape))
+    operator = jax.tree_util.Partial(_forward, posterior, latents, images)
+
+    def back(values: Array) -> Array:
+        # JAX's complex cotangents are unconjugated, hence conj
+        return jax.vjp(operator, zero)[1](jnp.conj(values))[0]
+
+    def apply(maps: Array) -> Array:
+        predicted, transpose = jax.vjp(operator, maps)
+        (data,) = transpose(jnp.conj(weight * predicted))
+        return data + basis.precision(maps, precision)
+
+    def noise(key: Array) -> Array:
+        keys = jax.random.split(key, 3)
+        white = jax.random.normal(keys[0], weight.shape) + 1j * jax.random.normal(
+            keys[1], weight.shape
+        )
+        prior = basis.precision_root(jax.random.normal(keys[2], zero.shape), precision)
+        return back(jnp.sqrt(weight) * white) + prior
+
+    shells = _shell_normal(posterior, nuisance, latents, images)
+    matrix = shells + jax.vmap(jnp.diag)(precision.T)
+    inverse = jnp.linalg.inv(matrix)
+    return Quadratic(
+        apply=apply,
+        linear=back(weight * images.pixels),
+        noise=noise,
+        precondition=lambda residual: basis.multiply_shells(residual, inverse),
+        dimension=posterior.molecule.n_features * basis.n_coefficients,
+    )
+
+
+def molecule_differentiable(
+    posterior: Posterior, nuisance: Nuisance, latents: Latents, images: ImageBlocks
+) -> Differentiable:
+    """theta given the rest as a log density with gradient: what MALA and black boxes need."""
+    weight = _data_weight(posterior, nuisance, images)
+
+    def log_density(theta: Coefficients) -> Array:
+        predicted = _forward(posterior, latents, images, theta.maps)
+        # per-particle differences to the data first, so that float32 sums stay small
+        misfit = jnp.sum(weight * jnp.abs(images.pixels - predicted) ** 2, axis=-1)
+        return -0.5 * jnp.sum(misfit) + posterior.log_prior_theta(theta, nuisance)
+
+    return Differentiable(log_density, jax.value_and_grad(log_density))
+
+
+def residual_power(
+    posterior: Posterior, theta: Coefficients, latents: Latents, images: ImageBlocks
+) -> Array:
+    """Sums of |residual|^2 over the half plane's shells, [n_blocks, n_shells]."""
+    plane = posterior.plane
+    prepared = posterior.molecule.prepare(theta)
+
+    def block(item: tuple[Latents, ImageBlocks]) -> Array:
+        lat, img = item
+        predicted = predict(posterior.molecule, prepared, lat, img.ctf, plane)
+        misfit = jnp.abs(img.pixels - predicted) ** 2 * img.present[:, None]
+        return jnp.zeros(plane.n_shells).at[plane.shells].add(jnp.sum(misfit, axis=0))
+
+    return jax.lax.map(block, (latents, images))
+
+
+def shell_counts(posterior: Posterior) -> np.ndarray:
+    """Half-plane pixels per shell, [n_shells]."""
+    return np.bincount(posterior.plane.shells, minlength=posterior.plane.n_shells)

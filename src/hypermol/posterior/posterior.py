@@ -1,0 +1,112 @@
+"""The posterior of eq. 29 with its four named terms.
+
+P(theta, mu, {R, tau, q} | {Y}) ~ P(theta | mu) P(mu) prod_i P(Y_i | ...) P(R_i, tau_i, q_i | mu)
+"""
+
+from dataclasses import dataclass
+from typing import NamedTuple, final
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from hypermol.data.latents import Consensus, ImageBlocks, Latents
+from hypermol.imaging.forward import predict
+from hypermol.molecule.expansion import Coefficients, Expansion
+from hypermol.posterior.priors import (
+    HyperPrior,
+    Nuisance,
+    log_contrast,
+    log_pose,
+    log_shift,
+    log_state,
+)
+from hypermol.space.fourier import HalfPlane
+
+
+class Terms(NamedTuple):
+    """The four terms of eq. 29; particle terms are [n_blocks, block]."""
+
+    molecule_prior: Array
+    nuisance_prior: Array
+    likelihood: Array
+    particle_prior: Array
+
+
+@final
+@dataclass(frozen=True)
+class Posterior:
+    """A molecule, an image plane and a hyperprior: everything but the data and the unknowns."""
+
+    molecule: Expansion
+    plane: HalfPlane
+    prior: HyperPrior
+
+    def terms(
+        self,
+        theta: Coefficients,
+        nuisance: Nuisance,
+        latents: Latents,
+        consensus: Consensus,
+        images: ImageBlocks,
+    ) -> Terms:
+        """Evaluate the four terms (up to constants that depend on nothing unknown)."""
+        prepared = self.molecule.prepare(theta)
+
+        def block(item: tuple[Latents, ImageBlocks]) -> Array:
+            lat, img = item
+            misfit = jnp.abs(img.pixels - self._image(prepared, lat, img)) ** 2
+            return jnp.sum(self._log_noise(misfit, nuisance), axis=-1) * img.present
+
+        likelihood = jax.lax.map(block, (latents, images))
+        return Terms(
+            self.log_prior_theta(theta, nuisance),
+            self.log_prior_nuisance(nuisance),
+            likelihood,
+            self.log_prior_latents(latents, consensus, nuisance) * images.present,
+        )
+
+    def _image(self, prepared: Array, latents: Latents, images: ImageBlocks) -> Array:
+        return predict(self.molecule, prepared, latents, images.ctf, self.plane)
+
+    def _log_noise(self, misfit: Array, nuisance: Nuisance) -> Array:
+        """log density of half-plane residuals: exp(-|r|^2 / sigma^2) / sigma^2 (eq. 10)."""
+        variance = nuisance.noise_variance[self.plane.shells]
+        return -misfit / variance - jnp.log(variance)
+
+    def prior_energy(self, theta: Coefficients, spectrum: Array) -> Array:
+        """theta' K theta at level 1, per term [F]."""
+        applied = self.molecule.basis.precision(theta.maps, spectrum)
+        return jnp.sum(theta.maps * applied, axis=(-3, -2, -1))
+
+    def log_prior_theta(self, theta: Coefficients, nuisance: Nuisance) -> Array:
+        """log P(theta | mu): Gaussian with the spectrum's shape and a level per term."""
+        energy = self.prior_energy(theta, nuisance.spectrum)
+        dimension = self.molecule.basis.n_coefficients
+        return jnp.sum(-0.5 * nuisance.level * energy + 0.5 * dimension * jnp.log(nuisance.level))
+
+    def log_prior_nuisance(self, nuisance: Nuisance) -> Array:
+        """log P(mu)."""
+        prior = self.prior
+        return (
+            jnp.sum(prior.noise.log_density(nuisance.noise_variance[1:]))
+            + prior.pose.log_density(nuisance.pose_sd_rad**2)
+            + prior.shift.log_density(nuisance.shift_sd_px**2)
+            + prior.contrast.log_density(nuisance.contrast_sd**2)
+            + jnp.sum(
+                (prior.level_shape - 1.0) * jnp.log(nuisance.level)
+                - prior.level_rate * nuisance.level
+            )
+            + (prior.occupancy - 1.0) * jnp.sum(jnp.log(nuisance.occupancy))
+        )
+
+    def log_prior_latents(
+        self, latents: Latents, consensus: Consensus, nuisance: Nuisance
+    ) -> Array:
+        """log P(R_i, tau_i, q_i | mu), per particle."""
+        return (
+            log_pose(latents.quaternion, consensus.quaternion, nuisance.pose_sd_rad)
+            + log_shift(latents.shift_px, consensus.shift_px, nuisance.shift_sd_px)
+            + log_contrast(latents.contrast, nuisance.contrast_sd)
+            + log_state(latents.state, nuisance.occupancy, self.molecule.state_space)
+        )
