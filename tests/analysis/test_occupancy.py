@@ -1,0 +1,86 @@
+import numpy as np
+import pytest
+
+from hypermol.analysis.occupancy import (
+    deconvolved_fractions,
+    occupancy,
+    population,
+    populations_at_valley,
+)
+
+
+def test_certain_states_give_the_histogram_and_no_band():
+    states = np.array([[0.05, 0.15, 0.15, 0.95]] * 3)
+    result = occupancy(states, np.linspace(0, 1, 11))
+    expected = np.zeros(10)
+    expected[[0, 1, 9]] = [2.5, 5.0, 2.5]
+    np.testing.assert_allclose(result.mean, expected)
+    np.testing.assert_allclose(result.lower, result.upper)
+    np.testing.assert_allclose((result.mean * np.diff(result.edges)).sum(), 1.0)
+    np.testing.assert_allclose(result.centres[:2], [0.05, 0.15])
+
+
+def test_weights_count():
+    states = np.array([[0.25, 0.75]])
+    result = occupancy(states, np.array([0.0, 0.5, 1.0]), weights=np.array([3.0, 1.0]))
+    np.testing.assert_allclose(result.mean, [1.5, 0.5])
+    low = population(states, (0.0, 0.5), weights=np.array([3.0, 1.0]), about="particles")
+    np.testing.assert_allclose(low.mean, 0.75)
+
+
+def test_population_interval_has_the_binomial_width():
+    rng = np.random.default_rng(0)
+    states = np.tile(rng.random(1000) ** 2, (4000, 1))
+    result = population(states, (0.0, 0.25))
+    fraction = (states[0] < 0.25).mean()
+    width = 2 * 1.645 * np.sqrt(fraction * (1 - fraction) / 1000)
+    assert result.mean == pytest.approx(fraction, abs=2e-3)
+    assert result.upper[1] - result.lower[1] == pytest.approx(width, rel=0.05)
+    certain = population(states, (0.0, 0.25), about="particles")
+    assert certain.upper[1] == certain.lower[1] == pytest.approx(fraction)
+
+
+def test_interval_through_the_cut_of_a_circle():
+    states = np.array([[0.95, 0.02, 0.5, 0.6]])
+    assert population(states, (0.9, 0.1), about="particles").mean == 0.5
+
+
+def test_population_interval_covers_the_truth():
+    """Known blur, flat occupancy prior sampled by the deconvolution: 90 % intervals hold."""
+    rng = np.random.default_rng(1)
+    edges = np.array([0.0, 0.25, 0.5, 0.75, 1.0])
+    truth = np.array([0.5, 0.2, 0.05, 0.25])
+    inside, raw_error, error = 0, [], []
+    for seed in range(30):
+        bins = rng.choice(4, size=800, p=truth)
+        confused = np.full((4, 4), 0.1) + 0.6 * np.eye(4)  # P(observed | bin)
+        seen = (rng.random(800)[:, None] > np.cumsum(confused[bins], axis=1)).sum(axis=1)
+        posterior = confused[:, seen].T  # flat prior: 0.7 on the bin that was seen
+        picks = (rng.random((400, 800, 1)) > np.cumsum(posterior, axis=1)).sum(axis=-1)
+        samples = (np.minimum(picks, 3) + rng.random(picks.shape)) / 4
+        draws = deconvolved_fractions(samples, edges, n_draws=200, seed=seed)
+        low, high = np.quantile(draws[:, 0], [0.05, 0.95])
+        inside += low <= 0.5 <= high
+        error.append(draws[:, 0].mean() - 0.5)
+        raw_error.append(occupancy(samples, edges).mean[0] / 4 - 0.5)
+    assert 23 <= inside <= 30
+    assert abs(np.mean(error)) < 0.012
+    assert np.mean(raw_error) < -0.1  # what the fixed prior does to the plain histogram
+
+
+def test_valley_between_two_populations():
+    rng = np.random.default_rng(2)
+    states = np.concatenate([rng.normal(0.2, 0.07, 6000), rng.normal(0.75, 0.1, 3000)])
+    valley = populations_at_valley(np.clip(states, 0, 1))
+    grid = np.linspace(0.2, 0.75, 2000)
+    density = 6 / 0.07 * np.exp(-((grid - 0.2) ** 2) / (2 * 0.07**2))
+    density += 3 / 0.1 * np.exp(-((grid - 0.75) ** 2) / (2 * 0.1**2))
+    assert valley.boundary == pytest.approx(grid[density.argmin()], abs=0.05)
+    assert valley.peaks == pytest.approx((0.2, 0.75), abs=0.08)
+    assert valley.depth < 0.6
+
+
+def test_one_population_has_no_valley():
+    states = (np.arange(20000) + 0.5) / 20000
+    with pytest.raises(ValueError, match="one peak"):
+        populations_at_valley(np.sqrt(states))
