@@ -78,7 +78,10 @@ class Common:
 
 
 def _with_common(command: Callable[..., None]) -> Callable[..., None]:
-    """Give a command the options of `Common`; it takes them as its argument `common`."""
+    """Give a command the options of `Common`; it takes them as its argument `common`.
+
+    What the user got wrong ends the command with one line.
+    """
     own = [p for p in inspect.signature(command).parameters.values() if p.name != "common"]
     names = [f.name for f in fields(Common)]
     shared = [
@@ -93,7 +96,11 @@ def _with_common(command: Callable[..., None]) -> Callable[..., None]:
 
     def run(**options: Any) -> None:
         chosen = {name: options.pop(name) for name in names}
-        command(common=Common(**chosen), **options)
+        try:
+            command(common=Common(**chosen), **options)
+        except InputError as error:
+            typer.echo(f"Error: {error}", err=True)
+            raise typer.Exit(1) from error
 
     run.__name__ = command.__name__
     run.__doc__ = command.__doc__
@@ -149,13 +156,9 @@ def structures(
 
 
 def write_simulation(source: Source, common: Common) -> None:
-    """Simulate and write; a wrong option ends the command with its message."""
-    try:
-        simulation = simulate(source, settings_of(common))
-        path = write_dataset(common.out, simulation, dtype=common.dtype, overwrite=common.overwrite)
-    except InputError as error:
-        typer.echo(f"Error: {error}", err=True)
-        raise typer.Exit(1) from error
+    """Simulate, write, and say where."""
+    simulation = simulate(source, settings_of(common))
+    path = write_dataset(common.out, simulation, dtype=common.dtype, overwrite=common.overwrite)
     typer.echo(
         f"{len(simulation)} images of {common.box} px in {path}, truth in {path.parent}/truth"
     )

@@ -12,6 +12,7 @@ from typing import Any, Protocol, final
 import jax
 import jax.numpy as jnp
 import numpy as np
+import scipy.fft
 from jax import Array
 
 from hypermol.io.errors import InputError
@@ -19,7 +20,7 @@ from hypermol.simulate.map_slices import padded_transform, slices_of_transform
 from hypermol.space.state_space import Circle, StateSpace
 
 _BLOCK = 16
-_PLANES_AT_ONCE = 8
+_POINTS_AT_ONCE = 8192
 
 
 class SimulatedMolecule(Protocol):
@@ -34,9 +35,6 @@ class SimulatedMolecule(Protocol):
 
     def fourier(self, theta: Any, k: Array, tau: Array) -> Array:
         """Continuous transform, complex [K] at k [K, 3] in 1/Angstrom."""
-
-    def density(self, theta: Any, tau: Array, coordinates: Array) -> Array:
-        """Density [...] at coordinates [..., 3] in Angstrom."""
 
 
 class Source(abc.ABC):
@@ -88,7 +86,7 @@ class MoleculeSource(Source):
     """A molecule whose slices are exact: nothing is interpolated.
 
     Attributes:
-        molecule: anything with the four-name protocol and `density`.
+        molecule: anything with the four-name protocol.
         theta: its parameters; `init` with key 0 if None.
     """
 
@@ -124,20 +122,17 @@ class MoleculeSource(Source):
         )
 
     def truth_maps(self, n: int, grid: Grid) -> tuple[np.ndarray, np.ndarray]:
-        """The density at the state space's nodes."""
+        """The density at the state space's nodes, inside the images' Nyquist sphere."""
         tau = np.asarray(self.state_space.nodes(n), dtype=np.float64)
         theta = self.parameters
-        axis = (np.arange(grid.box) - grid.box // 2) * grid.pixel_size_angstrom
+        ball = _nyquist_ball(grid.box)
+        k3 = jnp.asarray(_signed(ball, grid.box) / (grid.box * grid.pixel_size_angstrom))
         maps = np.empty((len(tau), *(grid.box,) * 3), np.float16)
         for i, state in enumerate(jnp.asarray(tau, jnp.float32)):
-            for start in range(0, grid.box, _PLANES_AT_ONCE):
-                z, y, x = np.meshgrid(
-                    axis[start : start + _PLANES_AT_ONCE], axis, axis, indexing="ij"
-                )
-                points = jnp.asarray(np.stack([x, y, z], axis=-1), jnp.float32)
-                maps[i, start : start + _PLANES_AT_ONCE] = _density(
-                    self.molecule.density, theta, state, points
-                )
+            values = _transform_at(self.molecule.fourier, theta, k3.astype(jnp.float32), state)
+            half = np.zeros((grid.box, grid.box, grid.box // 2 + 1), np.complex64)
+            half[ball[:, 2], ball[:, 1], ball[:, 0]] = values / grid.pixel_size_angstrom**3
+            maps[i] = np.fft.fftshift(scipy.fft.irfftn(half, s=(grid.box,) * 3))
         return maps, tau
 
 
@@ -260,6 +255,20 @@ def _molecule_block(fourier: Any, theta: Any, tau: Array, rotations: Array, k2: 
     return jax.vmap(one)(tau.astype(k2.dtype), rotations.astype(k2.dtype))
 
 
+def _nyquist_ball(box: int) -> np.ndarray:
+    """Places int [K, 3] (x, y, z) in `rfftn`'s order of the frequencies |k| <= (box - 1) // 2."""
+    axis = np.abs(_signed(np.arange(box), box))
+    radius2 = axis[:, None, None] ** 2 + axis[:, None] ** 2 + axis[: box // 2 + 1] ** 2
+    z, y, x = np.nonzero(radius2 <= ((box - 1) // 2) ** 2)
+    return np.stack([x, y, z], axis=-1)
+
+
+def _signed(places: np.ndarray, box: int) -> np.ndarray:
+    """Signed frequencies in 1/box of places in a transform, zero frequency first."""
+    return np.where(places > (box - 1) // 2, places - box, places)
+
+
 @partial(jax.jit, static_argnums=0)
-def _density(density: Any, theta: Any, tau: Array, points: Array) -> Array:
-    return density(theta, tau, points)
+def _transform_at(fourier: Any, theta: Any, k3: Array, tau: Array) -> Array:
+    """The transform complex [K] at k3 [K, 3], some thousand points at a time."""
+    return jax.lax.map(lambda k: fourier(theta, k[None], tau)[0], k3, batch_size=_POINTS_AT_ONCE)
