@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+from scipy.ndimage import gaussian_filter
 
 from hypermol.analysis.states import (
     angular_correlation,
@@ -83,6 +84,14 @@ def test_monotone_warp_of_an_interval_is_recovered(direction):
     tau = np.random.default_rng(1).random(200)
     expected = warp(tau if direction == 1 else 1 - tau)
     np.testing.assert_allclose(found(tau), expected, atol=0.03)
+
+
+def test_low_resolution_of_the_estimate_does_not_pull_the_map_to_the_middle():
+    true_nodes = np.linspace(0, 1, 40)
+    nodes = (np.arange(30) + 0.5) / 30
+    blurred = gaussian_filter(swinging(warp(nodes), 0.4), (0, 2.5, 2.5, 2.5))
+    cost = distance_matrix(blurred, swinging(true_nodes, 0.4))
+    np.testing.assert_allclose(match_states(cost, nodes, true_nodes).values, warp(nodes), atol=0.03)
 
 
 @pytest.mark.parametrize("direction", [1, -1])

@@ -178,17 +178,47 @@ def _sub_column(cost: np.ndarray, path: np.ndarray, topology: Topology) -> np.nd
     return np.maximum.accumulate(path + offset)
 
 
-def distance_matrix(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """Squared distances [T, F] between volumes [T, ...] and [F, ...], one global scale fitted.
+def _spectra(volumes: np.ndarray, kmax: int) -> tuple[np.ndarray, np.ndarray]:
+    """Transforms complex64 [T, K] at 0 < |k| <= kmax of cubes [T, n, n, n], and shells [K].
 
-    The scale makes the mean of the first set best match the mean of the second, so that the
-    intensity scale of a reconstruction does not matter.
+    One of each pair +-k is kept (nearly: the plane kx = 0 is kept whole, at half weight).
     """
-    a = np.reshape(first, (len(first), -1)).astype(np.float64)
-    b = np.reshape(second, (len(second), -1)).astype(np.float64)
+    n = volumes.shape[-1]
+    full, half = np.fft.fftfreq(n, 1.0 / n), np.fft.rfftfreq(n, 1.0 / n)
+    radius = np.sqrt(full[:, None, None] ** 2 + full[None, :, None] ** 2 + half**2)
+    keep = (radius > 0) & (radius <= kmax)
+    weight = np.broadcast_to(np.where(half == 0, np.sqrt(0.5), 1.0), radius.shape)[keep]
+    rows = [(np.fft.rfftn(volume)[keep] * weight).astype(np.complex64) for volume in volumes]
+    return np.stack(rows), np.rint(radius[keep]).astype(np.intp)
+
+
+def distance_matrix(
+    estimated: np.ndarray, true: np.ndarray, max_shell: int | None = None
+) -> np.ndarray:
+    """Squared distances [T, F] between volumes, the true ones seen at the estimate's resolution.
+
+    Each shell of the true volumes is scaled by the regression of the mean estimate on the mean
+    truth, so neither the intensity scale nor the low-pass character of a reconstruction matters;
+    without it a smooth estimate is drawn to the middle of the true states. The volumes must
+    already share a gauge (`analysis.gauge`).
+
+    Args:
+        estimated: real [T, n, n, n] along the estimated state.
+        true: real [F, n, n, n] along the true state.
+        max_shell: highest shell compared; by default 32, or below Nyquist.
+    """
+    nyquist = (true.shape[-1] - 1) // 2
+    kmax = min(32 if max_shell is None else max_shell, nyquist)
+    a, shells = _spectra(estimated, kmax)
+    b, _ = _spectra(true, kmax)
     mean_a, mean_b = a.mean(axis=0), b.mean(axis=0)
-    a = a * (mean_a @ mean_b / (mean_a @ mean_a))
-    return (a**2).sum(1)[:, None] - 2.0 * a @ b.T + (b**2).sum(1)[None, :]
+    cross = np.bincount(shells, (mean_a * mean_b.conj()).real)
+    power = np.bincount(shells, np.abs(mean_b) ** 2)
+    gain = np.divide(cross, power, out=np.zeros(len(power)), where=power > 0)
+    b = b * np.maximum(gain, 0.0)[shells].astype(np.float32)
+    norms_a = (np.abs(a) ** 2).sum(axis=1, dtype=np.float64)
+    norms_b = (np.abs(b) ** 2).sum(axis=1, dtype=np.float64)
+    return norms_a[:, None] - 2.0 * (a @ b.conj().T).real + norms_b[None, :]
 
 
 def match_states(
