@@ -109,7 +109,7 @@ def relion_images(shared_data):
     truth, stored = np.load(folder / "truth.npz"), np.load(folder / "truth_maps.npz")
     blocks = starfile.read(folder / "truth.star")
     optics, rows = blocks["optics"].iloc[0], blocks["particles"]
-    chosen = np.flatnonzero(np.isin(truth["frame"], np.arange(22, 32)))[:400]
+    chosen = np.flatnonzero(np.isin(truth["frame"], np.arange(24, 28)))[:300]
     frames, local = np.unique(truth["frame"][chosen], return_inverse=True)
     rows = rows.iloc[chosen]
     n = len(chosen)

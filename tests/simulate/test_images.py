@@ -66,9 +66,8 @@ def test_clean_images_equal_projections_in_real_space(box):
         assert np.abs(images[i] - expected).max() < 2e-3 * np.abs(expected).max()
 
 
-@pytest.mark.parametrize("spectrum", ["white", "coloured"])
-def test_snr_is_the_one_asked_for(spectrum):
-    settings = replace(SMALL, n=300, noise=Noise(0.2, spectrum))
+def test_snr_is_the_one_asked_for():
+    settings = replace(SMALL, n=300, noise=Noise(0.2, "coloured"))
     images, simulation = simulate_images(SOURCE, settings)
     clean = simulation.clean(np.arange(300))
     batch = simulation.images()
@@ -87,8 +86,10 @@ def power_by_shell(images: np.ndarray) -> np.ndarray:
     return (np.bincount(shells, power.ravel()) / np.bincount(shells))[: box // 2 + 1]
 
 
-@pytest.mark.parametrize("box", [32, 33])
-@pytest.mark.parametrize("spectrum", ["white", "coloured", lambda k: np.exp(-((k / 0.03) ** 2))])
+@pytest.mark.parametrize(
+    ("box", "spectrum"),
+    [(32, "white"), (33, "coloured"), (32, lambda k: np.exp(-((k / 0.03) ** 2)))],
+)
 def test_noise_has_the_spectrum_asked_for(box, spectrum):
     settings = replace(SMALL, n=400, box=box, noise=Noise(0.1, spectrum))
     images, simulation = simulate_images(SOURCE, settings)
@@ -150,7 +151,7 @@ def sampled(source: MoleculeSource, tau: np.ndarray, grid: Grid) -> np.ndarray:
     return np.stack([density(source.parameters, jnp.asarray(t), points) for t in tau])
 
 
-@pytest.mark.parametrize(("n", "box"), [(48, 48), (47, 47), (48, 55)])
+@pytest.mark.parametrize(("n", "box"), [(48, 48), (47, 54)])
 def test_slices_of_maps_agree_with_exact_slices(n, box):
     pixel = 8.0
     exact = well_sampled_source(n, pixel)

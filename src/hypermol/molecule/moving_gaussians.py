@@ -36,13 +36,11 @@ def transform_of_gaussians(amplitude: Array, width: Array, centres: Array, k: Ar
         complex [K].
     """
     k2 = jnp.sum(k**2, axis=-1)
-    envelope = amplitude * jnp.exp(-2.0 * np.pi**2 * k2[:, None] * width**2)
+    envelope = amplitude[:, None] * jnp.exp(-2.0 * np.pi**2 * width[:, None] ** 2 * k2)
     # at full precision: on GPUs a TF32 phase would be wrong by several percent
-    turns = jnp.matmul(k, centres.T, precision=jax.lax.Precision.HIGHEST)
+    turns = jnp.matmul(centres, k.T, precision=jax.lax.Precision.HIGHEST)
     cosine, sine = cos_sin_of_turns(turns)
-    return jax.lax.complex(
-        jnp.sum(envelope * cosine, axis=-1), -jnp.sum(envelope * sine, axis=-1)
-    )
+    return jax.lax.complex(jnp.sum(envelope * cosine, axis=0), -jnp.sum(envelope * sine, axis=0))
 
 
 def cos_sin_of_turns(turns: Array) -> tuple[Array, Array]:

@@ -18,7 +18,7 @@ from hypermol.simulate.sources import Grid, Source, in_blocks
 from hypermol.space.fourier import HalfPlane, half_plane, half_plane_to_image, shift_phases
 
 _PILOT_IMAGES = 1000
-_CHUNK_BYTES = 128_000_000
+_CHUNK_BYTES = 96_000_000
 _NOISE_KEY = 7
 
 
@@ -158,9 +158,9 @@ def chunk_length(box: int) -> int:
     return max(_CHUNK_BYTES // (4 * box**2), 64)
 
 
-@partial(jax.jit, static_argnums=(0, 1))
+@partial(jax.jit, static_argnums=0)
 def _form_images(
-    box: int, pixel: float, slices: Array, shifts_px: Array, contrast: Array, *ctf: Array
+    box: int, pixel: Array | float, slices: Array, shifts_px: Array, contrast: Array, *ctf: Array
 ) -> Array:
     """Images [B, box, box] of slices [B, 1 + K], frequency 0 first."""
     plane = nyquist_plane(box)

@@ -271,4 +271,7 @@ def _signed(places: np.ndarray, box: int) -> np.ndarray:
 @partial(jax.jit, static_argnums=0)
 def _transform_at(fourier: Any, theta: Any, k3: Array, tau: Array) -> Array:
     """The transform complex [K] at k3 [K, 3], some thousand points at a time."""
-    return jax.lax.map(lambda k: fourier(theta, k[None], tau)[0], k3, batch_size=_POINTS_AT_ONCE)
+    count = -(-len(k3) // _POINTS_AT_ONCE)
+    chunks = jnp.resize(k3, (count, _POINTS_AT_ONCE, 3))
+    values = jax.lax.map(lambda k: fourier(theta, k, tau), chunks)
+    return values.reshape(-1)[: len(k3)]
