@@ -25,14 +25,14 @@ class Quadratic(NamedTuple):
     Attributes:
         apply: x -> A x, A symmetric positive definite.
         linear: b.
-        noise: key -> a draw of N(0, A).
+        perturbed: key -> b plus a draw of N(0, A).
         precondition: r -> M^-1 r, M near A and symmetric positive definite.
         dimension: free coefficients, so that a solve's error can be told in standard deviations.
     """
 
     apply: Callable[[Array], Array]
     linear: Array
-    noise: Callable[[Array], Array]
+    perturbed: Callable[[Array], Array]
     precondition: Callable[[Array], Array]
     dimension: int
 

@@ -6,10 +6,10 @@ default, because a stale cache silently samples the wrong conditional.
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, NamedTuple, final
+from typing import NamedTuple, final
 
 import jax
-import jax.numpy as jnp
+import numpy as np
 from jax import Array
 
 from hypermol.data.latents import Consensus, ImageBlocks, Latents
@@ -23,7 +23,7 @@ from hypermol.posterior.conditional import (
     shell_counts,
 )
 from hypermol.posterior.posterior import Posterior
-from hypermol.posterior.priors import draw_level, draw_occupancy, draw_widths
+from hypermol.posterior.priors import Counts, HyperPrior, Nuisance, Statistics, latent_statistics
 from hypermol.space.state_space import Gaussian
 
 
@@ -38,14 +38,15 @@ class ChainState(NamedTuple):
     """One chain: the unknowns, the proposals' widths, and the cached slicing grid of theta."""
 
     theta: Coefficients
-    nuisance: Any
+    nuisance: Nuisance
     latents: Latents
     size: MoveSize
     prepared: Array
 
 
-Info = dict[str, Array]
+Info = dict[str, Array | np.ndarray]
 Step = Callable[[Array, ChainState, Data], tuple[ChainState, Info]]
+NuisanceDraw = Callable[[np.random.Generator, Nuisance, Statistics, Counts, HyperPrior], Nuisance]
 
 
 @final
@@ -146,32 +147,42 @@ def molecule_block(posterior: Posterior, tolerance: float, max_iterations: int) 
     return Block("molecule", step, reads_no_cache)
 
 
-def nuisance_block(posterior: Posterior) -> Block:
-    """Noise per shell, prior level, widths and occupancy: all conjugate."""
-    counts = jnp.asarray(shell_counts(posterior), jnp.float32)
-    prior = posterior.prior
-
+def _statistics(posterior: Posterior) -> Callable[[ChainState, Data], Statistics]:
     @jax.jit
-    def step(key: Array, state: ChainState, data: Data) -> tuple[ChainState, Info]:
-        keys = jax.random.split(key, 4)
-        present = data.images.present
-        power = jnp.sum(
-            residual_power(posterior, state.theta, state.latents, data.images), axis=0
-        )
-        # 2 n real residuals of variance sigma^2 / 2 each; shell 0 is not observed
-        noise = prior.noise.draw(keys[0], 2.0 * counts * jnp.sum(present), 2.0 * power)
-        nuisance = draw_widths(
-            keys[1], state.nuisance, state.latents, data.consensus, present, prior
-        )
-        energy = posterior.prior_energy(state.theta, nuisance.spectrum)
-        dimension = posterior.molecule.basis.n_coefficients
-        nuisance = nuisance._replace(
-            noise_variance=noise,
-            level=draw_level(keys[2], energy, dimension, prior),
-            occupancy=draw_occupancy(
-                keys[3], state.latents.state, present, posterior.molecule.state_space, prior
+    def statistics(state: ChainState, data: Data) -> Statistics:
+        return Statistics(
+            residual_power(posterior, state.theta, state.latents, data.images),
+            posterior.prior_energy(state.theta, state.nuisance.spectrum),
+            *latent_statistics(
+                state.latents, data.consensus, data.images.present, posterior.prior.n_bins
             ),
         )
-        return state._replace(nuisance=nuisance), {"energy": energy, "residual_power": power}
+
+    return statistics
+
+
+def _host_generator(key: Array) -> np.random.Generator:
+    """A NumPy generator that follows from a JAX key: float64 gamma draws, nothing to compile."""
+    return np.random.default_rng(np.asarray(jax.random.key_data(key)))
+
+
+def nuisance_block(posterior: Posterior, draws: tuple[NuisanceDraw, ...]) -> Block:
+    """mu given the rest, by the conjugate draws named (noise and co., widths of poses)."""
+    statistics = _statistics(posterior)
+
+    def step(key: Array, state: ChainState, data: Data) -> tuple[ChainState, Info]:
+        summed = statistics(state, data)
+        counts = Counts(
+            int(np.asarray(data.images.present).sum()),
+            shell_counts(posterior),
+            posterior.molecule.basis.n_coefficients,
+            posterior.molecule.state_space.has_occupancy,
+        )
+        rng = _host_generator(key)
+        nuisance = state.nuisance
+        for draw in draws:
+            nuisance = draw(rng, nuisance, summed, counts, posterior.prior)
+        power = np.asarray(summed.residual_power, np.float64).sum(axis=0)
+        return state._replace(nuisance=nuisance), {"residual_power": power}
 
     return Block("nuisance", step, reads_no_cache)

@@ -62,5 +62,4 @@ def draw(
     key: Array, target: Quadratic, start: Array, tolerance: float, max_iterations: int
 ) -> tuple[Array, SolveRecord]:
     """One draw of N(A^-1 b, A^-1); `start` only changes the work, not the law."""
-    perturbed = target.linear + target.noise(key)
-    return solve(target, perturbed, start, tolerance, max_iterations)
+    return solve(target, target.perturbed(key), start, tolerance, max_iterations)

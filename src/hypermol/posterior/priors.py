@@ -9,6 +9,7 @@ from typing import NamedTuple, final
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 
 from hypermol.data.latents import Consensus, Latents
@@ -50,15 +51,19 @@ class InverseGamma:
     shape: float
     scale: float
 
-    def draw(self, key: Array, count: Array | float, sum_of_squares: Array) -> Array:
-        """Variance given `count` real Gaussian residuals of mean zero: conjugate, exact."""
-        shape = self.shape + 0.5 * count
-        scale = self.scale + 0.5 * sum_of_squares
-        return scale / jax.random.gamma(key, jnp.broadcast_to(shape, jnp.shape(scale)))
+    def draw(
+        self,
+        rng: np.random.Generator,
+        count: np.ndarray | float,
+        sum_of_squares: np.ndarray | float,
+    ) -> np.ndarray:
+        """Variance given `count` real Gaussian residuals of mean zero: conjugate, exact.
 
-    def sample(self, key: Array) -> Array:
-        """A draw from the prior."""
-        return self.scale / jax.random.gamma(key, self.shape)
+        With nothing given (count 0, sum 0) it is a draw from the prior.
+        """
+        shape = self.shape + 0.5 * np.asarray(count, np.float64)
+        scale = self.scale + 0.5 * np.asarray(sum_of_squares, np.float64)
+        return scale / rng.gamma(np.broadcast_to(shape, scale.shape))
 
     def log_density(self, variance: Array) -> Array:
         """Log density up to a constant."""
@@ -103,7 +108,9 @@ def log_pose(quaternion: Array, consensus: Array, sd_rad: Array) -> Array:
     vector = pose_vector(quaternion, consensus)
     angle2 = jnp.sum(vector**2, axis=-1)
     safe = jnp.where(angle2 < 1e-6, 1.0, angle2)
-    haar = jnp.where(angle2 < 1e-6, 1.0 - angle2 / 12.0, (2.0 - 2.0 * jnp.cos(jnp.sqrt(safe))) / safe)
+    haar = jnp.where(
+        angle2 < 1e-6, 1.0 - angle2 / 12.0, (2.0 - 2.0 * jnp.cos(jnp.sqrt(safe))) / safe
+    )
     return -0.5 * angle2 / sd_rad**2 - 3.0 * jnp.log(sd_rad) - jnp.log(haar)
 
 
@@ -132,48 +139,96 @@ def log_state(state: Array, occupancy: Array, space: StateSpace) -> Array:
     return base + jnp.log(occupancy * n_bins)[occupancy_bin(state, n_bins)]
 
 
-def draw_widths(
-    key: Array, nuisance: Nuisance, latents: Latents, consensus: Consensus, weight: Array,
-    prior: HyperPrior,
-) -> Nuisance:
-    """Widths of the pose, shift and contrast priors given all particles: conjugate, exact.
+class Statistics(NamedTuple):
+    """Sufficient statistics of all particles and of theta for the conjugate draws of mu.
 
-    Args:
-        weight: [...] 1 for particles that count, 0 for filling.
+    Attributes:
+        residual_power: [n_blocks, n_shells] sums of |residual|^2 over the half plane.
+        energy: [F] theta' K theta at level 1.
+        rotation, shift, contrast: [n_blocks] sums of squared deviations from the prior's centre.
+        occupancy: [n_blocks, n_bins] particles in each bin of the state space.
     """
-    keys = jax.random.split(key, 3)
-    count = jnp.sum(weight)
 
-    def total(values: Array) -> Array:
-        return jnp.sum(values * weight)
+    residual_power: Array
+    energy: Array
+    rotation: Array
+    shift: Array
+    contrast: Array
+    occupancy: Array
 
+
+def latent_statistics(
+    latents: Latents, consensus: Consensus, present: Array, n_bins: int
+) -> tuple[Array, Array, Array, Array]:
+    """The particles' part of `Statistics`, from blocks [n_blocks, B, ...]."""
     vector = pose_vector(latents.quaternion, consensus.quaternion)
     moved = latents.shift_px - consensus.shift_px
-    pose = prior.pose.draw(keys[0], 3 * count, total(jnp.sum(vector**2, -1)))
-    shift = prior.shift.draw(keys[1], 2 * count, total(jnp.sum(moved**2, -1)))
-    contrast = prior.contrast.draw(keys[2], count, total((latents.contrast - 1.0) ** 2))
+    rotation = jnp.sum(present * jnp.sum(vector**2, axis=-1), axis=1)
+    shift = jnp.sum(present * jnp.sum(moved**2, axis=-1), axis=1)
+    contrast = jnp.sum(present * (latents.contrast - 1.0) ** 2, axis=1)
+    if latents.state.shape[-1] == 0:
+        return rotation, shift, contrast, jnp.zeros((len(present), n_bins))
+    bins = jax.nn.one_hot(occupancy_bin(latents.state, n_bins), n_bins)
+    return rotation, shift, contrast, jnp.einsum("nb,nbo->no", present, bins)
+
+
+def draw_nuisance(
+    rng: np.random.Generator,
+    nuisance: Nuisance,
+    statistics: Statistics,
+    counts: "Counts",
+    prior: HyperPrior,
+) -> Nuisance:
+    """Noise, level, contrast width and occupancy given the rest: conjugate, exact, in float64."""
+    total = [np.asarray(value, np.float64) for value in statistics]
+    power, energy, contrast, occupied = total[0].sum(0), total[1], total[4].sum(), total[5].sum(0)
+    # n complex residuals are 2 n real ones of variance sigma^2 / 2; shell 0 is not observed
+    pixels = 2.0 * counts.particles * counts.shell_pixels
+    noise = prior.noise.draw(rng, pixels, 2.0 * power)
+    shape = prior.level_shape + 0.5 * counts.coefficients
+    level = rng.gamma(shape, size=energy.shape) / (prior.level_rate + 0.5 * energy)
+    occupancy = nuisance.occupancy
+    if counts.has_occupancy:
+        occupancy = rng.dirichlet(prior.occupancy + occupied)
     return nuisance._replace(
-        pose_sd_rad=jnp.sqrt(pose), shift_sd_px=jnp.sqrt(shift), contrast_sd=jnp.sqrt(contrast)
+        noise_variance=jnp.asarray(noise, jnp.float32),
+        level=jnp.asarray(level, jnp.float32),
+        contrast_sd=jnp.asarray(
+            np.sqrt(prior.contrast.draw(rng, counts.particles, contrast)), jnp.float32
+        ),
+        occupancy=jnp.asarray(occupancy, jnp.float32),
     )
 
 
-def draw_occupancy(
-    key: Array, state: Array, weight: Array, space: StateSpace, prior: HyperPrior
-) -> Array:
-    """Occupancy [n_bins] given all states: Dirichlet, exact; uniform where it is not learned."""
-    if not space.has_occupancy:
-        return jnp.full(prior.n_bins, 1.0 / prior.n_bins)
-    bins = occupancy_bin(state, prior.n_bins).reshape(-1)
-    counts = jnp.zeros(prior.n_bins).at[bins].add(weight.reshape(-1))
-    return jax.random.dirichlet(key, prior.occupancy + counts)
+def draw_pose_widths(
+    rng: np.random.Generator,
+    nuisance: Nuisance,
+    statistics: Statistics,
+    counts: "Counts",
+    prior: HyperPrior,
+) -> Nuisance:
+    """Widths of the pose and shift priors given all particles: conjugate, exact."""
+    rotation = np.asarray(statistics.rotation, np.float64).sum()
+    shift = np.asarray(statistics.shift, np.float64).sum()
+    pose_variance = prior.pose.draw(rng, 3.0 * counts.particles, rotation)
+    shift_variance = prior.shift.draw(rng, 2.0 * counts.particles, shift)
+    return nuisance._replace(
+        pose_sd_rad=jnp.asarray(np.sqrt(pose_variance), jnp.float32),
+        shift_sd_px=jnp.asarray(np.sqrt(shift_variance), jnp.float32),
+    )
 
 
-def draw_level(key: Array, energy: Array, dimension: float, prior: HyperPrior) -> Array:
-    """Levels [F] given theta: Gamma, exact.
+class Counts(NamedTuple):
+    """How many residuals each conjugate draw of mu rests on.
 
-    Args:
-        energy: [F] theta' K theta at level 1.
-        dimension: free coefficients of one term.
+    Attributes:
+        particles: images that count.
+        shell_pixels: [n_shells] half-plane pixels in each shell.
+        coefficients: free coefficients of one term of theta.
+        has_occupancy: whether the state space's occupancy is learned.
     """
-    shape = prior.level_shape + 0.5 * dimension
-    return jax.random.gamma(key, shape, energy.shape) / (prior.level_rate + 0.5 * energy)
+
+    particles: int
+    shell_pixels: np.ndarray
+    coefficients: int
+    has_occupancy: bool

@@ -126,7 +126,7 @@ def clean_images(source: Source, latents: Latents, grid: Grid) -> np.ndarray:
     """Noiseless images float32 [N, box, box] of eq. 5-6 with contrast.
 
     Only frequencies inside the Nyquist circle are formed (k = 0 included), as RELION's projector
-    does.
+    does. Images are periodic: what the CTF spreads beyond an edge comes back at the other.
     """
     frequencies = _with_zero(nyquist_plane(grid.box))
     slices = source.slices(latents.tau, latents.rotations, frequencies, grid)
