@@ -165,7 +165,7 @@ def test_slices_of_maps_agree_with_exact_slices(n, box):
     interpolated = simulation.clean(np.arange(24))
     truth = replace(simulation, source=exact).clean(np.arange(24))
     error = np.linalg.norm(interpolated - truth, axis=(1, 2)) / np.linalg.norm(truth, axis=(1, 2))
-    assert error.max() < 0.003
+    assert error.max() < 0.001
 
 
 @pytest.mark.parametrize("box", [32, 33])
