@@ -30,7 +30,7 @@ def _points(rotation: Array, frequencies: Array) -> tuple[Array, Array]:
 
 
 def _corners(points: Array, shape: tuple[int, int, int]) -> tuple[Array, Array, Array]:
-    """Flat indices [8, K], weights [8, K] and their gradients [8, K, 3] of the trilinear stencil."""
+    """Flat indices [8, K], weights [8, K] and gradients [8, K, 3] of the trilinear stencil."""
     depth, rows, columns = shape
     centre = depth // 2
     lower = jnp.floor(points)
