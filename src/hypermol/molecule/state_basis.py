@@ -137,3 +137,27 @@ class Linear(StateBasis):
     def __call__(self, tau: Array) -> Array:
         """Values [..., n_terms]."""
         return jnp.concatenate([jnp.ones((*tau.shape[:-1], 1), tau.dtype), tau], axis=-1)
+
+
+def named_state_basis(kind: str, n_terms: int, state_name: str) -> StateBasis:
+    """The basis a recipe or run names: constant, cosine, chebyshev or fourier.
+
+    Raises:
+        ValueError: unknown kind, or a number of terms it cannot have.
+    """
+    if n_terms < 1:
+        raise ValueError(f"n_terms is {n_terms}: give at least 1")
+    if kind == "constant":
+        return Constant()
+    if kind == "cosine":
+        return Cosine(n_terms, Interval(state_name))
+    if kind == "chebyshev":
+        return Chebyshev(n_terms, Interval(state_name))
+    if kind == "fourier":
+        if n_terms % 2 == 0:
+            raise ValueError(
+                f"n_terms is {n_terms} for a fourier basis: give an odd number "
+                "(one constant, then cosine and sine pairs)"
+            )
+        return Fourier(n_terms, Circle(state_name))
+    raise ValueError(f"state basis {kind!r} is not known: use constant, cosine, chebyshev, fourier")

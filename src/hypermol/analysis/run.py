@@ -1,0 +1,111 @@
+"""A finished (or running) run as arrays: what reports, exports and scores read."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, final
+
+import jax.numpy as jnp
+import numpy as np
+
+from hypermol.io.errors import InputError
+from hypermol.io.store import RunDirectory
+from hypermol.molecule.state_basis import StateBasis, named_state_basis
+from hypermol.space.fourier import crop_or_pad_volume
+
+#: Sample entries that are small enough to stack over all samples.
+LATENT_NAMES = ("quaternion", "shift_px", "contrast", "state")
+NUISANCE_NAMES = (
+    "noise_variance",
+    "level",
+    "pose_sd_rad",
+    "shift_sd_px",
+    "contrast_sd",
+    "occupancy",
+)
+
+
+@final
+@dataclass(frozen=True)
+class Run:
+    """Reader of a run directory.
+
+    Attributes:
+        directory: where it lies.
+        info: run.json: particles (path), n_particles, box, pixel_size_angstrom, kmax, grid,
+            radius_angstrom, state_space, state_name, basis, n_terms, chains, poses, seed,
+            versions, data_hash, cpu_seconds, wall_seconds.
+    """
+
+    directory: RunDirectory
+    info: dict[str, Any]
+
+    @cached_property
+    def chains(self) -> list[int]:
+        """Chains that left samples."""
+        return [
+            chain for chain in range(self.info["chains"]) if self.directory.sample_names(chain)
+        ]
+
+    @cached_property
+    def state_basis(self) -> StateBasis:
+        """P_q(tau) of the fitted model."""
+        return named_state_basis(
+            self.info["basis"], self.info["n_terms"], self.info["state_name"]
+        )
+
+    def stacked(self, name: str) -> np.ndarray:
+        """One sample entry of all chains, [chains, draws, ...] (draws cut to the shortest chain).
+
+        Raises:
+            InputError: no samples yet.
+        """
+        per_chain = [
+            np.stack(
+                [self._entry(sample, name) for sample in self.directory.sample_names(chain)]
+            )
+            for chain in self.chains
+        ]
+        if not per_chain:
+            raise InputError(
+                f"{self.directory.path} holds no posterior samples yet: let `hypermol fit` reach "
+                "its sampling stage (--resume goes on)"
+            )
+        shortest = min(len(draws) for draws in per_chain)
+        return np.stack([draws[:shortest] for draws in per_chain])
+
+    def pooled(self, name: str) -> np.ndarray:
+        """One sample entry of all chains and draws, [S, ...]."""
+        stacked = self.stacked(name)
+        return stacked.reshape(-1, *stacked.shape[2:])
+
+    def _entry(self, sample: str, name: str) -> np.ndarray:
+        with np.load(self.directory.path / sample) as archive:
+            return archive[name]
+
+    @cached_property
+    def maps(self) -> np.ndarray:
+        """theta of all samples, float32 [S, F, n, n, n], on the basis' own grid."""
+        return self.pooled("maps")
+
+    def weights(self, tau: np.ndarray) -> np.ndarray:
+        """P_q at states [..., dim]: [..., F]."""
+        return np.asarray(self.state_basis(jnp.asarray(tau, jnp.float32)))
+
+    def nodes(self, n: int) -> np.ndarray:
+        """n states along the first state variable, [n, dim] (one state for a rigid molecule)."""
+        return np.asarray(self.state_basis.space.nodes(n))
+
+    def to_box(self, volumes: np.ndarray) -> np.ndarray:
+        """Volumes [..., n, n, n] on the images' grid, [..., box, box, box], in image units."""
+        return crop_or_pad_volume(volumes, self.info["box"])
+
+
+def load_run(path: str | Path) -> Run:
+    """Open a run directory for reading.
+
+    Raises:
+        InputError: there is no run.
+    """
+    directory = RunDirectory.open(path)
+    return Run(directory, directory.read_json("run.json"))

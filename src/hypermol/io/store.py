@@ -1,0 +1,150 @@
+"""The run directory: self-describing, append-only, safe to interrupt.
+
+    run.json               what was run: data, versions, level, timing
+    recipe.toml            the resolved options
+    trace.jsonl            one line a sweep
+    samples/c00_000012.npz one kept sweep of chain 0
+    checkpoints/c00.npz    the latest state of chain 0
+    posterior.nc           all samples as ArviZ reads them
+
+Every file is written under another name and then renamed, so none is ever half there.
+"""
+
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, final
+
+import numpy as np
+
+from hypermol.io.errors import InputError
+
+
+def _replace(path: Path, write) -> None:
+    """Write through a temporary neighbour and rename it into place."""
+    temporary = path.with_name(path.name + ".part")
+    with open(temporary, "wb") as handle:
+        write(handle)
+        handle.flush()
+        os.fsync(handle.fileno())
+    os.replace(temporary, path)
+
+
+@final
+@dataclass(frozen=True)
+class RunDirectory:
+    """Paths and atomic reads and writes of one run."""
+
+    path: Path
+
+    @classmethod
+    def create(cls, path: str | Path) -> "RunDirectory":
+        """Start a run in a new or empty directory.
+
+        Raises:
+            InputError: the directory already holds a run.
+        """
+        run = cls(Path(path))
+        if run.exists():
+            raise InputError(
+                f"{path} already holds a run: add --resume to go on with it, "
+                "or choose another --out"
+            )
+        for folder in ("samples", "checkpoints"):
+            (run.path / folder).mkdir(parents=True, exist_ok=True)
+        return run
+
+    @classmethod
+    def open(cls, path: str | Path) -> "RunDirectory":
+        """Open an existing run.
+
+        Raises:
+            InputError: there is none.
+        """
+        run = cls(Path(path))
+        if not run.exists():
+            raise InputError(
+                f"{path} holds no run (no run.json): give the directory that was "
+                "`hypermol fit`'s --out"
+            )
+        return run
+
+    def exists(self) -> bool:
+        """Whether a run was started here."""
+        return (self.path / "run.json").exists()
+
+    def write_json(self, name: str, content: dict[str, Any]) -> None:
+        """Write a JSON file atomically."""
+        text = json.dumps(content, indent=2, sort_keys=True)
+        _replace(self.path / name, lambda handle: handle.write(text.encode()))
+
+    def read_json(self, name: str) -> dict[str, Any]:
+        """Read a JSON file."""
+        return json.loads((self.path / name).read_text())
+
+    def write_arrays(self, name: str, arrays: dict[str, np.ndarray]) -> None:
+        """Write an .npz atomically."""
+        _replace(self.path / name, lambda handle: np.savez(handle, **arrays))  # type: ignore[arg-type]
+
+    def read_arrays(self, name: str) -> dict[str, np.ndarray]:
+        """Read an .npz.
+
+        Raises:
+            InputError: it is absent or damaged.
+        """
+        try:
+            with np.load(self.path / name) as archive:
+                return {key: archive[key] for key in archive.files}
+        except (OSError, ValueError) as error:
+            raise InputError(
+                f"{self.path / name} cannot be read ({error}): run `hypermol fit --resume`, "
+                "which writes it again"
+            ) from error
+
+    def has(self, name: str) -> bool:
+        """Whether a file is there."""
+        return (self.path / name).exists()
+
+    def append_trace(self, record: dict[str, Any]) -> None:
+        """Add one line to trace.jsonl."""
+        with open(self.path / "trace.jsonl", "a") as handle:
+            handle.write(json.dumps(record) + "\n")
+
+    def read_trace(self) -> list[dict[str, Any]]:
+        """All lines of trace.jsonl."""
+        path = self.path / "trace.jsonl"
+        if not path.exists():
+            return []
+        return [json.loads(line) for line in path.read_text().splitlines() if line.endswith("}")]
+
+    def truncate_trace(self, chain: int, sweep: int) -> None:
+        """Drop lines of `chain` from `sweep` on: they were written after the checkpoint."""
+        kept = [
+            record
+            for record in self.read_trace()
+            if record["chain"] != chain or record["sweep"] < sweep
+        ]
+        text = "".join(json.dumps(record) + "\n" for record in kept)
+        _replace(self.path / "trace.jsonl", lambda handle: handle.write(text.encode()))
+
+    def sample_name(self, chain: int, sweep: int) -> str:
+        """Name of the sample of one sweep."""
+        return f"samples/c{chain:02d}_{sweep:06d}.npz"
+
+    def sample_names(self, chain: int) -> list[str]:
+        """Names of a chain's samples in order."""
+        return sorted(
+            f"samples/{path.name}" for path in (self.path / "samples").glob(f"c{chain:02d}_*.npz")
+        )
+
+    def samples(self, chain: int) -> Iterator[dict[str, np.ndarray]]:
+        """A chain's samples in order."""
+        return (self.read_arrays(name) for name in self.sample_names(chain))
+
+    def drop_samples_from(self, chain: int, sweep: int) -> None:
+        """Delete samples written after the checkpoint that a resume starts from."""
+        for name in self.sample_names(chain):
+            if name >= self.sample_name(chain, sweep):
+                (self.path / name).unlink()
