@@ -24,7 +24,6 @@ from hypermol.posterior.conditional import (
 )
 from hypermol.posterior.posterior import Posterior
 from hypermol.posterior.priors import Counts, HyperPrior, Nuisance, Statistics, latent_statistics
-from hypermol.space.state_space import Gaussian
 
 
 class Data(NamedTuple):
@@ -105,11 +104,12 @@ def particle_block(posterior: Posterior, counts: CandidateCounts, state_steps: i
             keys[0], Particles(*latents), target, space, size, counts
         )
         state, contrast = particles.state, particles.contrast
-        if isinstance(space, Gaussian):
+        if space.is_subspace:
             for step_key in keys[2:]:
                 pair = jax.random.split(step_key)
-                state = ensemble.gaussian_state_step(pair[0], contrast, local)
-                contrast = ensemble.contrast_step(pair[1], state, local, target)
+                # contrast first: the candidates' draw integrated it out, so the old one is void
+                contrast = ensemble.contrast_step(pair[0], state, local, target)
+                state = ensemble.gaussian_state_step(pair[1], contrast, local)
         elif space.dim:
             for step_key in keys[2:]:
                 width = 1.0 / counts.states
