@@ -82,4 +82,4 @@ def resize(theta: Coefficients, source: Expansion, target: Expansion) -> Coeffic
     grown = np.zeros((target.n_features, n, n, n), np.float32)
     shared = min(target.n_features, source.n_features)
     grown[:shared] = maps[:shared]
-    return Coefficients(jnp.asarray(grown))
+    return Coefficients(target.basis.density(jnp.asarray(grown)))

@@ -6,6 +6,7 @@ from typing import final
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 
 
@@ -52,6 +53,19 @@ class StateSpace(abc.ABC):
     def has_occupancy(self) -> bool:
         """Whether equal bins of the first variable carry learned probabilities."""
         return False
+
+    @property
+    def is_subspace(self) -> bool:
+        """Whether states are Gaussian coordinates that enter the density linearly."""
+        return False
+
+    def from_subspace(self, coordinates: np.ndarray) -> np.ndarray:
+        """First states [N, dim] from principal coordinates [N, d] of a linear subspace.
+
+        Raises:
+            ValueError: the space has no rule.
+        """
+        raise ValueError(f"{type(self).__name__} has no rule to start from a linear subspace")
 
     def log_base(self, tau: Array) -> Array:
         """Log density [...] of the base measure; zero where it is uniform."""
@@ -102,6 +116,11 @@ class Interval(StateSpace):
         """Reflect at both ends (a fold of the circle of length 2)."""
         return 1.0 - jnp.abs(1.0 - jnp.mod(tau, 2.0))
 
+    def from_subspace(self, coordinates: np.ndarray) -> np.ndarray:
+        """Ranks along the first principal axis, evenly spread."""
+        order = np.argsort(np.argsort(coordinates[:, 0]))
+        return ((order + 0.5) / len(order))[:, None]
+
     def lattice(self, tau: Array, n: int) -> Array:
         """Points of an even lattice on the circle of length 2, folded at the ends."""
         return self.wrap(tau + 2.0 * jnp.arange(n)[:, None] / n)
@@ -130,6 +149,11 @@ class Circle(StateSpace):
         """Modulo one turn."""
         return jnp.mod(tau, 1.0)
 
+    def from_subspace(self, coordinates: np.ndarray) -> np.ndarray:
+        """The angle in the plane of the first two principal axes, each standardised."""
+        plane = coordinates[:, :2] / coordinates[:, :2].std(axis=0)
+        return np.mod(np.arctan2(plane[:, 1], plane[:, 0]) / (2.0 * np.pi), 1.0)[:, None]
+
     def lattice(self, tau: Array, n: int) -> Array:
         """n points evenly round the circle."""
         return self.wrap(tau + jnp.arange(n)[:, None] / n)
@@ -145,6 +169,8 @@ class Gaussian(StateSpace):
     """States in R^d with a standard normal base measure: linear subspace models (PPCA)."""
 
     n_components: int = 1
+
+    is_subspace = True
 
     @property
     def dim(self) -> int:

@@ -1,0 +1,323 @@
+"""The main job: from a particle set to posterior samples of a moving molecule.
+
+Read this first. `fit` runs every chain through the stages of a schedule; a stage is a number of
+equal sweeps at one resolution; a sweep draws every unknown in turn (`sampler`). Burn-in stages
+also adapt proposal widths and the prior's spectrum; the sampling stage changes nothing but the
+unknowns and keeps samples. Everything needed to go on is in the checkpoint, and the key of a
+sweep depends on its place alone, so a resumed run ends bit-identical.
+"""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import final
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from hypermol.data.latents import Latents
+from hypermol.data.particles import ParticleSet, load_particles
+from hypermol.imaging.blocks import from_blocks
+from hypermol.inference.ensemble import MoveSize
+from hypermol.inference.schedule import Stage, adapt, default_schedule, sweep_key
+from hypermol.io.store import RunDirectory
+from hypermol.marching import (
+    Level,
+    carry,
+    estimate_spectrum,
+    first_state,
+    half_set_maps,
+    make_level,
+    subspace,
+    support_radius_angstrom,
+)
+from hypermol.molecule.expansion import Coefficients
+from hypermol.molecule.state_basis import named_state_basis
+from hypermol.options import FitOptions, check_same_run, describe, make_plan
+from hypermol.posterior.priors import Nuisance, draw_nuisance, draw_pose_widths
+from hypermol.sampler import (
+    ChainState,
+    Info,
+    Sweep,
+    molecule_block,
+    nuisance_block,
+    particle_block,
+    run_sweep,
+)
+
+#: Error of theta's draws in posterior standard deviations while burning in, and when it counts.
+_BURN_IN_TOLERANCE, _TOLERANCE = 0.1, 0.03
+_MAX_ITERATIONS = 100
+_STATE_STEPS = 2
+_ADAPT_GAIN = 0.3
+#: Radius of the first map's support as a fraction of the box.
+_FIRST_RADIUS = 0.45
+
+
+@final
+@dataclass(frozen=True)
+class Progress:
+    """What a sweep reports: where the chain is, and the record that trace.jsonl keeps."""
+
+    chain: int
+    chains: int
+    stage: Stage
+    sweep: int
+    total_sweeps: int
+    record: dict
+
+
+Listener = Callable[[Progress], None]
+
+
+def fit(
+    particles_path: str | Path,
+    out: str | Path,
+    options: FitOptions,
+    listener: Listener = lambda progress: None,
+    resume: bool = False,
+    image_dir: str | Path | None = None,
+) -> RunDirectory:
+    """Sample the posterior of eq. 29 for a particle set.
+
+    Args:
+        particles_path: RELION STAR or cryoSPARC .cs file.
+        out: run directory to write.
+        options: the model and the schedule.
+        listener: called after every sweep.
+        resume: go on with the run in `out` from its checkpoints.
+        image_dir: folder of the image stacks, where they are not beside the particle file.
+
+    Raises:
+        InputError: names the file, row or option, and the remedy.
+    """
+    wall, cpu = time.time(), time.process_time()
+    particles = load_particles(particles_path, image_dir=image_dir)
+    particles.check()
+    schedule = default_schedule(make_plan(options, particles))
+    directory = RunDirectory.open(out) if resume else RunDirectory.create(out)
+    info = describe(particles, particles_path, options, schedule)
+    if resume:
+        check_same_run(directory, info)
+    else:
+        directory.write_json("run.json", info)
+    job = _Job(particles, options, schedule, directory, listener)
+    for chain in range(options.chains):
+        job.run_chain(chain)
+    before = directory.read_json("run.json")
+    info["radius_angstrom"] = job.radius
+    info["wall_seconds"] = before.get("wall_seconds", 0.0) + time.time() - wall
+    info["cpu_seconds"] = before.get("cpu_seconds", 0.0) + time.process_time() - cpu
+    directory.write_json("run.json", {**info, "finished": True})
+    return directory
+
+
+@final
+class _Job:
+    """One fit in progress: levels and compiled sweeps are shared by its chains."""
+
+    def __init__(
+        self,
+        particles: ParticleSet,
+        options: FitOptions,
+        schedule: tuple[Stage, ...],
+        directory: RunDirectory,
+        listener: Listener,
+    ):
+        self.particles, self.options, self.schedule = particles, options, schedule
+        self.directory, self.listener = directory, listener
+        self.radius = options.radius_angstrom
+        self.total_sweeps = sum(stage.sweeps for stage in schedule)
+        self._levels: dict[tuple, Level] = {}
+        self._sweeps: dict[tuple, Sweep] = {}
+
+    def run_chain(self, chain: int) -> None:
+        """Take one chain from its checkpoint, its branch or its start through all stages."""
+        state, done = self._load(chain)
+        first, level = 0, None
+        for stage in self.schedule:
+            last = first + stage.sweeps
+            if done <= last:
+                old, level = level, self._level(stage)
+                if state is None:
+                    state = first_state(level)
+                elif done == first and old is not None:
+                    key = sweep_key(self.options.seed, chain, self.total_sweeps + first)
+                    state = carry(key, state, old, level)
+            for sweep in range(max(done, first), last):
+                state = self._sweep(chain, stage, sweep, first, state, level)
+            self._end_stage(chain, stage, last, state, level, already=done >= last)
+            first, done = last, max(done, last)
+        if chain == 0 and not self.directory.has("halves.npz"):
+            self.directory.write_arrays("halves.npz", half_set_maps(level, state, self._halves()))
+
+    def _sweep(
+        self, chain: int, stage: Stage, sweep: int, first: int, state: ChainState, level: Level
+    ) -> ChainState:
+        """One sweep, its adaptation while burning in, its sample while sampling, its record."""
+        began = time.time()
+        blocks = self._blocks(stage, level)
+        if sweep == first and stage.burn_in:
+            blocks = blocks[1:]  # a new level's theta first, given what is known of the particles
+        key = sweep_key(self.options.seed, chain, sweep)
+        state, info = run_sweep(key, blocks, state, level.data)
+        if stage.burn_in:
+            state = self._adapt(stage, state, info, level)
+        kept = not stage.burn_in and (sweep - first + 1) % stage.keep_every == 0
+        if kept:
+            name = self.directory.sample_name(chain, sweep)
+            self.directory.write_arrays(name, self._sample(state))
+        record = self._record(chain, stage, sweep, kept, state, info)
+        record["seconds"] = time.time() - began
+        self.directory.append_trace(record)
+        if (sweep + 1) % self.options.checkpoint_every == 0:
+            self._save(chain, sweep + 1, state)
+        progress = Progress(chain, self.options.chains, stage, sweep, self.total_sweeps, record)
+        self.listener(progress)
+        return state
+
+    def _adapt(self, stage: Stage, state: ChainState, info: Info, level: Level) -> ChainState:
+        """Burn-in only: the prior's spectrum, and the widths of the proposals that moved."""
+        state = estimate_spectrum(level, state)
+        if stage.candidates.rotations == 1 or "particles.moved_rotation" not in info:
+            return state
+        moved = info["particles.moved_rotation"], info["particles.moved_shift"]
+        return state._replace(size=adapt(state.size, *moved, _ADAPT_GAIN))
+
+    def _end_stage(
+        self, chain: int, stage: Stage, last: int, state: ChainState, level: Level, already: bool
+    ) -> None:
+        """Leave what later stages and chains start from."""
+        if already:
+            return
+        if stage.basis == "constant" and self.radius is None:
+            self.radius = support_radius_angstrom(level, np.asarray(state.theta.maps[0]))
+        self._save(chain, last, state)
+        if chain == 0 and last == self._branch():
+            self._save(-1, last, state)
+
+    def _branch(self) -> int:
+        """The sweep after which chains part: the subspace fixes the gauge of their states."""
+        shared = [stage for stage in self.schedule if stage.basis in ("constant", "subspace")]
+        if len(shared) == len(self.schedule):
+            shared = shared[:1]
+        return sum(stage.sweeps for stage in shared)
+
+    def _level(self, stage: Stage) -> Level:
+        """The stage's posterior with its data, read once for all chains."""
+        first = stage is self.schedule[0]
+        radius = self.radius
+        if radius is None or (first and self.options.radius_angstrom is None):
+            radius = _FIRST_RADIUS * self.particles.box * self.particles.pixel_size_angstrom
+        key = (stage.basis, stage.kmax, stage.n_terms, radius)
+        if key not in self._levels:
+            if stage.basis == "subspace":
+                basis = subspace(stage.n_terms)
+            else:
+                basis = named_state_basis(stage.basis, stage.n_terms, self.options.state_name)
+            self._levels[key] = make_level(
+                self.particles, basis, stage.kmax, radius, self.options.prior
+            )
+        return self._levels[key]
+
+    def _blocks(self, stage: Stage, level: Level) -> Sweep:
+        """The stage's sweep, compiled once for all chains."""
+        key = (id(level), stage.candidates, stage.learn_widths, stage.burn_in)
+        if key not in self._sweeps:
+            tolerance = _BURN_IN_TOLERANCE if stage.burn_in else _TOLERANCE
+            draws = (draw_nuisance, draw_pose_widths) if stage.learn_widths else (draw_nuisance,)
+            self._sweeps[key] = (
+                particle_block(level.posterior, stage.candidates, _STATE_STEPS),
+                molecule_block(level.posterior, tolerance, _MAX_ITERATIONS),
+                nuisance_block(level.posterior, draws),
+            )
+        return self._sweeps[key]
+
+    def _halves(self) -> np.ndarray:
+        """Half sets [N] of 1 and 2: the input's, or odd and even particles."""
+        given = self.particles.half_set
+        return given if np.all(given > 0) else 1 + np.arange(self.particles.n) % 2
+
+    def _sample(self, state: ChainState) -> dict[str, np.ndarray]:
+        """What a posterior sample keeps: theta, mu and every particle's latents."""
+        latents = {
+            name: from_blocks(value, self.particles.n)
+            for name, value in state.latents._asdict().items()
+        }
+        nuisance = {name: np.asarray(value) for name, value in state.nuisance._asdict().items()}
+        return {"maps": np.asarray(state.theta.maps), **latents, **nuisance}
+
+    def _record(
+        self, chain: int, stage: Stage, sweep: int, kept: bool, state: ChainState, info: Info
+    ) -> dict:
+        """One line of the trace."""
+        noise = np.asarray(state.nuisance.noise_variance, np.float64)
+        power = np.asarray(info["nuisance.residual_power"], np.float64)
+        moved = {
+            name: float(np.mean(info.get(f"particles.{name}", 0.0)))
+            for name in ("moved_rotation", "moved_shift")
+        }
+        return {
+            "chain": chain,
+            "sweep": sweep,
+            "stage": stage.name,
+            "kept": kept,
+            "cg_iterations": int(info["molecule.iterations"]),
+            "cg_error_in_sd": float(info["molecule.error_in_sd"]),
+            "misfit": float(np.sum(power[1:] / noise[1:])),
+            "noise": float(noise[1:].mean()),
+            "pose_sd_deg": float(np.degrees(state.nuisance.pose_sd_rad)),
+            "shift_sd_px": float(state.nuisance.shift_sd_px),
+            "contrast_sd": float(state.nuisance.contrast_sd),
+            "rotation_step_deg": float(np.degrees(np.median(state.size.rotation_rad))),
+            **moved,
+        }
+
+    def _save(self, chain: int, done: int, state: ChainState) -> None:
+        """Checkpoint a chain (or, as chain -1, where chains part)."""
+        arrays = {f"latents.{name}": value for name, value in state.latents._asdict().items()}
+        arrays |= {f"nuisance.{name}": value for name, value in state.nuisance._asdict().items()}
+        arrays |= {f"size.{name}": value for name, value in state.size._asdict().items()}
+        arrays |= {"maps": state.theta.maps, "done": done, "radius": self.radius or np.nan}
+        name = _checkpoint_name(chain)
+        self.directory.write_arrays(name, {key: np.asarray(v) for key, v in arrays.items()})
+
+    def _load(self, chain: int) -> tuple[ChainState | None, int]:
+        """The chain's checkpoint, else the branch point, else nothing; with sweeps done."""
+        for name in (_checkpoint_name(chain), _checkpoint_name(-1)):
+            if self.directory.has(name) and (chain > 0 or name == _checkpoint_name(chain)):
+                arrays = self.directory.read_arrays(name)
+                done = int(arrays["done"])
+                radius = float(arrays["radius"])
+                self.radius = None if np.isnan(radius) else radius
+                self.directory.truncate_trace(chain, done)
+                self.directory.drop_samples_from(chain, done)
+                return _restore(arrays), done
+        self.directory.truncate_trace(chain, 0)
+        return None, 0
+
+
+def _checkpoint_name(chain: int) -> str:
+    return "checkpoints/branch.npz" if chain < 0 else f"checkpoints/c{chain:02d}.npz"
+
+
+def _restore(arrays: dict[str, np.ndarray]) -> ChainState:
+    """A chain's state from its checkpoint; caches are refreshed by the blocks that read them."""
+
+    def group(name: str) -> dict[str, jax.Array]:
+        prefix = name + "."
+        return {
+            key.removeprefix(prefix): jnp.asarray(value)
+            for key, value in arrays.items()
+            if key.startswith(prefix)
+        }
+
+    return ChainState(
+        theta=Coefficients(jnp.asarray(arrays["maps"])),
+        nuisance=Nuisance(**group("nuisance")),
+        latents=Latents(**group("latents")),
+        size=MoveSize(**group("size")),
+        prepared=jnp.zeros(0),
+    )

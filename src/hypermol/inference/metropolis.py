@@ -1,0 +1,90 @@
+"""Random-walk Metropolis-Hastings (eq. 15-16) on any pytree.
+
+A target may return its log density as an array of terms, say one a particle: the differences of
+the terms are summed, not the other way round, because a sum over all images is larger than
+float32 resolves.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from hypermol.density import Density
+
+Position = Any
+
+
+class State(NamedTuple):
+    """A chain: position (any pytree of arrays) and the terms of its log density."""
+
+    position: Position
+    log_density: Array
+
+
+class Info(NamedTuple):
+    """What a step did: probability of acceptance, and whether it was taken."""
+
+    acceptance: Array
+    accepted: Array
+
+
+def white_noise(key: Array, like: Position) -> Position:
+    """Independent standard normals of the shapes and types of `like`."""
+    leaves, structure = jax.tree_util.tree_flatten(like)
+    keys = jax.random.split(key, max(len(leaves), 1))
+    drawn = [
+        jax.random.normal(k, jnp.shape(leaf), jnp.result_type(leaf))
+        for k, leaf in zip(keys, leaves, strict=False)
+    ]
+    return jax.tree_util.tree_unflatten(structure, drawn)
+
+
+def metropolis_choice(
+    key: Array, log_ratio: Array, proposal: Position, current: Position
+) -> tuple[Position, Info]:
+    """Take `proposal` with probability min(1, exp(log_ratio)) (eq. 16); never if it is nan."""
+    acceptance = jnp.exp(jnp.minimum(jnp.where(jnp.isnan(log_ratio), -jnp.inf, log_ratio), 0.0))
+    accepted = jax.random.uniform(key, jnp.shape(log_ratio)) < acceptance
+    chosen = jax.tree_util.tree_map(
+        lambda new, old: jnp.where(accepted, new, old), proposal, current
+    )
+    return chosen, Info(acceptance, accepted)
+
+
+def init(position: Position, target: Density) -> State:
+    """Start at `position`."""
+    return State(position, target.log_density(position))
+
+
+def refresh(state: State, target: Density) -> State:
+    """The same position under a target that other blocks have changed."""
+    return init(state.position, target)
+
+
+def step(
+    key: Array,
+    state: State,
+    target: Density,
+    width: Array | float,
+    wrap: Callable[[Position], Position] = lambda position: position,
+) -> tuple[State, Info]:
+    """One step: add Gaussian noise of standard deviation `width`, then accept or stay.
+
+    Args:
+        key: random key.
+        state: the chain.
+        target: eq. 15's h, up to a constant.
+        width: scalar, standard deviation of the proposal.
+        wrap: brings proposals back into the space without breaking their symmetry
+            (`StateSpace.wrap`), so that q cancels in eq. 15.
+    """
+    keys = jax.random.split(key)
+    moved = jax.tree_util.tree_map(
+        lambda x, noise: x + width * noise, state.position, white_noise(keys[0], state.position)
+    )
+    proposal = init(wrap(moved), target)
+    log_ratio = jnp.sum(proposal.log_density - state.log_density)
+    return metropolis_choice(keys[1], log_ratio, proposal, state)

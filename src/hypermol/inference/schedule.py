@@ -1,0 +1,135 @@
+"""Sweeps as data: the stages of a run, marching in spatial and state frequency (sec. 5)."""
+
+from dataclasses import dataclass
+from typing import final
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from hypermol.inference.ensemble import CandidateCounts, MoveSize
+
+#: Shares of candidate steps that should move a rotation or a shift.
+ROTATION_TARGET = 0.6
+SHIFT_TARGET = 0.7
+#: Bounds of the proposals' widths, in radians and pixels.
+ROTATION_BOUNDS = (0.002, 0.2)
+SHIFT_BOUNDS = (0.02, 2.0)
+
+
+@final
+@dataclass(frozen=True)
+class Stage:
+    """A run of equal sweeps.
+
+    Attributes:
+        name: shown in progress and trace.
+        basis: constant, subspace, or the recipe's own state basis.
+        kmax: largest spatial frequency, in 1/box.
+        n_terms: terms of the state basis (components + 1 for a subspace).
+        sweeps: how many.
+        candidates: what a particle step weighs.
+        learn_widths: whether the widths of the pose priors are drawn.
+        keep_every: keep a posterior sample every so many sweeps; 0 marks burn-in, in which
+            widths of proposals adapt and the prior's spectrum is estimated.
+    """
+
+    name: str
+    basis: str
+    kmax: int
+    n_terms: int
+    sweeps: int
+    candidates: CandidateCounts
+    learn_widths: bool = False
+    keep_every: int = 0
+
+    @property
+    def burn_in(self) -> bool:
+        """Whether the stage adapts, so that its output is not a posterior sample."""
+        return self.keep_every == 0
+
+
+@final
+@dataclass(frozen=True)
+class Plan:
+    """What the default schedule depends on.
+
+    Attributes:
+        kmax: final spatial frequency.
+        n_terms: final number of state terms (1: rigid).
+        basis: the final state basis.
+        move_poses: rotations and shifts are drawn, or left at the input's.
+        burn_in: sweeps of each marching stage.
+        samples: posterior samples to keep per chain.
+        thin: sweeps a kept sample.
+    """
+
+    kmax: int
+    n_terms: int
+    basis: str
+    move_poses: bool = True
+    burn_in: int = 10
+    samples: int = 10
+    thin: int = 1
+
+
+#: Levels of the march as fractions of the final frequency.
+_FIRST, _SECOND, _THIRD = 0.45, 0.55, 0.78
+_STATES = 32
+
+
+def default_schedule(plan: Plan) -> tuple[Stage, ...]:
+    """Consensus map, linear subspace, then states and poses with rising frequencies.
+
+    The subspace stage finds the motion without any start: its first principal components order
+    the particles along an interval or round a circle.
+    """
+
+    def level(fraction: float) -> int:
+        return min(plan.kmax, max(5, round(fraction * plan.kmax)))
+
+    still = CandidateCounts(1, 1, _STATES)
+    moving = CandidateCounts(5, 3, _STATES) if plan.move_poses else still
+    first, half = level(_FIRST), max(2, plan.burn_in // 2)
+    terms = max(1, plan.n_terms - 1 if plan.basis in ("cosine", "chebyshev") else plan.n_terms)
+    moves = plan.move_poses
+    stages = [Stage("consensus map", "constant", first, 1, half, still)]
+    if plan.n_terms > 1:
+        stages.append(Stage("linear subspace", "subspace", first, 3, plan.burn_in, still))
+    stages += [
+        Stage("states, coarse", plan.basis, level(_SECOND), terms, plan.burn_in + 2, moving),
+        Stage("states, medium", plan.basis, level(_THIRD), terms, plan.burn_in, moving, moves),
+        Stage("states, fine", plan.basis, plan.kmax, plan.n_terms, plan.burn_in, moving, moves),
+        Stage(
+            "sampling",
+            plan.basis,
+            plan.kmax,
+            plan.n_terms,
+            plan.samples * plan.thin,
+            moving,
+            moves,
+            plan.thin,
+        ),
+    ]
+    return tuple(stages)
+
+
+def adapt(size: MoveSize, moved_rotation: Array, moved_shift: Array, gain: float) -> MoveSize:
+    """Robbins-Monro step of each particle's proposal widths towards the target rates.
+
+    Only for burn-in: adaptation breaks the chain's exactness.
+    """
+
+    def towards(width: Array, moved: Array, target: float, bounds: tuple[float, float]) -> Array:
+        return jnp.clip(width * jnp.exp(gain * (moved - target)), *bounds)
+
+    return MoveSize(
+        towards(size.rotation_rad, moved_rotation, ROTATION_TARGET, ROTATION_BOUNDS),
+        towards(size.shift_px, moved_shift, SHIFT_TARGET, SHIFT_BOUNDS),
+    )
+
+
+def sweep_key(seed: int, chain: int, sweep: int) -> Array:
+    """The key of one sweep: it depends on nothing but its place, so a resumed run repeats it."""
+    key = jax.random.key(seed)
+    return jax.random.fold_in(jax.random.fold_in(key, chain), sweep)

@@ -1,0 +1,221 @@
+"""Levels of frequency marching: start a chain, and carry it from one level to the next."""
+
+from dataclasses import dataclass
+from typing import final
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+from scipy.ndimage import gaussian_filter1d
+
+from hypermol.data.particles import ParticleSet
+from hypermol.imaging.blocks import (
+    consensus_poses,
+    first_latents,
+    from_blocks,
+    image_blocks,
+    particle_ctf,
+    read_half_plane,
+    to_blocks,
+)
+from hypermol.inference import exact
+from hypermol.inference.ensemble import MoveSize
+from hypermol.molecule.expansion import Coefficients, Expansion, resize
+from hypermol.molecule.spatial_basis.voxels import Voxels
+from hypermol.molecule.state_basis import Linear, StateBasis
+from hypermol.posterior.conditional import molecule_quadratic
+from hypermol.posterior.posterior import Posterior
+from hypermol.posterior.priors import HyperPrior, Nuisance
+from hypermol.sampler import ChainState, Data
+from hypermol.space.fourier import half_plane
+from hypermol.space.state_space import Gaussian
+
+#: Particles handled together; larger blocks fall out of the cache.
+BLOCK = 32
+#: Prior power of a new state term, as a share of the nearest known term's.
+_NEW_TERM = 0.2
+#: Prior power never falls below this share of a term's largest, so that it can come back.
+_SPECTRUM_FLOOR = 1e-4
+_START_ROTATION_RAD, _START_SHIFT_PX, _START_CONTRAST_SD = 0.04, 0.7, 0.1
+
+
+@final
+@dataclass(frozen=True)
+class Level:
+    """A posterior at one resolution, with its data."""
+
+    posterior: Posterior
+    data: Data
+
+    @property
+    def molecule(self) -> Expansion:
+        """The level's molecule."""
+        return self.posterior.molecule
+
+
+def make_level(
+    particles: ParticleSet,
+    state_basis: StateBasis,
+    kmax: int,
+    radius_angstrom: float,
+    prior: HyperPrior,
+) -> Level:
+    """Read the images up to kmax and bind them to a molecule of that resolution."""
+    plane = half_plane(particles.box, kmax)
+    basis = Voxels(particles.box, particles.pixel_size_angstrom, kmax, radius_angstrom)
+    images = image_blocks(read_half_plane(particles, plane), particle_ctf(particles, plane), BLOCK)
+    data = Data(images, consensus_poses(particles, BLOCK))
+    return Level(Posterior(Expansion(basis, state_basis), plane, prior), data)
+
+
+def _shell_power(level: Level) -> np.ndarray:
+    """Mean |Y|^2 per shell, [n_shells]: an upper bound of the noise to start from."""
+    plane, images = level.posterior.plane, level.data.images
+    weight = np.asarray(images.present)[..., None]
+    power = np.sum(np.abs(np.asarray(images.pixels)) ** 2 * weight, axis=(0, 1)) / weight.sum()
+    counts = np.bincount(plane.shells, minlength=plane.n_shells)
+    total = np.bincount(plane.shells, power, plane.n_shells) / np.maximum(counts, 1)
+    total[0] = total[1]
+    return total.astype(np.float32)
+
+
+def first_state(level: Level) -> ChainState:
+    """A chain at the input's poses, contrast 1, mid states and a zero molecule."""
+    molecule, consensus = level.molecule, level.data.consensus
+    latents = first_latents(consensus, molecule.state_space.dim)
+    terms, prior = molecule.n_features, level.posterior.prior
+    nuisance = Nuisance(
+        noise_variance=jnp.asarray(_shell_power(level)),
+        spectrum=jnp.ones((terms, molecule.basis.n_shells)),
+        level=jnp.ones(terms),
+        pose_sd_rad=jnp.float32(_START_ROTATION_RAD),
+        shift_sd_px=jnp.float32(_START_SHIFT_PX),
+        contrast_sd=jnp.float32(_START_CONTRAST_SD),
+        occupancy=jnp.full(prior.n_bins, 1.0 / prior.n_bins),
+    )
+    ones = jnp.ones(latents.contrast.shape)
+    size = MoveSize(_START_ROTATION_RAD * ones, _START_SHIFT_PX * ones)
+    theta = Coefficients(jnp.zeros((terms, *molecule.basis.coefficient_shape)))
+    return ChainState(theta, nuisance, latents, size, molecule.prepare(theta))
+
+
+def estimate_spectrum(level: Level, state: ChainState) -> ChainState:
+    """Empirical Bayes: prior power per shell and term from the current draw of theta.
+
+    A draw holds the posterior's variance as well as its mean, so the estimate does not shrink
+    on itself (stochastic EM). Only for burn-in; the level stays sampled.
+    """
+    power = np.array(level.molecule.basis.shell_power(state.theta.maps), np.float64)
+    power[:, -1] = power[:, -2]
+    power = np.maximum(power, _SPECTRUM_FLOOR * power.max(axis=1, keepdims=True) + 1e-12)
+    power = np.exp(gaussian_filter1d(np.log(power), 1.0, axis=1, mode="nearest"))
+    nuisance = state.nuisance._replace(
+        spectrum=jnp.asarray(1.0 / power, jnp.float32), level=jnp.ones(len(power))
+    )
+    return state._replace(nuisance=nuisance)
+
+
+def _carried_spectrum(state: ChainState, old: Level, new: Level) -> Array:
+    """The old spectrum on the new shells and terms: held flat beyond, weaker for new terms."""
+    known = np.asarray(state.nuisance.spectrum / state.nuisance.level[:, None])
+    last = old.posterior.plane.kmax - 1
+    shells = np.minimum(np.arange(new.molecule.basis.n_shells), last)
+    rows = [known[min(term, len(known) - 1), shells] for term in range(new.molecule.n_features)]
+    weaker = [1.0 if term < len(known) else 1.0 / _NEW_TERM for term in range(len(rows))]
+    if len(known) == 1 or old.molecule.state_space.is_subspace:
+        rows = [known[0, shells]] * len(rows)
+        weaker = [1.0] + [1.0 / _NEW_TERM] * (len(rows) - 1)
+    return jnp.asarray(np.stack(rows) * np.asarray(weaker)[:, None], jnp.float32)
+
+
+def carry(key: Array, state: ChainState, old: Level, new: Level) -> ChainState:
+    """Move a chain to another level: resize theta, carry the spectrum, map the states."""
+    if new is old:
+        return state
+    same_states = new.molecule.state_space == old.molecule.state_space
+    theta = resize(state.theta, old.molecule, new.molecule)
+    latents = state.latents
+    if not same_states:
+        theta = Coefficients(theta.maps.at[1:].set(0.0))
+        latents = latents._replace(state=_new_states(key, state, old, new))
+    noise = _shell_power(new)
+    shared = min(len(noise), len(state.nuisance.noise_variance))
+    noise[:shared] = np.asarray(state.nuisance.noise_variance)[:shared]
+    terms = new.molecule.n_features
+    nuisance = state.nuisance._replace(
+        noise_variance=jnp.asarray(noise),
+        spectrum=_carried_spectrum(state, old, new),
+        level=jnp.ones(terms),
+    )
+    return ChainState(theta, nuisance, latents, state.size, new.molecule.prepare(theta))
+
+
+def _new_states(key: Array, state: ChainState, old: Level, new: Level) -> Array:
+    """States of the new space: from the subspace's coordinates, or from its base measure."""
+    blocks = state.latents.contrast.shape
+    if not old.molecule.state_space.is_subspace:
+        return new.molecule.state_space.sample_base(key, blocks)
+    n = int(np.asarray(new.data.images.present).sum())
+    coordinates = principal_coordinates(
+        np.asarray(state.theta.maps[1:]), from_blocks(state.latents.state, n)
+    )
+    tau = new.molecule.state_space.from_subspace(coordinates)
+    return to_blocks(tau.astype(np.float32), blocks[1])
+
+
+def principal_coordinates(maps: np.ndarray, states: np.ndarray) -> np.ndarray:
+    """Rotate subspace states [N, d] to the principal axes of the density they explain."""
+    flat = maps.reshape(len(maps), -1).astype(np.float64)
+    axes = np.linalg.eigh(flat @ flat.T)[1][:, ::-1]
+    return states @ axes
+
+
+def subspace(n_terms: int) -> StateBasis:
+    """The linear subspace with n_terms - 1 components."""
+    return Linear(Gaussian(n_terms - 1))
+
+
+def support_radius_angstrom(level: Level, maps: np.ndarray) -> float:
+    """Radius of the molecule from a first map [n, n, n]: where the density's excess power ends.
+
+    The posterior's scatter fills the whole ball evenly; its power is read off the outer shells
+    and taken away. A margin of 8 % of the box is added for motion and blur.
+    """
+    basis = level.molecule.basis
+    n = maps.shape[-1]
+    axis = (np.arange(n) - n // 2) * basis.voxel_size_angstrom
+    radius = np.sqrt(axis[:, None, None] ** 2 + axis[:, None] ** 2 + axis**2)
+    inside = np.asarray(basis.support) > 0
+    bins = np.floor(radius[inside] / basis.voxel_size_angstrom).astype(int)
+    count = np.bincount(bins)
+    power = np.bincount(bins, maps[inside] ** 2) / np.maximum(count, 1)
+    floor = np.median(power[int(0.8 * len(power)) :])
+    excess = np.maximum(power - 1.5 * floor, 0.0) * count
+    share = np.cumsum(excess) / max(excess.sum(), 1e-30)
+    edge = (np.searchsorted(share, 0.995) + 1) * basis.voxel_size_angstrom
+    return float(min(edge + 0.08 * basis.box_angstrom, basis.radius_angstrom))
+
+
+def half_set_maps(level: Level, state: ChainState, halves: np.ndarray) -> dict[str, np.ndarray]:
+    """Posterior mean of theta from each half set, given the state's latents: half1, half2.
+
+    Poses and states were drawn against all images, so an FSC between the halves is optimistic
+    (not "gold standard").
+    """
+    images = level.data.images
+    block = images.present.shape[1]
+
+    @jax.jit
+    def mean(present: Array) -> Array:
+        target = molecule_quadratic(
+            level.posterior, state.nuisance, state.latents, images._replace(present=present)
+        )
+        return exact.solve(target, target.linear, state.theta.maps, 0.03, 100)[0]
+
+    return {
+        f"half{half}": np.asarray(
+            mean(to_blocks((halves == half).astype(np.float32), block) * images.present)
+        )
+        for half in (1, 2)
+    }

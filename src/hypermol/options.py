@@ -1,0 +1,136 @@
+"""What a user chooses about a fit, and what follows from it: plan, level names, run.json."""
+
+import platform
+from dataclasses import asdict, dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+from typing import final
+
+import jax
+import numpy as np
+
+from hypermol.data.particles import ParticleSet
+from hypermol.inference.schedule import Plan, Stage
+from hypermol.io.errors import InputError
+from hypermol.io.store import RunDirectory
+from hypermol.molecule.state_basis import named_state_basis
+from hypermol.posterior.priors import HyperPrior
+
+_DEFAULT_KMAX_FRACTION = 0.81
+_DEFAULT_TERMS = {"constant": 1, "cosine": 5, "chebyshev": 5, "fourier": 5}
+
+
+@final
+@dataclass(frozen=True)
+class FitOptions:
+    """Everything a fit depends on besides the particles; `recipe` writes it as TOML.
+
+    Attributes:
+        basis: state basis: constant (rigid), cosine or chebyshev (interval), fourier (circle).
+        n_terms: terms of the state basis; None takes the basis' default.
+        state_name: name of the knob.
+        poses: refine (draw rotations and shifts about the input's) or fixed.
+        resolution_angstrom: finest detail to model; None takes 0.81 of Nyquist.
+        radius_angstrom: radius of the ball that holds the molecule; None estimates it.
+        chains: chains; they share the subspace stage, which fixes the states' gauge.
+        burn_in: sweeps of each marching stage.
+        samples: posterior samples kept per chain.
+        thin: sweeps per kept sample.
+        seed: of everything random.
+        checkpoint_every: sweeps between checkpoints.
+    """
+
+    basis: str = "cosine"
+    n_terms: int | None = None
+    state_name: str = "state"
+    poses: str = "refine"
+    resolution_angstrom: float | None = None
+    radius_angstrom: float | None = None
+    chains: int = 2
+    burn_in: int = 10
+    samples: int = 10
+    thin: int = 1
+    seed: int = 0
+    checkpoint_every: int = 5
+    prior: HyperPrior = field(default_factory=HyperPrior)
+
+
+def make_plan(options: FitOptions, particles: ParticleSet) -> Plan:
+    """Turn options into a plan, with every remedy spelled out."""
+    if options.basis not in _DEFAULT_TERMS:
+        raise InputError(
+            f"basis {options.basis!r} is not known: use one of {', '.join(_DEFAULT_TERMS)}"
+        )
+    if options.poses not in ("refine", "fixed"):
+        raise InputError(f"poses {options.poses!r} is not known: use refine or fixed")
+    for name in ("chains", "burn_in", "samples", "thin", "checkpoint_every"):
+        if getattr(options, name) < 1:
+            raise InputError(f"{name} is {getattr(options, name)}: give at least 1")
+    nyquist = (particles.box - 1) // 2
+    kmax = max(4, int(_DEFAULT_KMAX_FRACTION * particles.box / 2))
+    if options.resolution_angstrom is not None:
+        box_angstrom = particles.box * particles.pixel_size_angstrom
+        kmax = int(box_angstrom / options.resolution_angstrom)
+        if not 4 <= kmax <= nyquist:
+            raise InputError(
+                f"resolution {options.resolution_angstrom} A does not fit a box of "
+                f"{particles.box} px at {particles.pixel_size_angstrom} A/px: choose between "
+                f"{box_angstrom / nyquist:.2f} and {box_angstrom / 4:.0f} A"
+            )
+    terms = options.n_terms or _DEFAULT_TERMS[options.basis]
+    try:
+        named_state_basis(options.basis, terms, options.state_name)
+    except ValueError as error:
+        raise InputError(str(error)) from error
+    return Plan(
+        min(kmax, nyquist),
+        terms,
+        options.basis,
+        options.poses == "refine",
+        options.burn_in,
+        options.samples,
+        options.thin,
+    )
+
+
+def describe(
+    particles: ParticleSet, path: str | Path, options: FitOptions, schedule: tuple[Stage, ...]
+) -> dict:
+    """run.json: what is run, on what, with what."""
+    last = schedule[-1]
+    space = named_state_basis(last.basis, last.n_terms, options.state_name).space
+    return {
+        "particles": str(Path(path).resolve()),
+        "data_hash": particles.data_hash(),
+        "n_particles": particles.n,
+        "box": particles.box,
+        "pixel_size_angstrom": particles.pixel_size_angstrom,
+        "kmax": last.kmax,
+        "state_space": type(space).__name__.lower(),
+        "state_name": options.state_name,
+        "basis": last.basis,
+        "n_terms": last.n_terms,
+        "chains": options.chains,
+        "poses": options.poses,
+        "seed": options.seed,
+        "options": asdict(options),
+        "stages": [asdict(stage) for stage in schedule],
+        "versions": {
+            "hypermol": version("hypermol"),
+            "jax": jax.__version__,
+            "numpy": np.__version__,
+            "python": platform.python_version(),
+        },
+        "finished": False,
+    }
+
+
+def check_same_run(directory: RunDirectory, info: dict) -> None:
+    """Refuse to resume with other data or options: the chain would not be one chain."""
+    before = directory.read_json("run.json")
+    for key in ("data_hash", "options"):
+        if before[key] != info[key]:
+            raise InputError(
+                f"--resume: the {key.replace('_', ' ')} of {directory.path} differ from this "
+                "call's: repeat the first call's particles and options, or choose another --out"
+            )
