@@ -1,0 +1,122 @@
+"""Posterior means and standard deviations of each particle's unknowns."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from hypermol.analysis.chains import (
+    circular_mean,
+    has_states,
+    is_circle,
+    iterate_samples,
+    state_gauges,
+)
+from hypermol.analysis.run import Run
+
+
+class ParticleSummary(NamedTuple):
+    """Posterior of N particles, one at a time.
+
+    Attributes:
+        rotations: [N, 3, 3] chordal mean, molecule to microscope.
+        pose_sd_deg: [N] root mean square angle to that mean.
+        shift_px: [N, 2] mean (x, y).
+        shift_sd_px: [N] root mean square of the two components' sds.
+        contrast: [N] mean.
+        contrast_sd: [N].
+        state: [N] mean (mean direction on a circle); None for a rigid molecule.
+        state_sd: [N] sd (circular: sqrt(-2 log R) / 2 pi, in turns); None for a rigid molecule.
+        n_samples: number of samples.
+    """
+
+    rotations: np.ndarray
+    pose_sd_deg: np.ndarray
+    shift_px: np.ndarray
+    shift_sd_px: np.ndarray
+    contrast: np.ndarray
+    contrast_sd: np.ndarray
+    state: np.ndarray | None
+    state_sd: np.ndarray | None
+    n_samples: int
+
+
+class _Sums:
+    """Running sums over samples, in float64."""
+
+    def __init__(self, n: int) -> None:
+        self.count = 0
+        self.scatter = np.zeros((n, 4, 4))
+        self.values = np.zeros((n, 4))  # shift x, shift y, contrast, state
+        self.squares = np.zeros((n, 4))
+        self.phasor = np.zeros(n, complex)
+
+    def add(self, arrays: dict[str, np.ndarray], state: np.ndarray) -> None:
+        q = np.asarray(arrays["quaternion"], np.float64)
+        q = q / np.linalg.norm(q, axis=-1, keepdims=True)
+        self.scatter += q[:, :, None] * q[:, None, :]
+        columns = [arrays["shift_px"], arrays["contrast"][:, None], state[:, None]]
+        row = np.concatenate(columns, axis=1).astype(np.float64)
+        self.count += 1
+        step = row - self.values
+        self.values += step / self.count
+        self.squares += step * (row - self.values)
+        self.phasor += np.exp(2j * np.pi * state)
+
+    def sd(self) -> np.ndarray:
+        return np.sqrt(self.squares / max(self.count - 1, 1))
+
+    def rotations(self) -> tuple[np.ndarray, np.ndarray]:
+        """Chordal means and root mean square angles (degrees).
+
+        The quaternion mean is the top eigenvector of the mean q q^T (free of signs), which is the
+        chordal mean of the matrices; its eigenvalue is the mean of cos^2 of half the angle.
+        """
+        eigenvalues, vectors = np.linalg.eigh(self.scatter / self.count)
+        sine2 = np.clip(eigenvalues[:, :3].sum(axis=1), 0.0, 1.0)
+        return _matrices(vectors[..., -1]), np.degrees(2.0 * np.arcsin(np.sqrt(sine2)))
+
+
+def _matrices(q: np.ndarray) -> np.ndarray:
+    """Rotation matrices float64 [..., 3, 3] of unit quaternions [..., 4] (w, x, y, z)."""
+    w, x, y, z = np.moveaxis(q, -1, 0)
+    rows = [
+        [1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y)],
+        [2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x)],
+        [2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y)],
+    ]
+    return np.stack([np.stack(row, axis=-1) for row in rows], axis=-2)
+
+
+def rotation_matrices(quaternions: np.ndarray) -> np.ndarray:
+    """Rotation matrices float64 [..., 3, 3] of quaternions [..., 4] (w, x, y, z), any length."""
+    q = np.asarray(quaternions, np.float64)
+    return _matrices(q / np.linalg.norm(q, axis=-1, keepdims=True))
+
+
+def summarise_particles(run: Run) -> ParticleSummary:
+    """Means and sds over all samples of all chains, states in the first chain's gauge."""
+    gauges = state_gauges(run)
+    moves = has_states(run)
+    sums = _Sums(run.info["n_particles"])
+    for sample in iterate_samples(run, "quaternion", "shift_px", "contrast", "state"):
+        raw = sample.arrays["state"]
+        state = gauges[sample.chain].apply(raw[:, 0]) if moves else np.zeros(len(raw))
+        sums.add(sample.arrays, state)
+    rotations, pose_sd = sums.rotations()
+    sd = sums.sd()
+    state_mean, state_sd = sums.values[:, 3], sd[:, 3]
+    if is_circle(run):
+        state_mean = circular_mean(np.angle(sums.phasor)[None] / (2 * np.pi))
+        length = np.clip(np.abs(sums.phasor) / sums.count, 1e-12, 1.0)
+        state_sd = np.sqrt(-2.0 * np.log(length)) / (2 * np.pi)
+    return ParticleSummary(
+        rotations,
+        pose_sd,
+        sums.values[:, :2],
+        np.sqrt((sd[:, :2] ** 2).mean(axis=1)),
+        sums.values[:, 2],
+        sd[:, 2],
+        state_mean if moves else None,
+        state_sd if moves else None,
+        sums.count,
+    )
