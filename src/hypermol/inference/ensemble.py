@@ -64,11 +64,17 @@ def rotation_candidates(key: Array, quaternion: Array, width: Array, n: int) -> 
 
 
 def shift_candidates(key: Array, shift: Array, width: Array, per_axis: int) -> tuple[Array, Array]:
-    """A square lattice [B, per_axis^2, 2] with the current shift at a random place [B]."""
+    """A square lattice [B, per_axis^2, 2] with the current shift at a random place [B].
+
+    The spacing is `width` [B] times a fresh factor, whatever the shift: a fixed spacing would
+    hold the chain on one lattice for ever.
+    """
     n = per_axis**2
-    place = jax.random.randint(key, (shift.shape[0],), 0, n)
+    keys = jax.random.split(key)
+    place = jax.random.randint(keys[0], (shift.shape[0],), 0, n)
+    spacing = width * jax.random.uniform(keys[1], width.shape, minval=0.6, maxval=1.4)
     steps = jnp.stack(jnp.divmod(jnp.arange(n), per_axis), axis=-1).astype(shift.dtype)
-    lattice = (steps[None] - steps[place][:, None]) * width[:, None, None]
+    lattice = (steps[None] - steps[place][:, None]) * spacing[:, None, None]
     return shift[:, None] + lattice, place
 
 
