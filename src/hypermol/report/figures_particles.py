@@ -1,0 +1,153 @@
+"""Figures about the particles: occupancy, poses, contrast, certainty of states, leaks."""
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from hypermol.analysis.occupancy import Occupancy
+from hypermol.analysis.run import Run
+from hypermol.report.leak import Leak
+from hypermol.report.particles import InputPoses, ParticleSummary, pose_change
+from hypermol.report.style import BLUE, GREY, ORANGE, RED, SKY, legend, new_figure, tidy
+
+
+def occupancy_figure(run: Run, occupancy: Occupancy) -> Figure:
+    """Posterior mean density over the state with 50 % and 90 % bands, bin by bin."""
+    figure = new_figure(9.0, 3.4)
+    ax = figure.subplots()
+    edges = occupancy.edges
+    for level, alpha in ((0.9, 0.35), (0.5, 0.6)):
+        index = int(np.argmin(np.abs(occupancy.levels - level)))
+        ax.fill_between(
+            edges,
+            _stepped(occupancy.lower[index]),
+            _stepped(occupancy.upper[index]),
+            step="post",
+            color=SKY,
+            alpha=alpha,
+            lw=0,
+            label=f"{level:.0%} band",
+        )
+    ax.step(edges, _stepped(occupancy.mean), where="post", color=BLUE, lw=1.6, label="mean")
+    ax.axhline(1.0 / (edges[-1] - edges[0]), color=GREY, lw=0.9, ls=":", label="even")
+    ax.set_xlim(edges[0], edges[-1])
+    ax.set_ylim(bottom=0.0)
+    tidy(ax, run.info["state_name"], "density of particles")
+    legend(ax, ncols=4, loc="upper right")
+    ax.set_ylim(top=1.2 * float(occupancy.upper.max()))
+    return figure
+
+
+def _stepped(values: np.ndarray) -> np.ndarray:
+    """Bin values with the last repeated, as step plots over edges want them."""
+    return np.append(values, values[-1])
+
+
+def _histogram(ax: Axes, values: np.ndarray, xlabel: str, colour: str = BLUE) -> None:
+    """A histogram over the central 99.5 % with its median marked."""
+    low, high = np.percentile(values, [0.25, 99.75])
+    if high <= low:
+        low, high = low - 0.5, high + 0.5
+    ax.hist(values, bins=40, range=(low, high), color=colour, alpha=0.85)
+    median = float(np.median(values))
+    ax.axvline(median, color=RED, lw=1.2)
+    tidy(ax, xlabel, "particles")
+    ax.set_title(f"median {median:.3g}", fontsize=9, color=RED, loc="right")
+
+
+def poses_figure(summary: ParticleSummary, given: InputPoses | None) -> Figure:
+    """Change from the input, posterior spread, and contrast."""
+    panels: list[tuple[np.ndarray, str, str]] = []
+    if given is not None:
+        angle, distance = pose_change(summary, given)
+        panels += [
+            (angle, "rotation from input pose (°)", BLUE),
+            (distance, "shift from input pose (px)", BLUE),
+        ]
+    panels += [
+        (summary.rotation_sd_deg, "posterior sd of rotation (°)", SKY),
+        (summary.shift_sd_px, "posterior sd of shift (px)", SKY),
+        (summary.contrast, "posterior mean contrast", ORANGE),
+    ]
+    figure = new_figure(9.0, 4.6)
+    axes = figure.subplots(2, 3).ravel()
+    for ax, (values, label, colour) in zip(axes, panels, strict=False):
+        _histogram(ax, values, label, colour)
+    for ax in axes[len(panels) :]:
+        ax.set_axis_off()
+    return figure
+
+
+def views_figure(run: Run, summary: ParticleSummary) -> Figure:
+    """Viewing directions on the sphere, and the mean state seen from each."""
+    x, y, z = summary.rotation[:, 2].T
+    longitude, latitude = np.arctan2(y, x), np.arcsin(np.clip(z, -1.0, 1.0))
+    # equal areas: bins even in sin(latitude)
+    edges = (np.linspace(-np.pi, np.pi, 25), np.arcsin(np.linspace(-1.0, 1.0, 13)))
+    count = np.histogram2d(longitude, latitude, edges)[0]
+    has_state = run.info["state_space"] == "interval"
+    figure = new_figure(9.0, 2.9)
+    panels = [(count, "particles per direction", "viridis", (0.0, float(count.max())))]
+    if has_state:
+        total = np.histogram2d(longitude, latitude, edges, weights=summary.state)[0]
+        mean = np.where(count >= 5, total / np.maximum(count, 1), np.nan)
+        centre, spread = float(summary.state.mean()), 2.0 * float(summary.state.std()) or 1.0
+        limits = (centre - spread, centre + spread)
+        panels.append((mean, f"mean {run.info['state_name']} by direction", "PuOr_r", limits))
+    for i, (values, title, cmap, (low, high)) in enumerate(panels):
+        ax = figure.add_subplot(1, 2, i + 1, projection="mollweide")
+        shown = ax.pcolormesh(*edges, values.T, cmap=cmap, vmin=low, vmax=high, rasterized=True)
+        ax.set_xticks([])
+        ax.set_yticks([])
+        ax.set_facecolor("#e5e7eb")
+        ax.set_title(title, fontsize=10)
+        figure.colorbar(shown, ax=ax, shrink=0.75, pad=0.03).ax.tick_params(labelsize=8)
+    return figure
+
+
+def certainty_figure(run: Run, summary: ParticleSummary, spread: float) -> Figure:
+    """How sure each particle's state is, against how far the states spread."""
+    figure = new_figure(9.0, 3.3)
+    left, right = figure.subplots(1, 2)
+    name = run.info["state_name"]
+    left.hist(summary.state_sd, bins=40, color=BLUE, alpha=0.85)
+    left.axvline(spread, color=RED, lw=1.5, label=f"spread of all states {spread:.2f}")
+    typical = float(np.median(summary.state_sd))
+    left.axvline(typical, color="black", lw=1.2, ls="--", label=f"median sd {typical:.3f}")
+    left.set_xlim(left=0.0)
+    tidy(left, f"posterior sd of a particle's {name}", "particles")
+    legend(left)
+    shown = right.hexbin(
+        summary.state, summary.state_sd, gridsize=36, cmap="viridis", mincnt=1, linewidths=0.1
+    )
+    tidy(right, f"posterior mean {name}", f"posterior sd of {name}")
+    bar = figure.colorbar(shown, ax=right, pad=0.02)
+    bar.set_label("particles", fontsize=9)
+    bar.ax.tick_params(labelsize=8)
+    return figure
+
+
+def leak_figure(leaks: list[Leak]) -> Figure:
+    """Correlation of the state with what it should not follow, and the permutation band."""
+    figure = new_figure(9.0, 0.8 + 0.33 * len(leaks))
+    ax = figure.subplots()
+    places = np.arange(len(leaks))[::-1]
+    ax.barh(places, [leak.null for leak in leaks], height=0.62, color="#d1d5db", label="chance")
+    for place, leak in zip(places, leaks, strict=True):
+        colour = RED if leak.is_significant else BLUE
+        ax.plot([0, leak.strength], [place, place], color=colour, lw=1.5)
+        ax.plot(leak.strength, place, "o", color=colour, ms=6)
+        ax.annotate(
+            f"{leak.strength:.2f}",
+            (leak.strength, place),
+            xytext=(7, 0),
+            textcoords="offset points",
+            va="center",
+            fontsize=8.5,
+            color=colour,
+        )
+    ax.set_yticks(places, [leak.name for leak in leaks])
+    highest = max(max(leak.strength, leak.null) for leak in leaks)
+    ax.set_xlim(0.0, min(1.0, max(0.25, 1.25 * highest)))
+    tidy(ax, "correlation with the state (grey: 99 % of random assignments stay below)")
+    return figure

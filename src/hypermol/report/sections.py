@@ -1,0 +1,250 @@
+"""The sections of the page, top to bottom."""
+
+from pathlib import Path
+
+from matplotlib.figure import Figure
+
+from hypermol.report import figures_molecule, figures_particles, figures_sampler, page
+from hypermol.report.convergence import RHAT_GOOD, RHAT_USABLE, Convergence
+from hypermol.report.evidence import Evidence
+from hypermol.report.page import Section
+from hypermol.report.style import as_png, save
+
+_NOT_GOLD = (
+    "Each half of the particles was reconstructed on its own, but with poses and states that were "
+    "estimated from all particles together: not a gold-standard FSC, and likely to be optimistic."
+)
+
+
+class Pictures:
+    """Renders figures, leaves each as a PNG in run/figures and returns it for the page."""
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+
+    def add(self, name: str, figure: Figure, caption: str) -> str:
+        """Save `name`.png and return the figure's HTML."""
+        content = as_png(figure)
+        save(content, self.folder / f"{name}.png")
+        return page.picture(content, caption)
+
+    def add_gif(self, name: str, content: bytes, caption: str) -> str:
+        """Save `name`.gif and return its HTML."""
+        save(content, self.folder / f"{name}.gif")
+        return page.picture(content, caption, kind="gif")
+
+
+def all_sections(evidence: Evidence, pictures: Pictures) -> list[Section]:
+    """Every section; what is missing leaves a visible note."""
+    return [
+        molecule(evidence, pictures),
+        occupancy(evidence, pictures),
+        poses(evidence, pictures),
+        resolution(evidence, pictures),
+        states(evidence, pictures),
+        sampler(evidence, pictures),
+        files(evidence),
+    ]
+
+
+def molecule(evidence: Evidence, pictures: Pictures) -> Section:
+    """Montage, film and slices."""
+    run, density = evidence.run, evidence.density
+    parts = [
+        pictures.add(
+            "montage",
+            figures_molecule.montage_figure(run, density),
+            "Projections of the posterior mean density along the three axes of the box, on one "
+            "grey scale.",
+        )
+    ]
+    film = figures_molecule.movie_gif(run, density)
+    if film is not None:
+        caption = (
+            f"The same projections (along z, y and x) while {run.info['state_name']} runs through "
+            "its range; the bar shows where it is."
+        )
+        parts.append(pictures.add_gif("movie", film, caption))
+    if evidence.has_states:
+        offset = figures_molecule.slice_of_most_change(density) - density.average.shape[0] // 2
+        height = offset * density.voxel_size_angstrom
+        caption = (
+            f"The slice across z where the states differ most (z = {height:+.0f} Å from the "
+            "centre). Rows: posterior mean; posterior standard deviation on a grey scale of the "
+            "same width; difference of the mean from the average over all particles; that "
+            "difference over its posterior standard deviation, where beyond ±4 is hardly chance."
+        )
+    else:
+        caption = "Central slices: posterior mean, and posterior sd on a grey scale of same width."
+    parts.append(pictures.add("slices", figures_molecule.slices_figure(run, density), caption))
+    return Section("molecule", "The molecule", "".join(parts))
+
+
+def occupancy(evidence: Evidence, pictures: Pictures) -> Section:
+    """How populated each state is."""
+    name = "Occupancy"
+    if evidence.occupancy is None:
+        text = "The model has one state (a rigid molecule), so there is no occupancy to show."
+        return Section("occupancy", name, page.missing(text))
+    caption = (
+        "How the particles are spread over the state. Bands hold the uncertainty of the "
+        "particles' states and of this data set's finite number of particles. The state's "
+        "parameter is a convention: equal steps need not be equal motions."
+    )
+    figure = figures_particles.occupancy_figure(evidence.run, evidence.occupancy)
+    return Section("occupancy", name, pictures.add("occupancy", figure, caption))
+
+
+def poses(evidence: Evidence, pictures: Pictures) -> Section:
+    """Pose change, pose certainty, contrast, viewing directions."""
+    summary, run = evidence.particles, evidence.run
+    parts = []
+    if run.info["poses"] == "fixed":
+        parts.append(page.paragraph("Poses were held at the input's (--poses fixed)."))
+    if evidence.given is None:
+        parts.append(page.missing(evidence.given_note))
+    parts.append(
+        pictures.add(
+            "poses",
+            figures_particles.poses_figure(summary, evidence.given),
+            "Blue: posterior mean pose against the input's. Light blue: how well each particle's "
+            "pose is known. Orange: contrasts (the prior's mean is 1). Red lines are medians.",
+        )
+    )
+    caption = "Viewing directions in the molecule's frame (equal-area bins)."
+    if run.info["state_space"] == "interval":
+        caption += " Right: the mean state seen from each; it should look like noise."
+    parts.append(pictures.add("views", figures_particles.views_figure(run, summary), caption))
+    return Section("poses", "Poses and contrast", "".join(parts))
+
+
+def resolution(evidence: Evidence, pictures: Pictures) -> Section:
+    """FSC and spectra."""
+    parts = []
+    if evidence.halves is None:
+        parts.append(
+            page.missing("This run has no half-set maps (halves.npz), so there is no FSC.")
+        )
+    else:
+        figure = figures_sampler.fsc_figure(evidence.run, evidence.halves)
+        caption = f"Half-set FSC at each state, and where it falls below 0.143. {_NOT_GOLD}"
+        parts.append(pictures.add("fsc", figure, caption))
+    parts.append(
+        pictures.add(
+            "spectra",
+            figures_sampler.spectra_figure(evidence.spectra),
+            "Left: variance of the noise in each shell of the images. Right: power of the "
+            "posterior mean of each term of the expansion (term 0 is constant in the state) and, "
+            "dotted, the variance that the prior gives it; far below its prior a term is noise.",
+        )
+    )
+    return Section("resolution", "Resolution, signal and noise", "".join(parts))
+
+
+def states(evidence: Evidence, pictures: Pictures) -> Section:
+    """Certainty of single particles' states, and leaks."""
+    title = "How sure is each particle's state"
+    if not evidence.has_states:
+        text = "The model has one state (a rigid molecule): nothing to be unsure of."
+        return Section("states", title, page.missing(text))
+    certainty = figures_particles.certainty_figure(
+        evidence.run, evidence.particles, evidence.state_spread
+    )
+    parts = [
+        pictures.add(
+            "certainty",
+            certainty,
+            "Left: posterior standard deviation of single particles' states, against the spread "
+            "of all states. Right: the same by posterior mean state.",
+        ),
+        "<h3>Does the state follow something it should not?</h3>",
+        page.paragraph(
+            "A motion belongs to the molecule: it should not be predictable from how a particle "
+            "lay on the grid. Values in grey bars are chance. A red value is either a leak (views, "
+            "defocus or contrast mistaken for states) or a true preference of states for "
+            "orientations, e.g. at the air-water interface."
+        ),
+        pictures.add(
+            "leaks",
+            figures_particles.leak_figure(evidence.leaks),
+            "Multiple rank correlation of posterior mean states with each quantity; grey up to "
+            "the 99 % quantile over 400 random permutations.",
+        ),
+    ]
+    return Section("states", title, "".join(parts))
+
+
+def _row_weight(row: Convergence) -> str:
+    rhat = row.rhat[0] if row.group == "particles" else row.rhat[1]
+    return "good" if rhat <= RHAT_GOOD else "note" if rhat <= RHAT_USABLE else "warning"
+
+
+_WORDS = {"good": "converged", "note": "usable", "warning": "not converged"}
+
+
+def sampler(evidence: Evidence, pictures: Pictures) -> Section:
+    """Convergence table and traces."""
+    parts = [
+        page.paragraph(
+            "R-hat compares chains (and halves of chains): 1 is perfect, up to "
+            f"{RHAT_GOOD} converged, up to {RHAT_USABLE} usable. ESS is how many independent "
+            "samples the correlated ones are worth. Groups of particles are judged by their "
+            "median, all others by their worst."
+        )
+    ]
+    if evidence.convergence:
+        weights = [_row_weight(row) for row in evidence.convergence]
+        rows = [
+            (
+                row.name,
+                str(row.n),
+                f"{row.rhat[0]:.3f}",
+                f"{row.rhat[1]:.3f}",
+                f"{row.ess[0]:.0f}",
+                f"{row.ess[1]:.0f}",
+                _WORDS[weight],
+            )
+            for row, weight in zip(evidence.convergence, weights, strict=True)
+        ]
+        header = ("quantity", "number", "R-hat median", "worst", "ESS median", "least", "")
+        parts.append(page.table(header, rows, weights))
+    else:
+        parts.append(page.missing("R-hat and ESS need at least four samples in every chain."))
+    if evidence.trace:
+        stages = figures_sampler.stage_names(evidence.trace)
+        caption = (
+            "One line a chain; stages are shaded in turn, the sampling stage green. Stages in "
+            f"order: {', '.join(stages)}. The log-likelihood of different resolutions is not "
+            "comparable."
+        )
+        parts.append(pictures.add("trace", figures_sampler.trace_figure(evidence.trace), caption))
+        kept = figures_sampler.kept_figure(evidence.trace)
+        if kept is not None:
+            caption = "Log-likelihood of kept sweeps: a drift says that burn-in was too short."
+            parts.append(pictures.add("log_likelihood", kept, caption))
+    else:
+        parts.append(page.missing("The run has no trace.jsonl, so no traces can be shown."))
+    return Section("sampler", "The sampler", "".join(parts))
+
+
+_FILES = (
+    ("particles.star", "the particles with posterior mean poses, states and their sds"),
+    ("posterior.nc", "all samples, as ArviZ reads them"),
+    ("occupancy.csv", "occupancy with bands"),
+    ("fsc.csv", "half-set FSC by state"),
+    ("diagnostics.json", "R-hat and effective sample sizes"),
+    ("recipe.toml", "every option of the run, resolved"),
+    ("run.json", "what was run: data, versions, timing"),
+    ("trace.jsonl", "one line a sweep"),
+    ("halves.npz", "half-set maps"),
+)
+
+
+def files(evidence: Evidence) -> Section:
+    """Links to what lies in the run directory."""
+    directory = evidence.run.directory
+    found = [(name, what) for name, what in _FILES if directory.has(name)]
+    volumes = sorted((directory.path / "volumes").glob("*.mrc"))
+    found += [(f"volumes/{path.name}", "density map") for path in volumes]
+    found.append(("figures/montage.png", "the pictures of this page as files lie in figures/"))
+    return Section("files", "Files of this run", page.file_links(found))

@@ -1,0 +1,293 @@
+"""What the diagnostics say in plain words: each finding one sentence or two, with its weight."""
+
+from collections.abc import Callable
+from typing import Literal, NamedTuple
+
+import numpy as np
+
+from hypermol.report.convergence import ESS_PER_CHAIN, RHAT_GOOD, RHAT_USABLE
+from hypermol.report.evidence import Evidence
+from hypermol.report.leak import NOTABLE
+from hypermol.report.particles import pose_change
+from hypermol.report.resolution import support_radius
+
+#: "good": as it should be. "note": worth knowing. "warning": look before trusting the results.
+Weight = Literal["good", "note", "warning"]
+
+_EDGE_SHARE = 0.02
+_CHANGE_IN_SD = 4.0
+_AGREEMENT = 0.9
+_FEW_SAMPLES = 20
+
+
+class Finding(NamedTuple):
+    """One sentence of the verdict."""
+
+    weight: Weight
+    title: str
+    text: str
+
+
+def findings(evidence: Evidence) -> list[Finding]:
+    """All findings, in the order of the page."""
+    rules: tuple[Callable[[Evidence], Finding | None], ...] = (
+        _samples,
+        _convergence,
+        _chains,
+        _motion,
+        _certainty,
+        _leaks,
+        _resolution,
+        _support,
+        _contrast,
+        _poses,
+    )
+    return [found for found in (rule(evidence) for rule in rules) if found is not None]
+
+
+def headline(found: list[Finding]) -> str:
+    """The verdict in one sentence."""
+    warnings = [finding.title for finding in found if finding.weight == "warning"]
+    if not warnings:
+        return "None of the checks below speaks against these results."
+    if len(warnings) == 1:
+        return f"One thing to look at before trusting the results: {warnings[0].lower()}."
+    listed = ", ".join(title.lower() for title in warnings[:-1])
+    return (
+        f"{len(warnings)} things to look at before trusting the results: "
+        f"{listed} and {warnings[-1].lower()}."
+    )
+
+
+def _samples(evidence: Evidence) -> Finding:
+    total, chains = evidence.n_samples, len(evidence.run.chains)
+    text = f"{total} posterior samples from {chains} chain{'s' if chains > 1 else ''}."
+    if not evidence.run.info.get("finished", False):
+        return Finding(
+            "warning",
+            "The run is not finished",
+            f"{text} The fit is still going or was interrupted: go on with it by --resume.",
+        )
+    if total < _FEW_SAMPLES:
+        return Finding(
+            "note",
+            "Few samples",
+            f"{text} Means are usable; the ends of 90 % bands are rough. Ask for more samples.",
+        )
+    return Finding("good", "Samples", text)
+
+
+def _convergence(evidence: Evidence) -> Finding:
+    title = "Convergence of the chains"
+    if not evidence.convergence:
+        return Finding(
+            "warning",
+            "Convergence is not known",
+            "R-hat and effective sample sizes need at least four samples per chain.",
+        )
+    # the worst of hundreds of particles exceeds any limit by chance: their median is judged
+    judged = [
+        (row, row.rhat[0] if row.group == "particles" else row.rhat[1], row.ess)
+        for row in evidence.convergence
+    ]
+    row, rhat, _ = max(judged, key=lambda item: item[1])
+    least = min(ess[0] for _, _, ess in judged)
+    wanted = ESS_PER_CHAIN * len(evidence.run.chains)
+    text = (
+        f"The largest R-hat is {rhat:.2f} ({row.name}); effective samples are {least:.0f} or more"
+    )
+    text += " by group median."
+    if rhat > RHAT_USABLE:
+        return Finding(
+            "warning",
+            "The chains have not converged",
+            f"{text} R-hat above {RHAT_USABLE} means that chains, or the halves of a chain, still "
+            "differ: run longer (more burn-in, then more samples) before reading the error bars.",
+        )
+    if rhat > RHAT_GOOD or least < wanted:
+        return Finding(
+            "note",
+            title,
+            f"{text} Means are reliable; for bands to two digits aim at R-hat below {RHAT_GOOD} "
+            f"and at {wanted} effective samples.",
+        )
+    return Finding("good", title, text)
+
+
+def _chains(evidence: Evidence) -> Finding | None:
+    if evidence.agreement is None:
+        if len(evidence.run.chains) == 1:
+            return Finding(
+                "note",
+                "Only one chain",
+                "A single chain cannot tell whether another start would have led elsewhere: "
+                "run at least two.",
+            )
+        return None
+    text = f"Particles' mean states agree between chains with correlation {evidence.agreement:.2f}."
+    if evidence.agreement < 0.0:
+        text += (
+            " They run in opposite directions, so pooled states and error bars mean nothing: "
+            "read one chain, or fit again with another seed."
+        )
+    elif evidence.agreement < _AGREEMENT:
+        text += " Below 0.9 either the chains found different motions or states are very uncertain."
+    if evidence.agreement < _AGREEMENT:
+        return Finding("warning", "The chains disagree about the states", text)
+    return Finding("good", "Agreement of the chains", text)
+
+
+def _motion(evidence: Evidence) -> Finding | None:
+    if not evidence.has_states:
+        return None
+    density = evidence.density
+    inside = density.radius_angstrom < support_radius(evidence.run)
+    change, sd = density.change[:, inside], density.change_sd[:, inside]
+    clear = np.abs(change) > _CHANGE_IN_SD * np.where(sd > 0, sd, np.inf)
+    share = float(clear.any(axis=0).mean())
+    size = float(np.sqrt((change**2).mean() / (density.average[inside] ** 2).mean()))
+    text = (
+        f"The density changes along {evidence.run.info['state_name']} by {size:.0%} of its own rms; "
+        f"{share:.1%} of the voxels in the support change by more than {_CHANGE_IN_SD:.0f} posterior "
+        "sd at some state."
+    )
+    if share < 0.002:
+        return Finding(
+            "warning",
+            "No clear motion",
+            f"{text} That is little more than chance: a rigid model may serve these data as well.",
+        )
+    return Finding("good", "Motion", text)
+
+
+def _certainty(evidence: Evidence) -> Finding | None:
+    if not evidence.has_states:
+        return None
+    spread = evidence.state_spread
+    typical = float(np.median(evidence.particles.state_sd))
+    text = (
+        f"A typical particle's state is known to ±{typical:.2f}; all states together spread by "
+        f"{spread:.2f}."
+    )
+    if typical > 0.8 * spread:
+        return Finding(
+            "warning",
+            "Single particles' states are hardly known",
+            f"{text} Densities and occupancy pool many particles and may still be right, but do "
+            "not sort or select particles by state.",
+        )
+    return Finding("good", "States of single particles", text)
+
+
+def _leaks(evidence: Evidence) -> Finding | None:
+    if not evidence.leaks:
+        return None
+    strong = [leak for leak in evidence.leaks if leak.is_significant]
+    worst = max(strong, key=lambda leak: leak.strength, default=None)
+    if worst is None:
+        return Finding(
+            "good",
+            "Independence of the state",
+            "The state does not follow viewing direction, in-plane angle, shift, contrast or "
+            "defocus beyond chance.",
+        )
+    names = ", ".join(f"{leak.name} ({leak.strength:.2f})" for leak in strong)
+    text = f"Beyond chance the state follows {names}."
+    if worst.strength < NOTABLE:
+        return Finding("note", "Slight dependence of the state", f"{text} The effect is small.")
+    return Finding(
+        "warning",
+        "The state follows the imaging",
+        f"{text} Either views were mistaken for states, or states prefer orientations on the "
+        "grid: compare the densities of one state seen from different directions.",
+    )
+
+
+def _resolution(evidence: Evidence) -> Finding | None:
+    halves = evidence.halves
+    if halves is None:
+        return Finding(
+            "note", "No half maps", "The run has no half-set maps, so no FSC can be given."
+        )
+    low, high = halves.resolution_angstrom.min(), halves.resolution_angstrom.max()
+    if halves.reaches_limit.all():
+        return Finding(
+            "note",
+            "Resolution",
+            f"Half sets agree at every state up to the modelled limit of {low:.1f} Å: a finer "
+            "--resolution may show more.",
+        )
+    span = f"{low:.1f} Å" if np.isclose(low, high, rtol=0.02) else f"{low:.1f} to {high:.1f} Å"
+    return Finding(
+        "good",
+        "Resolution",
+        f"Half-set FSC falls below 0.143 at {span}, depending on the state. Poses and states "
+        "were estimated from all particles together, so this is not a gold-standard figure.",
+    )
+
+
+def edge_share(evidence: Evidence) -> float:
+    """Share of the support's outermost shell with clear density (over 4 sd and 15 % of peak)."""
+    density = evidence.density
+    radius = support_radius(evidence.run)
+    distance = density.radius_angstrom
+    shell = (distance <= radius) & (distance > radius - 1.5 * density.voxel_size_angstrom)
+    peak = np.percentile(density.mean, 99.9)
+    mean, sd = density.mean[:, shell], density.sd[:, shell]
+    clear = (mean > 4.0 * sd) & (mean > 0.15 * peak)
+    return float(clear.any(axis=0).mean()) if shell.any() else 0.0
+
+
+def _support(evidence: Evidence) -> Finding:
+    share, radius = edge_share(evidence), support_radius(evidence.run)
+    if share > _EDGE_SHARE:
+        return Finding(
+            "warning",
+            "Density touches the support",
+            f"{share:.1%} of the edge of the ball of {radius:.0f} Å that holds the molecule has "
+            "clear density: fit again with a larger --radius.",
+        )
+    return Finding(
+        "good", "Support", f"The molecule lies within its ball of {radius:.0f} Å radius."
+    )
+
+
+def _contrast(evidence: Evidence) -> Finding:
+    density = evidence.density
+    inside = density.radius_angstrom < support_radius(evidence.run)
+    values = density.average[inside].astype(np.float64)
+    centred = values - values.mean()
+    skewness = float((centred**3).mean() / max((centred**2).mean(), 1e-300) ** 1.5)
+    mean = float(np.mean(evidence.particles.contrast))
+    if skewness < 0.0 or mean < 0.0:
+        return Finding(
+            "warning",
+            "The contrast may be inverted",
+            f"The density has a long tail of negative values (skewness {skewness:.1f}): if the "
+            "particles are dark on light ground, fit again with inverted contrast.",
+        )
+    return Finding(
+        "good",
+        "Contrast",
+        f"The density is positive (skewness {skewness:.1f}); contrasts average {mean:.2f}.",
+    )
+
+
+def _poses(evidence: Evidence) -> Finding | None:
+    if evidence.run.info["poses"] == "fixed":
+        return Finding(
+            "note",
+            "Poses were held fixed",
+            "Errors of the input poses blur the density and are not part of the error bars.",
+        )
+    if evidence.given is None:
+        return None
+    angle, distance = pose_change(evidence.particles, evidence.given)
+    return Finding(
+        "good",
+        "Poses",
+        f"Refinement turned particles by {np.median(angle):.1f}° and moved them by "
+        f"{np.median(distance):.2f} px (medians); they are known to "
+        f"{np.median(evidence.particles.rotation_sd_deg):.1f}° and "
+        f"{np.median(evidence.particles.shift_sd_px):.2f} px.",
+    )

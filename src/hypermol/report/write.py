@@ -1,0 +1,81 @@
+"""Write the report of a run: one page and the same pictures as files."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from hypermol.analysis.run import Run, load_run
+from hypermol.report.evidence import Evidence, gather
+from hypermol.report.page import facts, paragraph, render, verdict_box
+from hypermol.report.sections import Pictures, all_sections
+from hypermol.report.verdict import findings, headline
+
+_SPACES = {"interval": "interval", "circle": "circle", "point": "rigid (one state)"}
+
+
+def write_report(run: Run | str | Path) -> Path:
+    """Write report.html and figures/*.png into the run directory.
+
+    Args:
+        run: the run or its directory.
+
+    Returns:
+        path of the page.
+
+    Raises:
+        InputError: the directory holds no run, or the run no samples yet.
+    """
+    opened = run if isinstance(run, Run) else load_run(run)
+    evidence = gather(opened)
+    folder = opened.directory.path
+    sections = all_sections(evidence, Pictures(folder / "figures"))
+    name = folder.resolve().name
+    html = render(f"hypermol: {name}", _top(evidence, name), sections)
+    path = folder / "report.html"
+    partial = folder / "report.html.part"
+    partial.write_text(html, encoding="utf-8")
+    os.replace(partial, path)
+    return path
+
+
+def _top(evidence: Evidence, name: str) -> str:
+    """Title, facts and verdict."""
+    found = findings(evidence)
+    source = f"{evidence.run.info['particles']}"
+    return (
+        paragraph("hypermol run report", "soft")
+        + f"<h1>{paragraph(name)[3:-4]}</h1>"
+        + paragraph(source, "soft")
+        + facts(_facts(evidence))
+        + verdict_box(headline(found), found)
+    )
+
+
+def _facts(evidence: Evidence) -> Iterator[tuple[str, str]]:
+    """What was run, on what, for how long."""
+    info = evidence.run.info
+    box_angstrom = info["box"] * info["pixel_size_angstrom"]
+    yield "particles", f"{info['n_particles']:,}"
+    yield "box", f"{info['box']} px of {info['pixel_size_angstrom']:.3g} Å"
+    yield "modelled to", f"{box_angstrom / info['kmax']:.1f} Å (shell {info['kmax']})"
+    if evidence.has_states:
+        kind = _SPACES.get(info["state_space"], info["state_space"])
+        yield "state", f"{info['state_name']}, {kind}"
+        yield "basis", f"{info['basis']}, {info['n_terms']} terms"
+    else:
+        yield "model", _SPACES["point"]
+    yield "poses", "refined" if info["poses"] == "refine" else "fixed"
+    yield "samples", f"{evidence.n_draws} from each of {len(evidence.run.chains)} chains"
+    yield "seed", str(info["seed"])
+    spent = f"{_duration(info.get('cpu_seconds'))} / {_duration(info.get('wall_seconds'))}"
+    yield "CPU time / wall time", spent
+    yield "hypermol", str(info.get("versions", {}).get("hypermol", "unknown"))
+
+
+def _duration(seconds: float | None) -> str:
+    """Seconds in words."""
+    if seconds is None:
+        return "unknown"
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
