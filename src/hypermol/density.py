@@ -7,13 +7,16 @@ from jax import Array
 
 
 class Density(NamedTuple):
-    """A log density up to a constant: enough for Metropolis-Hastings (eq. 15)."""
+    """A log density up to a constant: enough for Metropolis-Hastings (eq. 15).
+
+    It may be an array of terms; kernels sum the differences of terms.
+    """
 
     log_density: Callable[[Any], Array]
 
 
 class Differentiable(NamedTuple):
-    """A log density with its gradient: enough for MALA (eq. 17) and HMC."""
+    """A log density with the gradient of its sum: enough for MALA (eq. 17) and HMC."""
 
     log_density: Callable[[Any], Array]
     value_and_gradient: Callable[[Any], tuple[Array, Any]]

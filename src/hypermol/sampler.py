@@ -9,18 +9,21 @@ from dataclasses import dataclass
 from typing import NamedTuple, final
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
 from hypermol.data.latents import Consensus, ImageBlocks, Latents
-from hypermol.inference import ensemble, exact
+from hypermol.inference import ensemble, exact, langevin
 from hypermol.inference.ensemble import CandidateCounts, MoveSize, Particles
 from hypermol.molecule.expansion import Coefficients
 from hypermol.posterior.conditional import (
+    molecule_differentiable,
     molecule_quadratic,
     particle_conditional,
     residual_power,
     shell_counts,
+    shell_precision,
 )
 from hypermol.posterior.posterior import Posterior
 from hypermol.posterior.priors import Counts, HyperPrior, Nuisance, Statistics, latent_statistics
@@ -186,3 +189,32 @@ def nuisance_block(posterior: Posterior, draws: tuple[NuisanceDraw, ...]) -> Blo
         return state._replace(nuisance=nuisance), {"residual_power": power}
 
     return Block("nuisance", step, reads_no_cache)
+
+
+def molecule_mala_block(posterior: Posterior, step_size: float, steps: int) -> Block:
+    """theta given the rest by MALA (eq. 19), as the paper does: for comparison with exact draws.
+
+    Preconditioned by A = B B with B the inverse square root of `shell_precision`, in the ball.
+    """
+
+    @jax.jit
+    def step(key: Array, state: ChainState, data: Data) -> tuple[ChainState, Info]:
+        given = (posterior, state.nuisance, state.latents, data.images)
+        values, vectors = jnp.linalg.eigh(shell_precision(*given))
+        roots = jnp.einsum("sfi,si,sgi->sfg", vectors, values**-0.5, vectors)
+
+        def root(white: Coefficients) -> Coefficients:
+            return Coefficients(posterior.molecule.basis.multiply_shells(white.maps, roots))
+
+        preconditioner = langevin.Preconditioner(lambda x: root(root(x)), root)
+        target = molecule_differentiable(*given)
+
+        def one(chain: langevin.State, step_key: Array) -> tuple[langevin.State, Array]:
+            chain, info = langevin.step(step_key, chain, target, step_size, preconditioner)
+            return chain, info.acceptance
+
+        start = langevin.init(state.theta, target)
+        chain, acceptance = jax.lax.scan(one, start, jax.random.split(key, steps))
+        return state._replace(theta=chain.position), {"acceptance": jnp.mean(acceptance)}
+
+    return Block("molecule", step, reads_no_cache)

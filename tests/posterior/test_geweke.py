@@ -15,12 +15,10 @@ import numpy as np
 import pytest
 from jax import Array
 from scipy import stats
-from simulated import World, draw_images, draw_prior, make_world
 
 from hypermol.inference import ensemble
 from hypermol.inference.ensemble import CandidateCounts
 from hypermol.molecule.state_basis import Constant, Cosine, Fourier, Linear, StateBasis
-from hypermol.posterior import conditional
 from hypermol.posterior.posterior import Posterior
 from hypermol.posterior.priors import (
     HyperPrior,
@@ -40,6 +38,7 @@ from hypermol.sampler import (
     reads_no_cache,
     run_sweep,
 )
+from simulated import World, draw_images, draw_prior, make_world
 
 #: Proper, with fourth moments: shapes well above 4.
 PRIOR = HyperPrior(
@@ -307,17 +306,6 @@ def test_wrong_contrast_prior_is_caught(joint: Joint, monkeypatch: pytest.Monkey
     monkeypatch.setattr(ensemble, "draw_contrast", about_zero)
     sweep = right_sweep(joint.world.posterior)
     assert_differs(z_scores(joint, successive(joint, sweep, 1000, seed=4)))
-
-
-@pytest.mark.slow
-def test_missing_haar_correction_is_caught(joint: Joint, monkeypatch: pytest.MonkeyPatch):
-    def flat(quaternion, consensus, sd_rad):
-        angle2 = jnp.sum(pose_vector(quaternion, consensus) ** 2, axis=-1)
-        return -0.5 * angle2 / sd_rad**2 - 3.0 * jnp.log(sd_rad)
-
-    monkeypatch.setattr(conditional, "log_pose", flat)
-    sweep = right_sweep(joint.world.posterior)
-    assert_differs(z_scores(joint, successive(joint, sweep, 20000, seed=5)))
 
 
 @pytest.mark.slow

@@ -96,6 +96,14 @@ def _shell_normal(
     return jnp.concatenate([smooth, jnp.zeros_like(total[:1])])
 
 
+def shell_precision(
+    posterior: Posterior, nuisance: Nuisance, latents: Latents, images: ImageBlocks
+) -> Array:
+    """Posterior precision of theta as if it were one matrix a shell, [n_shells + 1, F, F]."""
+    prior = nuisance.level[:, None] * nuisance.spectrum
+    return _shell_normal(posterior, nuisance, latents, images) + jax.vmap(jnp.diag)(prior.T)
+
+
 def molecule_quadratic(
     posterior: Posterior, nuisance: Nuisance, latents: Latents, images: ImageBlocks
 ) -> Quadratic:
@@ -123,9 +131,7 @@ def molecule_quadratic(
         prior = basis.precision_root(jax.random.normal(keys[2], zero.shape), precision)
         return back(weight * images.pixels + jnp.sqrt(weight) * white) + prior
 
-    shells = _shell_normal(posterior, nuisance, latents, images)
-    matrix = shells + jax.vmap(jnp.diag)(precision.T)
-    inverse = jnp.linalg.inv(matrix)
+    inverse = jnp.linalg.inv(shell_precision(posterior, nuisance, latents, images))
     return Quadratic(
         apply=apply,
         linear=back(weight * images.pixels),
@@ -138,16 +144,24 @@ def molecule_quadratic(
 def molecule_differentiable(
     posterior: Posterior, nuisance: Nuisance, latents: Latents, images: ImageBlocks
 ) -> Differentiable:
-    """theta given the rest as a log density with gradient: what MALA and black boxes need."""
+    """theta given the rest as a log density with gradient: what MALA and black boxes need.
+
+    The log density comes as one term a particle and one for the prior, so that a kernel can sum
+    differences of terms: a sum over all images is larger than float32 resolves.
+    """
     weight = _data_weight(posterior, nuisance, images)
 
     def log_density(theta: Coefficients) -> Array:
         predicted = _forward(posterior, latents, images, theta.maps)
-        # per-particle differences to the data first, so that float32 sums stay small
         misfit = jnp.sum(weight * jnp.abs(images.pixels - predicted) ** 2, axis=-1)
-        return -0.5 * jnp.sum(misfit) + posterior.log_prior_theta(theta, nuisance)
+        prior = posterior.log_prior_theta(theta, nuisance)
+        return jnp.concatenate([-0.5 * misfit.reshape(-1), prior[None]])
 
-    return Differentiable(log_density, jax.value_and_grad(log_density))
+    def value_and_gradient(theta: Coefficients) -> tuple[Array, Coefficients]:
+        terms, transpose = jax.vjp(log_density, theta)
+        return terms, transpose(jnp.ones_like(terms))[0]
+
+    return Differentiable(log_density, value_and_gradient)
 
 
 def residual_power(
