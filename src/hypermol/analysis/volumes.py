@@ -72,7 +72,7 @@ class ImageVolumes(NamedTuple):
 
 
 def weights_in_gauge(run: Run, gauge: StateGauge, states: np.ndarray) -> np.ndarray:
-    """P_q of a chain [T, F] at the first chain's states [T, dim]."""
+    """P_q of a chain, float32 [T, F], at the first chain's states [T, dim]."""
     return run.weights(gauge.inverse(states))
 
 
@@ -116,7 +116,7 @@ def _moments(run: Run, states: np.ndarray) -> tuple[int, np.ndarray, np.ndarray]
         terms = run.to_box(sample.arrays["maps"])
         weights = weights_in_gauge(run, gauges[sample.chain], states)
         for place, row in enumerate(weights):
-            volume = np.tensordot(row.astype(np.float64), terms, axes=1)
+            volume = np.tensordot(row, terms, axes=1)
             step = volume - mean[place]
             mean[place] += step / count
             squares[place] += step * (volume - mean[place])
@@ -126,13 +126,20 @@ def _moments(run: Run, states: np.ndarray) -> tuple[int, np.ndarray, np.ndarray]
 def mean_state_volumes(run: Run, states: np.ndarray) -> np.ndarray:
     """Posterior mean volumes float32 [T, box, box, box] alone: one resampling a state."""
     gauges = state_gauges(run)
-    total: np.ndarray | float = 0.0
+    totals: dict[int, np.ndarray] = {}
     count = 0
     for sample in iterate_samples(run, "maps"):
-        weights = weights_in_gauge(run, gauges[sample.chain], np.asarray(states, np.float64))
-        total = total + np.tensordot(weights.astype(np.float64), sample.arrays["maps"], axes=1)
+        maps = sample.arrays["maps"]
+        if sample.chain not in totals:
+            totals[sample.chain] = np.zeros(maps.shape)
+        totals[sample.chain] += maps
         count += 1
-    return run.to_box((np.asarray(total) / count).astype(np.float32))
+    chosen = np.asarray(states, np.float64)
+    mean = sum(
+        np.tensordot(weights_in_gauge(run, gauges[chain], chosen), total / count, axes=1)
+        for chain, total in totals.items()
+    )
+    return run.to_box(np.asarray(mean, np.float32))
 
 
 def sample_volumes(run: Run, states: np.ndarray, sample: int) -> np.ndarray:

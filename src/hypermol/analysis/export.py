@@ -1,0 +1,192 @@
+"""Volumes, movies and particles of a run at chosen states, in other programs' formats."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+from matplotlib import colormaps
+from PIL import Image, ImageDraw
+
+from hypermol.analysis.chains import has_states, is_circle
+from hypermol.analysis.particle_summary import summarise_particles
+from hypermol.analysis.run import Run
+from hypermol.analysis.summary import write_csv, write_particles
+from hypermol.analysis.volumes import mean_state_volumes, sample_volumes, state_volumes
+from hypermol.io.errors import InputError
+from hypermol.io.mrc import write_volume
+
+_PANEL_PX = 192
+_CAPTION_PX = 18
+_FRAME_MS = 90
+#: Surface shown by the ChimeraX script: this many sds of the mean map above zero.
+_LEVEL_SDS = 3.0
+
+
+def export_at(run: Run, state: np.ndarray, folder: Path, sample: int | None = None) -> list[Path]:
+    """MRC files of one state: mean and sd over samples, or one sample.
+
+    Args:
+        run: with samples.
+        state: [dim].
+        folder: made if missing.
+        sample: posterior sample, counted over chains in order from 0.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    size = run.info["pixel_size_angstrom"]
+    stem = f"{run.info['state_name'] or 'state'}_{state[0]:.3f}" if len(state) else "rigid"
+    if sample is not None:
+        path = folder / f"{stem}_sample_{sample:04d}.mrc"
+        write_volume(path, sample_volumes(run, state[None], sample)[0], size)
+        return [path]
+    volumes = state_volumes(run, state[None])
+    written = []
+    for kind, data in (("mean", volumes.mean[0]), ("sd", volumes.sd[0])):
+        written.append(folder / f"{stem}_{kind}.mrc")
+        write_volume(written[-1], data, size)
+    return written
+
+
+def series_states(run: Run, count: int) -> np.ndarray:
+    """[T, dim]: both ends and evenly between on an interval, once round a circle.
+
+    Raises:
+        InputError: fewer than one.
+    """
+    if count < 1:
+        raise InputError(f"--series {count}: give at least 1")
+    if not has_states(run):
+        return np.zeros((1, 0))
+    line = np.arange(count) / count if is_circle(run) else np.linspace(0.0, 1.0, count)
+    return line[:, None]
+
+
+def export_series(run: Run, count: int, folder: Path, sample: int | None = None) -> list[Path]:
+    """MRC files series_000.mrc, ... along the state, series.csv, and series.cxc for ChimeraX."""
+    states = series_states(run, count)
+    volumes = _series(run, states, sample)
+    folder.mkdir(parents=True, exist_ok=True)
+    names = [f"series_{place:03d}.mrc" for place in range(len(states))]
+    for name, volume in zip(names, volumes, strict=True):
+        write_volume(folder / name, volume, run.info["pixel_size_angstrom"])
+    rows = [[n, float(s[0]) if len(s) else ""] for n, s in zip(names, states, strict=True)]
+    write_csv(folder / "series.csv", ["volume", run.info["state_name"] or "state"], rows)
+    script = folder / "series.cxc"
+    _write_text(script, chimerax_script(names, _surface_level(volumes)))
+    return [*(folder / name for name in names), folder / "series.csv", script]
+
+
+def _series(run: Run, states: np.ndarray, sample: int | None) -> np.ndarray:
+    if sample is not None:
+        return sample_volumes(run, states, sample)
+    return mean_state_volumes(run, states)
+
+
+def _surface_level(volumes: np.ndarray) -> float:
+    return float(_LEVEL_SDS * volumes.std())
+
+
+def chimerax_script(names: list[str], level: float) -> str:
+    """A ChimeraX command file that opens the maps beside it as a volume series."""
+    quoted = " ".join(f'"{name}"' for name in names)
+    lines = [
+        "# open this file with ChimeraX: chimerax series.cxc",
+        f"open {quoted} vseries true",
+        f"volume #1 level {level:.6g} step 1",
+        "view",
+        "vseries play #1 loop true",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _write_text(path: Path, text: str) -> None:
+    partial = path.with_name(path.name + ".part")
+    partial.write_text(text)
+    os.replace(partial, path)
+
+
+def export_movie(run: Run, path: Path, n_frames: int) -> Path:
+    """A looping GIF: projections along x, y, z above, central slices below, one frame a state.
+
+    An interval is played forth and back; a circle round and round. Grey levels are shared by all
+    frames, separately for projections and slices.
+
+    Raises:
+        InputError: the name does not end in .gif, or the molecule is rigid.
+    """
+    if path.suffix.lower() != ".gif":
+        raise InputError(f"--movie {path}: give a name that ends in .gif")
+    if not has_states(run):
+        raise InputError(f"{run.directory.path} is a rigid fit (one state): nothing moves")
+    states = series_states(run, max(n_frames, 2))
+    volumes = mean_state_volumes(run, states)
+    projections = np.stack([[v.sum(axis=axis) for axis in (2, 1, 0)] for v in volumes])
+    middle = volumes.shape[-1] // 2
+    slices = np.stack([[np.take(v, middle, axis=axis) for axis in (2, 1, 0)] for v in volumes])
+    rows = np.stack([_grey(projections), _grey(slices)], axis=1)
+    label = run.info["state_name"] or "state"
+    frames = [
+        _frame(panels, f"{label} = {state[0]:.2f}")
+        for panels, state in zip(rows, states, strict=True)
+    ]
+    if not is_circle(run):
+        frames += frames[-2:0:-1]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(path.name + ".part")
+    frames[0].save(
+        partial,
+        format="GIF",
+        save_all=True,
+        append_images=frames[1:],
+        duration=_FRAME_MS,
+        loop=0,
+    )
+    os.replace(partial, path)
+    return path
+
+
+def _grey(images: np.ndarray) -> np.ndarray:
+    """uint8 RGB [T, 3, n, n, 3] of images [T, 3, n, n], one scale for all."""
+    low, high = np.quantile(images, [0.01, 0.999])
+    scaled = np.clip((images - low) / max(high - low, 1e-30), 0.0, 1.0)
+    return (255 * colormaps["magma"](scaled)[..., :3]).astype(np.uint8)
+
+
+def _frame(panels: np.ndarray, caption: str) -> Image.Image:
+    """One frame of panels uint8 [2, 3, n, n, 3], with its caption."""
+    frame = Image.new("RGB", (3 * _PANEL_PX, 2 * _PANEL_PX + _CAPTION_PX))
+    for row in range(2):
+        for column in range(3):
+            panel = Image.fromarray(panels[row, column]).resize((_PANEL_PX, _PANEL_PX))
+            frame.paste(panel, (column * _PANEL_PX, row * _PANEL_PX))
+    draw = ImageDraw.Draw(frame)
+    draw.text((4, 2 * _PANEL_PX + 3), caption, fill=(255, 255, 255))
+    return frame
+
+
+def export_particles(run: Run, span: tuple[float, float], path: Path) -> int:
+    """STAR file of the particles whose posterior mean state lies in [low, high).
+
+    The upper end of an interval, 1, belongs to the last range; on a circle a range with low above
+    high runs through the cut.
+
+    Returns:
+        Number of particles written.
+
+    Raises:
+        InputError: a rigid molecule, or no particle in the range.
+    """
+    if not has_states(run):
+        raise InputError(f"{run.directory.path} is a rigid fit (one state): nothing to select by")
+    states = summarise_particles(run).state
+    assert states is not None
+    low, high = span
+    above, below = states >= low, (states < high) | (high >= 1.0)
+    keep = (above & below) if low < high else (above | below)
+    if not keep.any():
+        raise InputError(
+            f"--where {low:g}:{high:g} selects no particles: their mean states run from "
+            f"{states.min():.3f} to {states.max():.3f}"
+        )
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_particles(run, path, keep)
+    return int(keep.sum())

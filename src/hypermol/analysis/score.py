@@ -1,0 +1,283 @@
+"""Scoring a run against known truth, free of gauge (rotation, shift, hand, state parameter)."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from hypermol.analysis.alignment import align_volumes
+from hypermol.analysis.chains import aligned_states, has_states, is_circle
+from hypermol.analysis.fsc import benchmark_images, per_image_fsc
+from hypermol.analysis.gauge import (
+    Gauge,
+    align_poses,
+    apply_to_volume,
+    pose_errors,
+)
+from hypermol.analysis.masks import mask_from_map
+from hypermol.analysis.particle_summary import ParticleSummary, summarise_particles
+from hypermol.analysis.run import Run
+from hypermol.analysis.score_posterior import score_coverage, score_populations
+from hypermol.analysis.states import (
+    StateMap,
+    Topology,
+    angular_correlation,
+    circular_correlation,
+    circular_errors,
+    distance_matrix,
+    match_states,
+    rank_correlation,
+)
+from hypermol.analysis.summary import run_particles
+from hypermol.analysis.truth import Truth, check_fits, match_particles
+from hypermol.analysis.volumes import ImageVolumes, mean_state_volumes, per_image_mean
+
+_MATCH_NODES = 24
+#: Images that CryoBench takes its per-image FSC of.
+N_IMAGES = 100
+#: Volumes are not resampled where the gauge moves no voxel of the molecule by more than this.
+_NEGLIGIBLE_PX = 0.05
+
+
+def compose(second: Gauge, first: Gauge) -> Gauge:
+    """The gauge that applies `first` and then `second`, which must keep the hand."""
+    if second.flipped:
+        raise ValueError("only a gauge that keeps the hand can follow another")
+    shift = second.rotation @ first.shift_angstrom + second.shift_angstrom
+    return Gauge(second.rotation @ first.rotation, shift, first.flipped, second.score)
+
+
+def largest_move_px(gauge: Gauge, radius_px: float, pixel_size: float) -> float:
+    """How far the gauge moves a voxel within the radius at most, in pixels."""
+    if gauge.flipped:
+        return float("inf")
+    shift = float(np.linalg.norm(gauge.shift_angstrom)) / pixel_size
+    return 2.0 * np.sin(np.radians(gauge.angle_deg) / 2.0) * radius_px + shift
+
+
+@dataclass(frozen=True)
+class Scoring:
+    """A run and the truth of its particles, with what takes one to the other.
+
+    Attributes:
+        run: with samples.
+        truth: of the run's particles, in the run's order.
+        n_images: about how many images the FSC is taken of.
+    """
+
+    run: Run
+    truth: Truth
+    n_images: int = N_IMAGES
+
+    @property
+    def pixel_size(self) -> float:
+        """Angstrom per pixel."""
+        return self.run.info["pixel_size_angstrom"]
+
+    @cached_property
+    def particles(self) -> ParticleSummary:
+        """Posterior means of the run's particles."""
+        return summarise_particles(self.run)
+
+    @cached_property
+    def estimated_poses(self) -> tuple[np.ndarray, np.ndarray]:
+        """Posterior mean rotations [N, 3, 3] and shifts in Angstrom [N, 2]."""
+        return self.particles.rotations, self.particles.shift_px * self.pixel_size
+
+    @cached_property
+    def true_poses(self) -> tuple[np.ndarray, np.ndarray]:
+        """True rotations [N, 3, 3] and shifts in Angstrom [N, 2]."""
+        return self.truth.rotations, self.truth.shifts_angstrom
+
+    @cached_property
+    def pose_gauge(self) -> Gauge:
+        """Gauge from the poses alone."""
+        return align_poses(self.estimated_poses, self.true_poses)
+
+    @cached_property
+    def images(self) -> np.ndarray:
+        """Images that the benchmark scores."""
+        return benchmark_images(len(self.truth), self.n_images)
+
+    @cached_property
+    def image_volumes(self) -> ImageVolumes:
+        """Each scored image's posterior mean volume."""
+        return per_image_mean(self.run, self.images)
+
+    @cached_property
+    def volume_gauge(self) -> Gauge:
+        """The poses' gauge, refined so that the mean volumes agree best.
+
+        A molecule whose motion is shared differently between poses and states has slightly
+        different gauges in poses and in volumes.
+        """
+        mean = self.run.to_box(self.image_volumes.grid.mean(axis=0))
+        moved = apply_to_volume(self.pose_gauge, mean, self.pixel_size)
+        target = np.mean(
+            [self.truth.maps[f].astype(np.float32) for f in self.truth.frame[self.images]], axis=0
+        )
+        local = align_volumes(moved, target, self.pixel_size, "local")
+        return compose(local, self.pose_gauge)
+
+    def to_truth(self, volume: np.ndarray) -> np.ndarray:
+        """A volume of the run in the truth's gauge; as it is where the gauge moves nothing."""
+        radius = self.run.info["radius_angstrom"] / self.pixel_size
+        if largest_move_px(self.volume_gauge, radius, self.pixel_size) < _NEGLIGIBLE_PX:
+            return volume
+        return apply_to_volume(self.volume_gauge, volume, self.pixel_size)
+
+    @cached_property
+    def compares_states(self) -> bool:
+        """Whether both the run and the truth have one state variable of the same kind."""
+        if not has_states(self.run) or self.truth.dim != 1:
+            return False
+        return self.truth.topology in (None, "circle" if is_circle(self.run) else "interval")
+
+    @cached_property
+    def state_map(self) -> StateMap:
+        """From the run's state to the truth's, from volumes alone."""
+        nodes = self.run.nodes(_MATCH_NODES)
+        volumes = [self.to_truth(v) for v in mean_state_volumes(self.run, nodes)]
+        order = np.argsort(self.truth.map_states[:, 0])
+        cost = distance_matrix(np.stack(volumes), self.truth.maps[order].astype(np.float32))
+        topology: Topology = "circle" if is_circle(self.run) else "interval"
+        return match_states(cost, nodes[:, 0], self.truth.map_states[order, 0], topology)
+
+
+def score_run(
+    run: Run,
+    truth: Truth,
+    say: Callable[[str], None] = lambda text: None,
+    n_images: int = N_IMAGES,
+) -> dict[str, Any]:
+    """Score a run against the truth of its data set.
+
+    Args:
+        run: with samples.
+        truth: of the same data set; particles are matched by stack name and place.
+        say: told what is being done.
+        n_images: about how many images the FSC is taken of.
+
+    Returns:
+        What score.json holds (docs/outputs.md): nested numbers, null where there is nothing to
+        compare.
+
+    Raises:
+        InputError: the truth is of other data, or the run has no samples.
+    """
+    say("matching particles")
+    matched = match_particles(truth, run_particles(run))
+    check_fits(matched, run.info["box"], run.info["pixel_size_angstrom"])
+    scoring = Scoring(run, matched, n_images)
+    say("poses")
+    result: dict[str, Any] = {
+        "run": str(run.directory.path),
+        "truth": str(truth.folder),
+        "n_particles": len(matched),
+        "n_samples": scoring.particles.n_samples,
+        "poses": score_poses(scoring),
+    }
+    say("per-image FSC")
+    result["fsc"] = score_fsc(scoring)
+    result["gauge"] = {
+        "poses": _gauge_numbers(scoring.pose_gauge),
+        "volumes": _gauge_numbers(scoring.volume_gauge),
+    }
+    result["state"] = result["populations"] = None
+    if scoring.compares_states:
+        say("states")
+        result["state"] = score_states(scoring)
+        if not is_circle(run):
+            states = aligned_states(run)
+            result["populations"] = score_populations(run, matched, states, scoring.state_map)
+    say("coverage")
+    state_map = scoring.state_map if scoring.compares_states else None
+    result["coverage"] = score_coverage(run, matched, scoring.pose_gauge, state_map)
+    return result
+
+
+def _gauge_numbers(gauge: Gauge) -> dict[str, Any]:
+    return {
+        "angle_deg": gauge.angle_deg,
+        "shift_angstrom": [float(c) for c in gauge.shift_angstrom],
+        "flipped": bool(gauge.flipped),
+        "score": float(gauge.score),
+    }
+
+
+def score_poses(scoring: Scoring) -> dict[str, float]:
+    """Errors of the posterior mean poses after the gauge, and those of the input's poses."""
+    start = run_particles(scoring.run)
+    input_poses = (start.rotations, start.shifts_angstrom)
+    report = {}
+    cases = {"": scoring.estimated_poses, "input_": input_poses}
+    for prefix, poses in cases.items():
+        gauge = scoring.pose_gauge if not prefix else align_poses(poses, scoring.true_poses)
+        angles, distances = pose_errors(gauge, poses, scoring.true_poses)
+        report[f"{prefix}rotation_error_deg_median"] = float(np.median(angles))
+        report[f"{prefix}rotation_error_deg_mean"] = float(angles.mean())
+        report[f"{prefix}shift_error_px_median"] = float(np.median(distances) / scoring.pixel_size)
+    return report
+
+
+def score_fsc(scoring: Scoring) -> dict[str, Any]:
+    """Per-image FSC area of the posterior mean of each image's own volume."""
+    truth = scoring.truth
+    moved: dict[int, np.ndarray] = {}
+
+    def predicted(image: int) -> np.ndarray:
+        if image not in moved:
+            moved.clear()
+            moved[image] = scoring.to_truth(scoring.image_volumes.volume(image))
+        return moved[image]
+
+    def true(image: int) -> np.ndarray:
+        return truth.maps[truth.frame[image]].astype(np.float32)
+
+    mask = mask_from_map(truth.mean_map())
+    areas: dict[str, list[float]] = {"unmasked": [], "masked": []}
+    curves: dict[str, list[np.ndarray]] = {"unmasked": [], "masked": []}
+    for image in scoring.images:
+        for kind, used in (("unmasked", None), ("masked", mask)):
+            scored = per_image_fsc(predicted, true, [int(image)], used)
+            areas[kind].append(scored.mean)
+            curves[kind].append(scored.curves[0])
+    box = scoring.run.info["box"]
+    return {
+        "n_images": len(scoring.images),
+        "perfect_area": (box // 2 - 1) / box,
+        **{f"area_{kind}": float(np.mean(values)) for kind, values in areas.items()},
+        **{f"area_{kind}_sd": float(np.std(values)) for kind, values in areas.items()},
+        **{
+            f"curve_{kind}": [round(float(v), 5) for v in np.mean(values, axis=0)]
+            for kind, values in curves.items()
+        },
+    }
+
+
+def score_states(scoring: Scoring) -> dict[str, Any]:
+    """Correlation of posterior mean states with the truth, and errors after the state map."""
+    estimated, true = scoring.particles.state, scoring.truth.states[:, 0]
+    assert estimated is not None
+    state_map = scoring.state_map
+    mapped = state_map(estimated)
+    report: dict[str, Any] = {
+        "topology": state_map.topology,
+        "direction": state_map.direction,
+        "map_nodes": [float(v) for v in state_map.nodes],
+        "map_values": [float(v) for v in state_map.values],
+    }
+    if state_map.topology == "circle":
+        report["circular_rank_correlation"] = circular_correlation(estimated, true)
+        report["angular_correlation"] = angular_correlation(estimated, true)
+        report["angular_correlation_mapped"] = angular_correlation(mapped, true)
+        gap = mapped - true
+        report["error_median_mapped"] = float(np.median(np.abs(gap - np.rint(gap))))
+        report["error_median_best_offset"] = float(np.median(circular_errors(estimated, true)))
+    else:
+        report["rank_correlation"] = rank_correlation(estimated, true)
+        report["linear_correlation_mapped"] = float(np.corrcoef(mapped, true)[0, 1])
+        report["error_median_mapped"] = float(np.median(np.abs(mapped - true)))
+    return report
