@@ -28,14 +28,14 @@ class Quadratic(NamedTuple):
     Attributes:
         apply: x -> A x, A symmetric positive definite.
         linear: b.
-        perturbed: key -> b plus a draw of N(0, A).
+        perturbed_residual: (key, x) -> b - A x plus a draw of N(0, A), in one pass over the data.
         precondition: r -> M^-1 r, M near A and symmetric positive definite.
         dimension: free coefficients, so that a solve's error can be told in standard deviations.
     """
 
     apply: Callable[[Array], Array]
     linear: Array
-    perturbed: Callable[[Array], Array]
+    perturbed_residual: Callable[[Array, Array], Array]
     precondition: Callable[[Array], Array]
     dimension: int
 

@@ -211,7 +211,7 @@ def half_set_maps(level: Level, state: ChainState, halves: np.ndarray) -> dict[s
         target = molecule_quadratic(
             level.posterior, state.nuisance, state.latents, images._replace(present=present)
         )
-        return exact.solve(target, target.linear, state.theta.maps, 0.03, 100)[0]
+        return exact.mean(target, state.theta.maps, 0.03, 100)[0]
 
     return {
         f"half{half}": np.asarray(

@@ -16,7 +16,7 @@ from hypermol.io.store import RunDirectory
 from hypermol.molecule.state_basis import named_state_basis
 from hypermol.posterior.priors import HyperPrior
 
-_DEFAULT_KMAX_FRACTION = 0.81
+_DEFAULT_KMAX_FRACTION = 0.93
 _DEFAULT_TERMS = {"constant": 1, "cosine": 5, "chebyshev": 5, "fourier": 5}
 
 
@@ -30,7 +30,7 @@ class FitOptions:
         n_terms: terms of the state basis; None takes the basis' default.
         state_name: name of the knob.
         poses: refine (draw rotations and shifts about the input's) or fixed.
-        resolution_angstrom: finest detail to model; None takes 0.81 of Nyquist.
+        resolution_angstrom: finest detail to model; None takes 0.93 of Nyquist.
         radius_angstrom: radius of the ball that holds the molecule; None estimates it.
         chains: chains; they share the subspace stage, which fixes the states' gauge.
         burn_in: sweeps of each marching stage.

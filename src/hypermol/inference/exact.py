@@ -22,9 +22,9 @@ class SolveRecord(NamedTuple):
 
 
 def solve(
-    target: Quadratic, right: Array, start: Array, tolerance: float, max_iterations: int
+    target: Quadratic, residual: Array, start: Array, tolerance: float, max_iterations: int
 ) -> tuple[Array, SolveRecord]:
-    """Preconditioned conjugate gradients for A x = right from `start`.
+    """Preconditioned conjugate gradients from `start`, whose residual (right - A start) is given.
 
     Stops when the rms error is below `tolerance` posterior standard deviations per coefficient.
     """
@@ -33,7 +33,6 @@ def solve(
         return jnp.vdot(a, b)
 
     enough = tolerance**2 * target.dimension
-    residual = right - target.apply(start)
     conditioned = target.precondition(residual)
     power = dot(residual, conditioned)
 
@@ -62,4 +61,13 @@ def draw(
     key: Array, target: Quadratic, start: Array, tolerance: float, max_iterations: int
 ) -> tuple[Array, SolveRecord]:
     """One draw of N(A^-1 b, A^-1); `start` only changes the work, not the law."""
-    return solve(target, target.perturbed(key), start, tolerance, max_iterations)
+    residual = target.perturbed_residual(key, start)
+    return solve(target, residual, start, tolerance, max_iterations)
+
+
+def mean(
+    target: Quadratic, start: Array, tolerance: float, max_iterations: int
+) -> tuple[Array, SolveRecord]:
+    """The mean A^-1 b."""
+    residual = target.linear - target.apply(start)
+    return solve(target, residual, start, tolerance, max_iterations)

@@ -88,7 +88,7 @@ class StepSize(NamedTuple):
     """An adapted step size: log sigma and how often it was changed."""
 
     log_size: Array
-    count: Array
+    changes: Array
 
 
 def first_step_size(size: float) -> StepSize:
@@ -103,6 +103,6 @@ def adapt(
     delay: float = 10.0,
     decay: float = 0.6,
 ) -> StepSize:
-    """Robbins-Monro: log sigma += (acceptance - wanted) (count / delay + 1)^-decay."""
-    gain = (size.count / delay + 1.0) ** (-decay)
-    return StepSize(size.log_size + gain * (acceptance - wanted), size.count + 1.0)
+    """Robbins-Monro: log sigma += (acceptance - wanted) (changes / delay + 1)^-decay."""
+    gain = (size.changes / delay + 1.0) ** (-decay)
+    return StepSize(size.log_size + gain * (acceptance - wanted), size.changes + 1.0)

@@ -74,7 +74,7 @@ class Plan:
 
 
 #: Levels of the march as fractions of the final frequency.
-_FIRST, _SECOND, _THIRD = 0.45, 0.55, 0.78
+_FIRST, _SECOND, _THIRD = 0.42, 0.5, 0.7
 _STATES = 32
 
 
@@ -91,15 +91,16 @@ def default_schedule(plan: Plan) -> tuple[Stage, ...]:
     still = CandidateCounts(1, 1, _STATES)
     moving = CandidateCounts(5, 3, _STATES) if plan.move_poses else still
     first, half = level(_FIRST), max(2, plan.burn_in // 2)
+    medium = 2 * plan.burn_in if plan.move_poses else plan.burn_in
     terms = max(1, plan.n_terms - 1 if plan.basis in ("cosine", "chebyshev") else plan.n_terms)
     moves = plan.move_poses
     stages = [Stage("consensus map", "constant", first, 1, half, still)]
     if plan.n_terms > 1:
         stages.append(Stage("linear subspace", "subspace", first, 3, plan.burn_in, still))
     stages += [
-        Stage("states, coarse", plan.basis, level(_SECOND), terms, plan.burn_in + 2, moving),
-        Stage("states, medium", plan.basis, level(_THIRD), terms, plan.burn_in, moving, moves),
-        Stage("states, fine", plan.basis, plan.kmax, plan.n_terms, plan.burn_in, moving, moves),
+        Stage("states, coarse", plan.basis, level(_SECOND), terms, plan.burn_in, moving),
+        Stage("states, medium", plan.basis, level(_THIRD), terms, medium, moving, moves),
+        Stage("states, fine", plan.basis, plan.kmax, plan.n_terms, half, moving, moves),
         Stage(
             "sampling",
             plan.basis,

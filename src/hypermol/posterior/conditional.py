@@ -123,19 +123,21 @@ def molecule_quadratic(
         (data,) = transpose(jnp.conj(weight * predicted))
         return data + basis.precision(maps, precision)
 
-    def perturbed(key: Array) -> Array:
+    def perturbed_residual(key: Array, maps: Array) -> Array:
         keys = jax.random.split(key, 3)
         white = jax.lax.complex(
             jax.random.normal(keys[0], weight.shape), jax.random.normal(keys[1], weight.shape)
         )
+        predicted, transpose = jax.vjp(operator, maps)
+        misfit = weight * (images.pixels - predicted) + jnp.sqrt(weight) * white
         prior = basis.precision_root(jax.random.normal(keys[2], zero.shape), precision)
-        return back(weight * images.pixels + jnp.sqrt(weight) * white) + prior
+        return transpose(jnp.conj(misfit))[0] + prior - basis.precision(maps, precision)
 
     inverse = jnp.linalg.inv(shell_precision(posterior, nuisance, latents, images))
     return Quadratic(
         apply=apply,
         linear=back(weight * images.pixels),
-        perturbed=perturbed,
+        perturbed_residual=perturbed_residual,
         precondition=lambda residual: basis.multiply_shells(residual, inverse),
         dimension=posterior.molecule.n_features * basis.n_coefficients,
     )
