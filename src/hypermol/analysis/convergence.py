@@ -54,7 +54,7 @@ def diagnose(run: Run) -> dict[str, Any]:
         "n_chains": chains[0],
         "n_draws_per_chain": chains[1],
         "n_samples": n_samples(run),
-        "finished": bool(run.info.get("finished", True)),
+        "finished": bool(run.info.get("finished", False)),
         "quantities": {},
         "worst": {"rhat": None, "rhat_of": None, "bulk_ess": None, "bulk_ess_of": None},
         "converged": False,

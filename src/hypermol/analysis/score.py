@@ -123,7 +123,9 @@ class Scoring:
 
     def to_truth(self, volume: np.ndarray) -> np.ndarray:
         """A volume of the run in the truth's gauge; as it is where the gauge moves nothing."""
-        radius = self.run.info["radius_angstrom"] / self.pixel_size
+        # an unfinished run does not say its radius yet
+        half_box = 0.5 * self.run.info["box"] * self.pixel_size
+        radius = self.run.info.get("radius_angstrom", half_box) / self.pixel_size
         if largest_move_px(self.volume_gauge, radius, self.pixel_size) < _NEGLIGIBLE_PX:
             return volume
         return apply_to_volume(self.volume_gauge, volume, self.pixel_size)

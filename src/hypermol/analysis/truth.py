@@ -103,6 +103,11 @@ def load_truth(folder: str | Path) -> Truth:
                 f"{folder} has no {name}: give the truth folder of `hypermol simulate`, or a "
                 f"folder with {', '.join(_FILES)}"
             )
+    return _read(folder)
+
+
+def _read(folder: Path) -> Truth:
+    """The truth in a folder that has its three files."""
     metadata = read_particles_star(folder / _FILES[0], allow_missing=("ctf",))
     latents, stored = _arrays(folder / _FILES[1]), _arrays(folder / _FILES[2])
     for name, source, path in (("t", latents, _FILES[1]), ("maps", stored, _FILES[2])):
@@ -112,8 +117,15 @@ def load_truth(folder: str | Path) -> Truth:
     if maps.ndim != 4 or len(set(maps.shape[1:])) != 1:
         raise InputError(f"{folder / _FILES[2]}: maps have shape {maps.shape}: give [F, n, n, n]")
     states = np.asarray(latents["t"], np.float64).reshape(len(latents["t"]), -1)
-    map_states = stored.get("tau", _bin_states(states, latents.get("frame"), len(maps)))
-    frame = latents.get("frame", _nearest(states, map_states))
+    frame = latents.get("frame")
+    if frame is not None and not (np.min(frame) >= 0 and np.max(frame) < len(maps)):
+        raise InputError(
+            f"{folder / _FILES[1]}: frame names a map beyond the {len(maps)} of "
+            f"{folder / _FILES[2]}: give files of one data set"
+        )
+    map_states = stored["tau"] if "tau" in stored else _bin_states(states, frame, len(maps))
+    if frame is None:
+        frame = _nearest(states, map_states)
     for name, values in (("t", states), ("frame", frame)):
         if len(values) != n:
             raise InputError(

@@ -8,6 +8,7 @@ from typer.core import TyperGroup
 
 from hypermol.cli import simulate
 from hypermol.cli.export import export
+from hypermol.cli.report import report
 from hypermol.cli.score import score
 from hypermol.io.errors import InputError
 
@@ -30,6 +31,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.add_typer(simulate.app, name="simulate")
+app.command("report")(report)
 app.command("export")(export)
 app.command("score")(score)
 

@@ -1,0 +1,122 @@
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+from typer.testing import CliRunner
+
+from hypermol.analysis.particle_summary import summarise_particles
+from hypermol.analysis.run import load_run
+from hypermol.analysis.volumes import sample_volumes, state_volumes
+from hypermol.cli.main import app
+from hypermol.data.particles import load_particles
+from hypermol.io.mrc import read_volume
+from runs import PIXEL_SIZE, random_run, write_run
+
+
+def export(*arguments: str | Path) -> object:
+    return CliRunner().invoke(app, ["export", *(str(a) for a in arguments)])
+
+
+@pytest.fixture
+def path(tmp_path) -> Path:
+    return write_run(tmp_path / "run", random_run())
+
+
+def test_mean_and_sd_at_a_state(path):
+    result = export(path, "--at", "arm=0.3")
+    assert result.exit_code == 0, result.output
+    volumes = state_volumes(load_run(path), np.array([[0.3]]))
+    mean = read_volume(path / "export" / "arm_0.300_mean.mrc")
+    sd = read_volume(path / "export" / "arm_0.300_sd.mrc")
+    assert mean.voxel_size_angstrom == pytest.approx(PIXEL_SIZE)
+    assert np.allclose(mean.data, volumes.mean[0]) and np.allclose(sd.data, volumes.sd[0])
+
+
+def test_one_sample(path, tmp_path):
+    result = export(path, "--at", "0.3", "--sample", "6", "--out", tmp_path / "o")
+    assert result.exit_code == 0, result.output
+    written = read_volume(tmp_path / "o" / "arm_0.300_sample_0006.mrc").data
+    assert np.allclose(written, sample_volumes(load_run(path), np.array([[0.3]]), 6)[0])
+
+
+@pytest.mark.parametrize(
+    ("space", "last"), [("interval", 1.0), ("circle", 0.8), ("point", float("nan"))]
+)
+def test_series_opens_in_chimerax(tmp_path, space, last):
+    path = write_run(tmp_path / "run", random_run(state_space=space))
+    result = export(path, "--series", "5")
+    assert result.exit_code == 0, result.output
+    folder = path / "export"
+    table = pd.read_csv(folder / "series.csv")
+    assert len(table) == (1 if space == "point" else 5)
+    assert table.iloc[-1, 1] == pytest.approx(last, nan_ok=True)
+    script = (folder / "series.cxc").read_text()
+    assert all(f'"{name}"' in script and (folder / name).exists() for name in table["volume"])
+    assert "vseries true" in script
+
+
+@pytest.mark.parametrize(("space", "frames"), [("interval", 6), ("circle", 4)])
+def test_movie_loops(tmp_path, space, frames):
+    path = write_run(tmp_path / "run", random_run(state_space=space))
+    result = export(path, "--movie", tmp_path / "m.gif", "--series", "4")
+    assert result.exit_code == 0, result.output
+    with Image.open(tmp_path / "m.gif") as movie:
+        assert movie.n_frames == frames and movie.info["loop"] == 0
+        assert movie.size == (3 * 192, 2 * 192 + 18)
+
+
+def test_particles_of_a_state(path, tmp_path):
+    run = load_run(path)
+    states = summarise_particles(run).state
+    middle = float(np.sort(states)[2:4].mean())
+    result = export(path, "--where", f"0:{middle}", "--star", tmp_path / "sub" / "low.star")
+    assert result.exit_code == 0, result.output
+    assert "3 of 7 particles" in result.output
+    written = load_particles(tmp_path / "sub" / "low.star").metadata
+    whole = load_particles(run.info["particles"]).metadata
+    keep = np.flatnonzero(states < middle)
+    assert np.array_equal(written.stack_indices, whole.stack_indices[keep])
+    assert np.array_equal(written.stack_paths, whole.stack_paths[keep])
+
+
+def test_particles_across_the_cut_of_a_circle(tmp_path):
+    fake = random_run(state_space="circle", chains=1)
+    fake.state[:] = np.array([0.05, 0.1, 0.3, 0.5, 0.7, 0.92, 0.97])[:, None]
+    path = write_run(tmp_path / "run", fake)
+    result = export(path, "--where", "0.9:0.2", "--star", tmp_path / "cut.star")
+    assert "4 of 7 particles" in result.output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "nothing to export"),
+        (["--at", "leg=0.3"], "its state is 'arm'"),
+        (["--at", "1.5"], "a number from 0 to 1"),
+        (["--at", "open"], "a number from 0 to 1"),
+        (["--at", "0.3", "--sample", "99"], "10 samples, 0 to 9"),
+        (["--sample", "1", "--movie", "m.gif"], "add one of them"),
+        (["--series", "0"], "at least 1"),
+        (["--movie", "m.mp4"], "ends in .gif"),
+        (["--where", "0.2:0.4"], "go together"),
+        (["--where", "0.4", "--star", "x.star"], "give LOW:HIGH"),
+        (["--where", "0.4:0.2", "--star", "x.star"], "lower state first"),
+        (["--where", "0.0:0.001", "--star", "x.star"], "selects no particles"),
+    ],
+)
+def test_errors_name_the_option(path, arguments, message):
+    result = export(path, *arguments)
+    assert result.exit_code == 1
+    assert result.output.startswith("Error: ") and message in result.output
+
+
+def test_rigid_runs_have_no_states(tmp_path):
+    path = write_run(tmp_path / "run", random_run(state_space="point"))
+    for arguments in (
+        ["--at", "0.3"],
+        ["--movie", "m.gif"],
+        ["--where", "0:1", "--star", "x.star"],
+    ):
+        assert "rigid fit" in export(path, *arguments).output
