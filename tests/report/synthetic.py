@@ -133,7 +133,9 @@ def _sample(
     bins = 24
     counts = np.zeros(bins)
     if latents.state.shape[-1]:
-        counts = np.bincount((latents.state[:, 0] * bins).astype(int).clip(0, bins - 1), minlength=bins)
+        counts = np.bincount(
+            (latents.state[:, 0] * bins).astype(int).clip(0, bins - 1), minlength=bins
+        )
     falling = (1.0 + (np.arange(shells) / 3.0) ** 2) * np.ones((n_terms, 1))
     return {
         "maps": maps.astype(np.float32),

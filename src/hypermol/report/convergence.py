@@ -1,19 +1,35 @@
-"""Have the chains converged: R-hat and effective sample sizes of everything worth asking."""
+"""R-hat and effective sample sizes in words."""
 
-import warnings
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 
-from hypermol.analysis.diagnostics import bulk_ess, split_rhat
+from hypermol.analysis.chains import n_samples
+from hypermol.analysis.convergence import diagnose
+from hypermol.analysis.diagnostics import split_rhat
 from hypermol.analysis.run import Run
-from hypermol.report.particles import arc
 
-#: Vehtari et al. (2021) ask for 1.01; below 1.05 the bands are usable, above 1.1 they are not.
+#: Vehtari et al. (2021) ask for 1.01; up to 1.05 means are usable, above that chains differ.
 RHAT_GOOD, RHAT_USABLE = 1.01, 1.05
 ESS_PER_CHAIN = 100
-_PARTICLES = 200
-_MIN_DRAWS = 4
+
+#: How an R-hat reads; the words of the verdict's marks.
+Weight = Literal["good", "note", "warning"]
+
+_NAMES = {
+    "density_functional": "density: random functionals",
+    "particle_state": "particles' states",
+    "occupancy": "occupancy of each bin",
+    "level": "prior level of each term",
+    "noise_variance": "noise variance of each shell",
+    "contrast_sd": "contrast spread",
+    "pose_sd_rad": "pose spread (rotation)",
+    "shift_sd_px": "pose spread (shift)",
+}
+#: Groups so large that their worst member exceeds any limit by chance: the median is judged.
+_JUDGED_BY_MEDIAN = ("particle_state",)
+_CHANCE_DRAWS = 2000
+_LONG_CHAIN = 300
 
 
 class Convergence(NamedTuple):
@@ -24,95 +40,66 @@ class Convergence(NamedTuple):
         n: quantities in the group.
         rhat: median and worst.
         ess: median and least.
-        group: "shared", "density" or "particles".
+        judged: the R-hat that the group is judged by.
+        chance: what `judged` reaches by chance (1 in 100) for perfect chains of this length.
     """
 
     name: str
     n: int
     rhat: tuple[float, float]
     ess: tuple[float, float]
-    group: str
+    judged: float
+    chance: float
+
+    @property
+    def weight(self) -> Weight:
+        """Converged, usable or not."""
+        if self.judged <= RHAT_GOOD:
+            return "good"
+        return "note" if self.judged <= max(RHAT_USABLE, self.chance) else "warning"
+
+    @property
+    def words(self) -> str:
+        """The same in words; short chains cannot be told from chains that differ a little."""
+        if self.weight == "note":
+            return "usable" if self.judged <= RHAT_USABLE else "too few draws to tell"
+        return "converged" if self.weight == "good" else "not converged"
 
 
-def _group(name: str, draws: np.ndarray, group: str) -> Convergence | None:
-    """Diagnostics of draws [chains, draws, ...]; None where nothing moves."""
-    flat = draws.reshape(*draws.shape[:2], -1).astype(np.float64)
-    if draws.shape[1] < _MIN_DRAWS:
-        return None
-    flat = flat[..., np.ptp(flat, axis=(0, 1)) > 0]
-    if flat.shape[-1] == 0:
-        return None
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)
-        rhat, ess = split_rhat(flat), bulk_ess(flat)
-    rhat, ess = rhat[np.isfinite(rhat)], ess[np.isfinite(ess)]
-    if rhat.size == 0 or ess.size == 0:
-        return None
+def chance_rhat(chains: int, draws: int, n: int) -> float:
+    """R-hat that the worst of n quantities reaches once in 100 runs of perfect chains."""
+    if draws > _LONG_CHAIN:
+        return 1.0
+    white = np.random.default_rng(0).standard_normal((chains, draws, _CHANCE_DRAWS))
+    return float(np.quantile(split_rhat(white), 0.99 ** (1.0 / n)))
+
+
+def convergence_table(run: Run) -> list[Convergence]:
+    """Diagnostics by group, the density first; empty with fewer than four draws per chain.
+
+    diagnostics.json is used where it speaks of the same samples.
+    """
+    total = n_samples(run)
+    stored = run.directory.has("diagnostics.json")
+    report = run.directory.read_json("diagnostics.json") if stored else {}
+    if report.get("n_samples") != total:
+        report = diagnose(run)
+    found = report["quantities"]
+    ordered = [name for name in _NAMES if name in found]
+    ordered += [name for name in found if name not in _NAMES]
+    shape = report["n_chains"], report["n_draws_per_chain"]
+    return [_row(name, found[name], shape) for name in ordered]
+
+
+def _row(name: str, values: dict[str, float], shape: tuple[int, int]) -> Convergence:
+    rhat = values["rhat_median"], values["rhat_worst"]
+    by_median = name in _JUDGED_BY_MEDIAN
+    n = int(values["n"])
     return Convergence(
-        name,
-        flat.shape[-1],
-        (float(np.median(rhat)), float(rhat.max())),
-        (float(np.median(ess)), float(ess.min())),
-        group,
+        _NAMES.get(name, name.replace("_", " ")),
+        n,
+        rhat,
+        (values["bulk_ess_median"], values["bulk_ess_worst"]),
+        rhat[0] if by_median else rhat[1],
+        chance_rhat(*shape, 1 if by_median else n),
     )
-
-
-def convergence_table(run: Run, functionals: np.ndarray, seed: int = 0) -> list[Convergence]:
-    """Diagnostics by group; empty when there are fewer than four draws per chain.
-
-    Args:
-        run: the run.
-        functionals: [chains, draws, m] random linear functionals of the density.
-        seed: of the choice of particles.
-    """
-    rng = np.random.default_rng(seed)
-    n = run.info["n_particles"]
-    chosen = np.sort(rng.choice(n, min(_PARTICLES, n), replace=False))
-    rows = [
-        _group("density: random functionals", functionals, "density"),
-        _group("prior level of each term", run.stacked("level"), "shared"),
-        _group("noise variance, mean of shells", _mean_noise(run), "shared"),
-        _group("contrast spread", run.stacked("contrast_sd"), "shared"),
-    ]
-    if run.info["poses"] != "fixed":
-        rows += [
-            _group("pose spread (rotation)", run.stacked("pose_sd_rad"), "shared"),
-            _group("pose spread (shift)", run.stacked("shift_sd_px"), "shared"),
-            _group("particle shifts", run.stacked("shift_px")[:, :, chosen], "particles"),
-        ]
-    if run.info["state_space"] != "point":
-        states = run.stacked("state")[:, :, chosen, 0]
-        if run.info["state_space"] == "circle":
-            centre = np.angle(np.exp(2j * np.pi * states).mean(axis=(0, 1))) / (2 * np.pi)
-            states = arc(states - centre)
-        rows += [
-            _group("occupancy of each bin", run.stacked("occupancy"), "shared"),
-            _group("particle states", states, "particles"),
-        ]
-    return [row for row in rows if row is not None]
-
-
-def _mean_noise(run: Run) -> np.ndarray:
-    return run.stacked("noise_variance")[..., 1:].mean(axis=-1)
-
-
-def chain_agreement(run: Run) -> float | None:
-    """Least correlation between two chains' mean states; None with one chain or one state.
-
-    For circles it is the mean cosine of the angle between them: chains that differ by an offset
-    or by the circle's direction disagree, because their samples must not be pooled.
-    """
-    if len(run.chains) < 2 or run.info["state_space"] == "point":
-        return None
-    states = run.stacked("state")[..., 0]
-    if run.info["state_space"] == "circle":
-        phases = np.exp(2j * np.pi * states).mean(axis=1)
-        phases = phases / np.maximum(np.abs(phases), 1e-12)
-        pairs = [np.mean((a * b.conj()).real) for a, b in _pairs(phases)]
-    else:
-        pairs = [np.corrcoef(a, b)[0, 1] for a, b in _pairs(states.mean(axis=1))]
-    return float(np.min(pairs))
-
-
-def _pairs(rows: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
-    return [(rows[i], rows[j]) for i in range(len(rows)) for j in range(i)]

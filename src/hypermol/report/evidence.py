@@ -3,22 +3,27 @@
 from dataclasses import dataclass
 from typing import final
 
-import numpy as np
-
-from hypermol.analysis.occupancy import Occupancy, occupancy
+from hypermol.analysis.chains import has_states, is_circle
+from hypermol.analysis.occupancy import Occupancy
+from hypermol.analysis.particle_summary import ParticleSummary, summarise_particles
 from hypermol.analysis.run import Run
-from hypermol.report.convergence import Convergence, chain_agreement, convergence_table
+from hypermol.analysis.summary import particle_occupancy, sampled_occupancy
+from hypermol.report.convergence import Convergence, convergence_table
 from hypermol.report.density import Density, summarise_density
 from hypermol.report.figures_sampler import Trace
 from hypermol.report.leak import Leak, find_leaks, suspects
 from hypermol.report.particles import (
     InputPoses,
-    ParticleSummary,
-    arc,
+    chain_agreement,
     read_input_poses,
-    summarise_particles,
+    state_spread,
 )
-from hypermol.report.resolution import HalfSetFsc, Spectra, half_set_fsc, power_spectra
+from hypermol.report.resolution import (
+    HalfSetCurves,
+    Spectra,
+    half_set_curves,
+    power_spectra,
+)
 
 _STATES = 7
 
@@ -30,11 +35,11 @@ class Evidence:
 
     Attributes:
         run: the run.
-        n_draws: samples of each chain.
         density: posterior of the density at a few states.
         particles: posterior of poses and states.
         given: input poses; None where the particle file is gone, and `given_note` says why.
         occupancy: of the population, with bands; None for a rigid molecule.
+        spread: standard deviation of all particles' states; None for a rigid molecule.
         halves: half-set FSC; None where the run has no half maps.
         spectra: of signal and noise.
         convergence: table of R-hat and ESS.
@@ -44,13 +49,13 @@ class Evidence:
     """
 
     run: Run
-    n_draws: int
     density: Density
     particles: ParticleSummary
     given: InputPoses | None
     given_note: str
     occupancy: Occupancy | None
-    halves: HalfSetFsc | None
+    spread: float | None
+    halves: HalfSetCurves | None
     spectra: Spectra
     convergence: list[Convergence]
     agreement: float | None
@@ -60,26 +65,12 @@ class Evidence:
     @property
     def has_states(self) -> bool:
         """Whether the molecule moves at all in this model."""
-        return self.run.info["state_space"] != "point"
-
-    @property
-    def is_circle(self) -> bool:
-        """Whether the state is periodic."""
-        return self.run.info["state_space"] == "circle"
-
-    @property
-    def state_spread(self) -> float:
-        """Standard deviation of all particles' states over all draws (arc in turns on a circle)."""
-        states = self.run.pooled("state")[..., 0]
-        if not self.is_circle:
-            return float(states.std())
-        centre = np.angle(np.exp(2j * np.pi * states).mean()) / (2.0 * np.pi)
-        return float(np.sqrt(np.mean(arc(states - centre) ** 2)))
+        return has_states(self.run)
 
     @property
     def n_samples(self) -> int:
         """Samples of all chains."""
-        return self.n_draws * len(self.run.chains)
+        return self.particles.n_samples
 
 
 def gather(run: Run) -> Evidence:
@@ -88,27 +79,31 @@ def gather(run: Run) -> Evidence:
     Raises:
         InputError: the run holds no samples.
     """
-    density = summarise_density(run, _STATES if run.info["state_space"] != "point" else 1)
+    moves = has_states(run)
     particles = summarise_particles(run)
     given, note = read_input_poses(run)
-    occupied, leaks = None, []
-    if run.info["state_space"] != "point":
-        edges = np.linspace(0.0, 1.0, run.pooled("occupancy").shape[-1] + 1)
-        occupied = occupancy(run.pooled("state")[..., 0], edges, about="population")
-        is_circle = run.info["state_space"] == "circle"
-        leaks = find_leaks(particles.state, is_circle, suspects(particles, given))
+    density = summarise_density(run, _STATES if moves else 1)
+    leaks: list[Leak] = []
+    if particles.state is not None:
+        leaks = find_leaks(particles.state, is_circle(run), suspects(particles, given))
     return Evidence(
         run=run,
-        n_draws=density.functionals.shape[1],
         density=density,
         particles=particles,
         given=given,
         given_note=note,
-        occupancy=occupied,
-        halves=half_set_fsc(run, density.states),
+        occupancy=_occupancy(run) if moves else None,
+        spread=state_spread(run),
+        halves=half_set_curves(run, density.states),
         spectra=power_spectra(run, density.terms),
-        convergence=convergence_table(run, density.functionals),
+        convergence=convergence_table(run),
         agreement=chain_agreement(run),
         leaks=leaks,
         trace=run.directory.read_trace(),
     )
+
+
+def _occupancy(run: Run) -> Occupancy:
+    """As the model sampled it; where it was not learned, of the particles' sampled states."""
+    model = sampled_occupancy(run)
+    return model if len(model.mean) > 1 else particle_occupancy(run)

@@ -3,12 +3,14 @@
 import io
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from PIL import Image
 from scipy import ndimage
 
 from hypermol.analysis.run import Run
-from hypermol.report.density import Density
+from hypermol.report.density import Density, film
+from hypermol.report.resolution import support_radius
 from hypermol.report.style import INK, new_figure, no_ticks
 
 _VIEWS = (("z", 0), ("y", 1), ("x", 2))
@@ -18,30 +20,41 @@ _GIF_MILLISECONDS = 90
 
 
 def state_label(run: Run, state: np.ndarray) -> str:
-    """For example `arm = 0.36`; empty for a rigid molecule."""
-    return f"{run.info['state_name']} = {state[0]:.2f}" if len(state) else "one state"
+    """For example `arm = 0.36`."""
+    return f"{run.info['state_name']} = {state[0]:.2f}"
+
+
+def crop(run: Run, density: Density) -> slice:
+    """The part of each axis that the support ball and a small margin take."""
+    n = density.average.shape[0]
+    reach = int(np.ceil(support_radius(run) / density.voxel_size_angstrom)) + 1
+    return slice(max(n // 2 - reach, 0), min(n // 2 + reach + 1, n))
 
 
 def montage_figure(run: Run, density: Density) -> Figure:
     """Projections of the posterior mean along three axes (rows) at the states (columns)."""
-    projections = [density.mean.sum(axis=1 + axis) for _, axis in _VIEWS]
+    keep = crop(run, density)
+    shown = density.mean[:, keep, keep, keep]
+    projections = [shown.sum(axis=1 + axis) for _, axis in _VIEWS]
     n_states = len(density.states)
-    figure = new_figure(9.0 if n_states > 2 else 3.2, 4.3 if n_states > 2 else 7.5)
-    axes = figure.subplots(3, n_states, squeeze=False)
     low, high = _limits(np.stack(projections))
+    if n_states == 1:
+        figure = new_figure(7.0, 2.6, tight=True)
+        axes = figure.subplots(1, 3, squeeze=False).T
+    else:
+        figure = new_figure(9.0, 4.0, tight=True)
+        axes = figure.subplots(3, n_states)
     for row, (name, _) in enumerate(_VIEWS):
-        for column, state in enumerate(density.states):
-            ax = axes[row, column]
-            picture = projections[row][column]
+        for ax, picture in zip(axes[row], projections[row], strict=True):
             ax.imshow(
                 picture, cmap="gray", vmin=low, vmax=high, origin="lower", interpolation="bicubic"
             )
             no_ticks(ax)
-            if row == 0:
-                ax.set_title(state_label(run, state), fontsize=9, color=INK)
-            if column == 0:
-                ax.set_ylabel(f"along {name}", fontsize=9, color=INK)
-    _scale_bar(axes[2, 0], density)
+        axes[row, 0].set_ylabel(f"along {name}", fontsize=9, color=INK)
+    if n_states > 1:
+        for ax, state in zip(axes[0], density.states, strict=True):
+            ax.set_title(state_label(run, state), fontsize=9, color=INK)
+    _scale_bar(axes[2, 0], density, shown.shape[-1])
     return figure
 
 
@@ -50,9 +63,8 @@ def _limits(values: np.ndarray) -> tuple[float, float]:
     return float(low), float(high) if high > low else float(low) + 1.0
 
 
-def _scale_bar(ax, density: Density) -> None:
-    """A bar of a round length near a quarter of the picture."""
-    n = density.average.shape[0]
+def _scale_bar(ax: Axes, density: Density, n: int) -> None:
+    """A bar of a round length near a quarter of a picture of n voxels."""
     span = n * density.voxel_size_angstrom
     length = max((v for v in (5, 10, 20, 50, 100, 200, 500) if v <= 0.35 * span), default=1)
     width = length / density.voxel_size_angstrom
@@ -74,21 +86,24 @@ def slice_of_most_change(density: Density) -> int:
 def slices_figure(run: Run, density: Density) -> Figure:
     """Slices at each state: mean, sd on the same scale, change from the average, change / sd."""
     if len(density.states) < 2:
-        return _rigid_slices(density)
-    n = density.average.shape[0]
+        return _rigid_slices(run, density)
+    keep = crop(run, density)
     z = slice_of_most_change(density)
+    mean, sd, change, change_sd = (
+        values[:, z, keep, keep]
+        for values in (density.mean, density.sd, density.change, density.change_sd)
+    )
     with np.errstate(divide="ignore", invalid="ignore"):
-        ratio = np.nan_to_num(density.change[:, z] / density.change_sd[:, z])
-    ratio = np.where(density.sd[:, z] > 0, ratio, 0.0)
-    low, high = _limits(density.mean[:, [z, n // 2]])
-    reach = float(np.percentile(np.abs(density.change[:, z]), 99.8)) or 1.0
+        ratio = np.where(change_sd > 0, change / change_sd, 0.0)
+    low, high = _limits(mean)
+    reach = float(np.percentile(np.abs(change), 99.8)) or 1.0
     rows = (
-        ("mean", density.mean[:, z], "gray", low, high),
-        ("sd", density.sd[:, z], "gray", 0.0, high - min(low, 0.0)),
-        ("change from\naverage", density.change[:, z], "PuOr_r", -reach, reach),
+        ("mean", mean, "gray", low, high),
+        ("sd", sd, "gray", 0.0, high - min(low, 0.0)),
+        ("change from\naverage", change, "PuOr_r", -reach, reach),
         ("change in sd", ratio, "PuOr_r", -8.0, 8.0),
     )
-    figure = new_figure(9.0, 5.7)
+    figure = new_figure(9.0, 5.5, tight=True)
     axes = figure.subplots(len(rows), len(density.states))
     for i, (name, pictures, cmap, bottom, top) in enumerate(rows):
         for j, picture in enumerate(pictures):
@@ -102,17 +117,19 @@ def slices_figure(run: Run, density: Density) -> Figure:
         bar = figure.colorbar(shown, ax=axes[i, :], fraction=0.02, pad=0.01, aspect=12)
         bar.ax.tick_params(labelsize=7)
         bar.outline.set_visible(False)
-    _scale_bar(axes[0, 0], density)
+    _scale_bar(axes[0, 0], density, mean.shape[-1])
     return figure
 
 
-def _rigid_slices(density: Density) -> Figure:
+def _rigid_slices(run: Run, density: Density) -> Figure:
     """Central slices across the three axes: mean, and sd on the same scale."""
-    n = density.average.shape[0]
-    figure = new_figure(7.0, 4.6)
+    keep = crop(run, density)
+    mean, sd = density.mean[0][keep, keep, keep], density.sd[0][keep, keep, keep]
+    n = len(mean)
+    figure = new_figure(7.0, 4.6, tight=True)
     axes = figure.subplots(2, 3)
-    low, high = _limits(density.mean[0])
-    for row, (label, volume) in enumerate((("mean", density.mean[0]), ("sd", density.sd[0]))):
+    low, high = _limits(mean)
+    for row, (label, volume) in enumerate((("mean", mean), ("sd", sd))):
         bottom, top = (low, high) if row == 0 else (0.0, high - min(low, 0.0))
         for column, (name, axis) in enumerate(_VIEWS):
             ax = axes[row, column]
@@ -130,7 +147,7 @@ def _rigid_slices(density: Density) -> Figure:
         axes[row, 0].set_ylabel(label, fontsize=9, color=INK)
         bar = figure.colorbar(shown, ax=axes[row, :], fraction=0.03, pad=0.01)
         bar.ax.tick_params(labelsize=7)
-    _scale_bar(axes[0, 0], density)
+    _scale_bar(axes[0, 0], density, n)
     return figure
 
 
@@ -141,9 +158,10 @@ def movie_gif(run: Run, density: Density) -> bytes | None:
     """
     if len(density.states) < 2:
         return None
-    states = run.nodes(_GIF_STATES)
-    weights = run.weights(states)
-    views = [np.tensordot(weights, density.terms.sum(axis=1 + a), axes=1) for _, a in _VIEWS]
+    keep = crop(run, density)
+    states, volumes = film(run, density, _GIF_STATES)
+    volumes = volumes[:, keep, keep, keep]
+    views = [volumes.sum(axis=1 + axis) for _, axis in _VIEWS]
     low, high = _limits(np.stack(views))
     frames = []
     for i in range(len(states)):

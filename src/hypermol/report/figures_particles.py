@@ -5,9 +5,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from hypermol.analysis.occupancy import Occupancy
+from hypermol.analysis.particle_summary import ParticleSummary
 from hypermol.analysis.run import Run
 from hypermol.report.leak import Leak
-from hypermol.report.particles import InputPoses, ParticleSummary, pose_change
+from hypermol.report.particles import InputPoses, pose_change
 from hypermol.report.style import BLUE, GREY, ORANGE, RED, SKY, legend, new_figure, tidy
 
 
@@ -26,7 +27,7 @@ def occupancy_figure(run: Run, occupancy: Occupancy) -> Figure:
             color=SKY,
             alpha=alpha,
             lw=0,
-            label=f"{level:.0%} band",
+            label=f"{100 * level:.0f} % band",
         )
     ax.step(edges, _stepped(occupancy.mean), where="post", color=BLUE, lw=1.6, label="mean")
     ax.axhline(1.0 / (edges[-1] - edges[0]), color=GREY, lw=0.9, ls=":", label="even")
@@ -55,6 +56,13 @@ def _histogram(ax: Axes, values: np.ndarray, xlabel: str, colour: str = BLUE) ->
     ax.set_title(f"median {median:.3g}", fontsize=9, color=RED, loc="right")
 
 
+def contrast_figure(summary: ParticleSummary) -> Figure:
+    """Contrast alone, where poses were fixed."""
+    figure = new_figure(4.5, 2.6)
+    _histogram(figure.subplots(), summary.contrast, "posterior mean contrast", ORANGE)
+    return figure
+
+
 def poses_figure(summary: ParticleSummary, given: InputPoses | None) -> Figure:
     """Change from the input, posterior spread, and contrast."""
     panels: list[tuple[np.ndarray, str, str]] = []
@@ -65,7 +73,7 @@ def poses_figure(summary: ParticleSummary, given: InputPoses | None) -> Figure:
             (distance, "shift from input pose (px)", BLUE),
         ]
     panels += [
-        (summary.rotation_sd_deg, "posterior sd of rotation (°)", SKY),
+        (summary.pose_sd_deg, "posterior sd of rotation (°)", SKY),
         (summary.shift_sd_px, "posterior sd of shift (px)", SKY),
         (summary.contrast, "posterior mean contrast", ORANGE),
     ]
@@ -80,18 +88,18 @@ def poses_figure(summary: ParticleSummary, given: InputPoses | None) -> Figure:
 
 def views_figure(run: Run, summary: ParticleSummary) -> Figure:
     """Viewing directions on the sphere, and the mean state seen from each."""
-    x, y, z = summary.rotation[:, 2].T
+    x, y, z = summary.rotations[:, 2].T
     longitude, latitude = np.arctan2(y, x), np.arcsin(np.clip(z, -1.0, 1.0))
     # equal areas: bins even in sin(latitude)
     edges = (np.linspace(-np.pi, np.pi, 25), np.arcsin(np.linspace(-1.0, 1.0, 13)))
     count = np.histogram2d(longitude, latitude, edges)[0]
-    has_state = run.info["state_space"] == "interval"
+    state = summary.state if run.info["state_space"] == "interval" else None
     figure = new_figure(9.0, 2.9)
     panels = [(count, "particles per direction", "viridis", (0.0, float(count.max())))]
-    if has_state:
-        total = np.histogram2d(longitude, latitude, edges, weights=summary.state)[0]
+    if state is not None:
+        total = np.histogram2d(longitude, latitude, edges, weights=state)[0]
         mean = np.where(count >= 5, total / np.maximum(count, 1), np.nan)
-        centre, spread = float(summary.state.mean()), 2.0 * float(summary.state.std()) or 1.0
+        centre, spread = float(state.mean()), 2.0 * float(state.std()) or 1.0
         limits = (centre - spread, centre + spread)
         panels.append((mean, f"mean {run.info['state_name']} by direction", "PuOr_r", limits))
     for i, (values, title, cmap, (low, high)) in enumerate(panels):
@@ -105,21 +113,19 @@ def views_figure(run: Run, summary: ParticleSummary) -> Figure:
     return figure
 
 
-def certainty_figure(run: Run, summary: ParticleSummary, spread: float) -> Figure:
+def certainty_figure(run: Run, state: np.ndarray, state_sd: np.ndarray, spread: float) -> Figure:
     """How sure each particle's state is, against how far the states spread."""
     figure = new_figure(9.0, 3.3)
     left, right = figure.subplots(1, 2)
     name = run.info["state_name"]
-    left.hist(summary.state_sd, bins=40, color=BLUE, alpha=0.85)
+    left.hist(state_sd, bins=40, color=BLUE, alpha=0.85)
     left.axvline(spread, color=RED, lw=1.5, label=f"spread of all states {spread:.2f}")
-    typical = float(np.median(summary.state_sd))
+    typical = float(np.median(state_sd))
     left.axvline(typical, color="black", lw=1.2, ls="--", label=f"median sd {typical:.3f}")
     left.set_xlim(left=0.0)
     tidy(left, f"posterior sd of a particle's {name}", "particles")
     legend(left)
-    shown = right.hexbin(
-        summary.state, summary.state_sd, gridsize=36, cmap="viridis", mincnt=1, linewidths=0.1
-    )
+    shown = right.hexbin(state, state_sd, gridsize=36, cmap="viridis", mincnt=1, linewidths=0.1)
     tidy(right, f"posterior mean {name}", f"posterior sd of {name}")
     bar = figure.colorbar(shown, ax=right, pad=0.02)
     bar.set_label("particles", fontsize=9)

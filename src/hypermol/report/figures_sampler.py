@@ -8,7 +8,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from hypermol.analysis.run import Run
-from hypermol.report.resolution import FSC_THRESHOLD, HalfSetFsc, Spectra
+from hypermol.analysis.summary import FSC_THRESHOLD
+from hypermol.report.resolution import HalfSetCurves, Spectra
 from hypermol.report.style import (
     BLUE,
     CHAIN_COLOURS,
@@ -36,7 +37,7 @@ _TRACES = (
 )
 
 
-def fsc_figure(run: Run, halves: HalfSetFsc) -> Figure:
+def fsc_figure(run: Run, halves: HalfSetCurves) -> Figure:
     """Half-set FSC per state with the 0.143 line."""
     figure = new_figure(9.0, 3.6)
     ax = figure.subplots()

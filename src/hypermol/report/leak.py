@@ -12,7 +12,8 @@ from typing import NamedTuple
 import numpy as np
 from scipy import stats
 
-from hypermol.report.particles import InputPoses, ParticleSummary
+from hypermol.analysis.particle_summary import ParticleSummary
+from hypermol.report.particles import InputPoses
 
 #: Above the band but weaker than this (share of variance 4 %) is noted and not warned about.
 NOTABLE = 0.2
@@ -85,8 +86,8 @@ def _direction_harmonics(direction: np.ndarray) -> np.ndarray:
 def suspects(summary: ParticleSummary, given: InputPoses | None) -> dict[str, np.ndarray]:
     """Features [N, p] of everything that the state should not follow."""
     # the viewing direction in the molecule is R^T z, R's last row
-    direction = summary.rotation[:, 2]
-    in_plane = np.arctan2(summary.rotation[:, 1, 2], summary.rotation[:, 0, 2])
+    direction = summary.rotations[:, 2]
+    in_plane = np.arctan2(summary.rotations[:, 1, 2], summary.rotations[:, 0, 2])
     found = {
         "viewing direction, x": _ranks(direction[:, 0]),
         "viewing direction, y": _ranks(direction[:, 1]),

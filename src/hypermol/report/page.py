@@ -19,13 +19,13 @@ h2 { font-size: 20px; margin: 44px 0 8px; padding-top: 14px; border-top: 1px sol
 h3 { font-size: 15.5px; margin: 24px 0 6px; }
 p { margin: 6px 0 10px; }
 .soft { color: var(--soft); overflow-wrap: anywhere; }
-nav { margin: 14px 0 0; font-size: 14px; }
-nav a { margin-right: 16px; white-space: nowrap; }
+nav { display: flex; flex-wrap: wrap; gap: 2px 18px; margin: 14px 0 0; font-size: 14px; }
 a { color: var(--accent); text-decoration: none; }
 a:hover { text-decoration: underline; }
-.facts { display: grid; grid-template-columns: repeat(auto-fill, minmax(200px, 1fr));
-  gap: 1px; background: var(--line); border: 1px solid var(--line); margin: 18px 0; }
-.facts div { background: #fff; padding: 8px 12px; overflow-wrap: anywhere; }
+.facts { display: grid; grid-template-columns: repeat(5, 1fr); gap: 10px 20px;
+  border: solid var(--line); border-width: 1px 0; padding: 12px 0; margin: 18px 0; }
+.facts div { overflow-wrap: anywhere; }
+@media (max-width: 760px) { .facts { grid-template-columns: repeat(2, 1fr); } }
 .facts span { display: block; color: var(--soft); font-size: 12.5px; }
 .verdict { border: 1px solid var(--line); border-left: 5px solid #009E73; padding: 12px 18px 6px;
   margin: 18px 0; }
@@ -35,9 +35,9 @@ a:hover { text-decoration: underline; }
 .verdict li { margin: 0 0 8px; padding-left: 28px; position: relative; }
 .mark { position: absolute; left: 0; top: 2px; width: 19px; height: 19px; border-radius: 50%;
   color: #fff; font-size: 12px; line-height: 19px; text-align: center; font-weight: 700; }
-.good .mark, td.good::before { background: #009E73; }
-.note .mark, td.note::before { background: #E69F00; }
-.warning .mark, td.warning::before { background: #D55E00; }
+li.good .mark, td.good::before { background: #009E73; }
+li.note .mark, td.note::before { background: #E69F00; }
+li.warning .mark, td.warning::before { background: #D55E00; }
 td.good::before, td.note::before, td.warning::before { content: ""; display: inline-block;
   width: 9px; height: 9px; border-radius: 50%; margin-right: 7px; }
 figure { margin: 14px 0 22px; }

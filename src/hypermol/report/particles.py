@@ -1,113 +1,87 @@
-"""Posterior of the particles' poses and states, and the poses that they started from."""
+"""Poses that the particles started from, and how far the posterior moved them."""
 
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from hypermol.analysis.coverage import mean_rotation
+from hypermol.analysis.chains import aligned_states, circular_mean, has_states, is_circle
+from hypermol.analysis.particle_summary import ParticleSummary
 from hypermol.analysis.run import Run
-from hypermol.data.particles import load_particles
+from hypermol.analysis.summary import run_particles
 from hypermol.io.errors import InputError
-from hypermol.space.rotation import angle_between, matrix_from_quaternion
-
-
-class ParticleSummary(NamedTuple):
-    """Posterior means and standard deviations of N particles.
-
-    Attributes:
-        rotation: [N, 3, 3] chordal mean.
-        rotation_sd_deg: [N] root mean square angle from the mean.
-        shift_px: [N, 2].
-        shift_sd_px: [N] root mean square distance from the mean.
-        contrast: [N].
-        state: [N] mean of the first state variable (circular mean in [0, 1) on a circle).
-        state_sd: [N]; on a circle the root mean square arc from the mean, in turns.
-    """
-
-    rotation: np.ndarray
-    rotation_sd_deg: np.ndarray
-    shift_px: np.ndarray
-    shift_sd_px: np.ndarray
-    contrast: np.ndarray
-    state: np.ndarray
-    state_sd: np.ndarray
+from hypermol.space.rotation import angle_between
 
 
 class InputPoses(NamedTuple):
-    """What the particle file said: [N, 3, 3], [N, 2] in pixels, [N] in micrometres or None."""
+    """What the particle file said.
+
+    Attributes:
+        rotation: [N, 3, 3].
+        shift_px: [N, 2].
+        defocus_um: [N] mean of the two axes in micrometres, or None without CTFs.
+    """
 
     rotation: np.ndarray
     shift_px: np.ndarray
     defocus_um: np.ndarray | None
 
 
-def arc(turns: np.ndarray) -> np.ndarray:
-    """Differences in turns brought to [-1/2, 1/2)."""
-    return np.mod(turns + 0.5, 1.0) - 0.5
-
-
-def state_moments(samples: np.ndarray, is_circle: bool) -> tuple[np.ndarray, np.ndarray]:
-    """Mean [N] and standard deviation [N] of state draws [S, N]."""
-    if not is_circle:
-        return samples.mean(axis=0), samples.std(axis=0)
-    centre = np.angle(np.exp(2j * np.pi * samples).mean(axis=0)) / (2.0 * np.pi)
-    spread = np.sqrt(np.mean(arc(samples - centre) ** 2, axis=0))
-    return np.mod(centre, 1.0), spread
-
-
-def summarise_particles(run: Run) -> ParticleSummary:
-    """Moments over all chains and draws."""
-    quaternions = run.pooled("quaternion")
-    total = np.zeros((quaternions.shape[1], 3, 3))
-    for draw in quaternions:
-        total += np.asarray(matrix_from_quaternion(draw), np.float64)
-    resultant = total / len(quaternions)
-    rotation = mean_rotation(resultant[None])
-    # the mean cosine of the angle to the mean rotation follows from the resultant alone
-    cosine = 0.5 * (np.einsum("nij,nij->n", rotation, resultant) - 1.0)
-    shifts = run.pooled("shift_px")
-    state = run.pooled("state")
-    if state.shape[-1]:
-        moments = state_moments(state[..., 0], run.info["state_space"] == "circle")
-    else:
-        moments = (np.zeros(state.shape[1]), np.zeros(state.shape[1]))
-    return ParticleSummary(
-        rotation,
-        np.degrees(np.sqrt(2.0 * np.clip(1.0 - cosine, 0.0, None))),
-        shifts.mean(axis=0),
-        np.sqrt(shifts.var(axis=0).sum(axis=-1)),
-        run.pooled("contrast").mean(axis=0),
-        *moments,
-    )
-
-
 def read_input_poses(run: Run) -> tuple[InputPoses | None, str]:
     """The particle file's poses, or None and a sentence that says why not."""
-    path = Path(run.info["particles"])
-    if not path.is_file():
-        return None, (
-            f"The particle file {path} is no longer there, so changes from the input poses and "
-            "the correlation with defocus are left out."
-        )
     try:
-        particles = load_particles(path, allow_missing=("ctf",))
-    except InputError as error:
-        return None, f"The particle file could not be read, so input poses are left out: {error}."
-    if particles.n != run.info["n_particles"]:
+        metadata = run_particles(run)
+    except (InputError, OSError) as error:
         return None, (
-            f"{path} now holds {particles.n} particles and the run used "
-            f"{run.info['n_particles']}: changes from the input poses are left out."
+            "Changes from the input poses and the correlation with defocus are left out, because "
+            f"the particle file could not be used: {error}."
         )
     defocus = None
-    if particles.metadata.has_ctf:
-        ctf = particles.ctf
+    if metadata.has_ctf:
+        ctf = metadata.ctf
         defocus = 0.5e-4 * (ctf.defocus_u_angstrom + ctf.defocus_v_angstrom)
-    shifts = particles.shifts_angstrom / particles.pixel_size_angstrom
-    return InputPoses(particles.rotations, shifts, defocus), ""
+    shifts = metadata.shifts_angstrom / run.info["pixel_size_angstrom"]
+    if not metadata.has_poses:
+        return None, "The particle file has no poses, so there is no change to show."
+    return InputPoses(metadata.rotations, shifts, defocus), ""
 
 
 def pose_change(summary: ParticleSummary, given: InputPoses) -> tuple[np.ndarray, np.ndarray]:
     """Angle in degrees [N] and distance in pixels [N] between posterior mean and input."""
-    angle = angle_between(given.rotation, summary.rotation)
+    angle = angle_between(given.rotation, summary.rotations)
     return angle, np.linalg.norm(summary.shift_px - given.shift_px, axis=-1)
+
+
+def _arc(turns: np.ndarray) -> np.ndarray:
+    """Differences in turns brought to [-1/2, 1/2)."""
+    return np.mod(turns + 0.5, 1.0) - 0.5
+
+
+def state_spread(run: Run) -> float | None:
+    """Standard deviation of all particles' states over all draws; on a circle of the arc."""
+    if not has_states(run):
+        return None
+    states = aligned_states(run).ravel()
+    if is_circle(run):
+        return float(np.sqrt(np.mean(_arc(states - circular_mean(states)) ** 2)))
+    return float(states.std())
+
+
+def chain_agreement(run: Run) -> float | None:
+    """Least correlation between two chains' mean states; None with one chain or one state.
+
+    Chains are first brought to one direction (and origin, on a circle); for circles it is the
+    mean cosine of the angle between them.
+    """
+    if len(run.chains) < 2 or not has_states(run):
+        return None
+    states = aligned_states(run)
+    if is_circle(run):
+        angles = 2.0 * np.pi * circular_mean(states, axis=1)
+        pairs = [np.cos(a - b).mean() for a, b in _pairs(angles)]
+    else:
+        pairs = [np.corrcoef(a, b)[0, 1] for a, b in _pairs(states.mean(axis=1))]
+    return float(np.min(pairs))
+
+
+def _pairs(rows: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
+    return [(rows[i], rows[j]) for i in range(len(rows)) for j in range(i)]

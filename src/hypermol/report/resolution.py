@@ -2,16 +2,17 @@
 
 from typing import NamedTuple
 
+import jax.numpy as jnp
 import numpy as np
 
-from hypermol.analysis.fsc import fsc, resolution_at
+from hypermol.analysis.fsc import resolution_at
 from hypermol.analysis.run import Run
+from hypermol.analysis.summary import FSC_THRESHOLD
+from hypermol.analysis.volumes import half_set_fsc
 from hypermol.molecule.spatial_basis.voxels import Voxels
 
-FSC_THRESHOLD = 0.143
 
-
-class HalfSetFsc(NamedTuple):
+class HalfSetCurves(NamedTuple):
     """FSC between half-set maps.
 
     Attributes:
@@ -51,28 +52,18 @@ def frequencies(run: Run) -> np.ndarray:
     return np.arange(run.info["kmax"] + 1) / box_angstrom
 
 
-def half_set_fsc(run: Run, states: np.ndarray) -> HalfSetFsc | None:
-    """FSC at states [T, dim] of halves.npz; None where it was not written."""
-    if not run.directory.has("halves.npz"):
+def half_set_curves(run: Run, states: np.ndarray) -> HalfSetCurves | None:
+    """FSC at states [T, dim] up to the modelled limit; None where there are no half maps."""
+    found = half_set_fsc(run, states)
+    if found is None:
         return None
-    halves = run.directory.read_arrays("halves.npz")
-    weights = run.weights(states)
-    n_shells = run.info["kmax"] + 1
-    first, second = (np.tensordot(weights, halves[name], axes=1) for name in ("half1", "half2"))
-    n = first.shape[-1]
-    voxel = run.info["box"] * run.info["pixel_size_angstrom"] / n
-    limit = 1.0 / frequencies(run)[-1]
-    curves, resolution, reaches = [], [], []
-    for a, b in zip(first, second, strict=True):
-        curve = fsc(a, b)
-        above = bool(np.all(curve[1:n_shells] >= FSC_THRESHOLD))
-        found = limit if above else resolution_at(curve, FSC_THRESHOLD, voxel)
-        curves.append(curve[:n_shells])
-        resolution.append(found)
-        reaches.append(above)
-    return HalfSetFsc(
-        states, frequencies(run), np.stack(curves), np.array(resolution), np.array(reaches)
-    )
+    frequency = frequencies(run)
+    curves = found.curves[:, : len(frequency)]
+    reaches = np.all(curves[:, 1:] >= FSC_THRESHOLD, axis=1)
+    pixel_size = run.info["pixel_size_angstrom"]
+    crossing = [resolution_at(curve, FSC_THRESHOLD, pixel_size) for curve in found.curves]
+    resolution = np.where(reaches, 1.0 / frequency[-1], crossing)
+    return HalfSetCurves(found.states, frequency, curves, resolution, reaches)
 
 
 def support_radius(run: Run) -> float:
@@ -82,11 +73,12 @@ def support_radius(run: Run) -> float:
 
 
 def power_spectra(run: Run, terms: np.ndarray) -> Spectra:
-    """Noise and signal by shell; `terms` is the posterior mean of theta [F, n, n, n]."""
+    """Noise and signal by shell; `terms` is each chain's mean theta [chains, F, n, n, n]."""
     kmax = run.info["kmax"]
     basis = Voxels(run.info["box"], run.info["pixel_size_angstrom"], kmax, support_radius(run))
     noise = np.quantile(run.pooled("noise_variance")[:, 1 : kmax + 1], [0.05, 0.5, 0.95], axis=0)
     precision = run.pooled("level")[..., None] * run.pooled("spectrum")
     prior = (1.0 / precision).mean(axis=0)[:, 1 : kmax + 1]
-    signal = np.asarray(basis.shell_power(terms))[:, 1 : kmax + 1]
+    powers = [np.asarray(basis.shell_power(jnp.asarray(mean, jnp.float32))) for mean in terms]
+    signal = np.mean(powers, axis=0)[:, 1 : kmax + 1]
     return Spectra(frequencies(run)[1:], noise, signal, prior)

@@ -5,7 +5,7 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 from hypermol.report import figures_molecule, figures_particles, figures_sampler, page
-from hypermol.report.convergence import RHAT_GOOD, RHAT_USABLE, Convergence
+from hypermol.report.convergence import RHAT_GOOD, RHAT_USABLE
 from hypermol.report.evidence import Evidence
 from hypermol.report.page import Section
 from hypermol.report.style import as_png, save
@@ -99,18 +99,20 @@ def poses(evidence: Evidence, pictures: Pictures) -> Section:
     """Pose change, pose certainty, contrast, viewing directions."""
     summary, run = evidence.particles, evidence.run
     parts = []
-    if run.info["poses"] == "fixed":
-        parts.append(page.paragraph("Poses were held at the input's (--poses fixed)."))
     if evidence.given is None:
         parts.append(page.missing(evidence.given_note))
-    parts.append(
-        pictures.add(
-            "poses",
-            figures_particles.poses_figure(summary, evidence.given),
+    if run.info["poses"] == "fixed":
+        parts.append(page.paragraph("Poses were held at the input's (--poses fixed)."))
+        figure = figures_particles.contrast_figure(summary)
+        caption = "Contrasts of the particles (the prior's mean is 1). The red line is the median."
+        parts.append(pictures.add("contrast", figure, caption))
+    else:
+        figure = figures_particles.poses_figure(summary, evidence.given)
+        caption = (
             "Blue: posterior mean pose against the input's. Light blue: how well each particle's "
-            "pose is known. Orange: contrasts (the prior's mean is 1). Red lines are medians.",
+            "pose is known. Orange: contrasts (the prior's mean is 1). Red lines are medians."
         )
-    )
+        parts.append(pictures.add("poses", figure, caption))
     caption = "Viewing directions in the molecule's frame (equal-area bins)."
     if run.info["state_space"] == "interval":
         caption += " Right: the mean state seen from each; it should look like noise."
@@ -135,7 +137,8 @@ def resolution(evidence: Evidence, pictures: Pictures) -> Section:
             figures_sampler.spectra_figure(evidence.spectra),
             "Left: variance of the noise in each shell of the images. Right: power of the "
             "posterior mean of each term of the expansion (term 0 is constant in the state) and, "
-            "dotted, the variance that the prior gives it; far below its prior a term is noise.",
+            "dotted, the variance that the prior gives it; a term "
+            "whose power lies far below its prior was not asked for by the data.",
         )
     )
     return Section("resolution", "Resolution, signal and noise", "".join(parts))
@@ -144,12 +147,12 @@ def resolution(evidence: Evidence, pictures: Pictures) -> Section:
 def states(evidence: Evidence, pictures: Pictures) -> Section:
     """Certainty of single particles' states, and leaks."""
     title = "How sure is each particle's state"
-    if not evidence.has_states:
+    state, state_sd = evidence.particles.state, evidence.particles.state_sd
+    spread = evidence.spread
+    if state is None or state_sd is None or spread is None:
         text = "The model has one state (a rigid molecule): nothing to be unsure of."
         return Section("states", title, page.missing(text))
-    certainty = figures_particles.certainty_figure(
-        evidence.run, evidence.particles, evidence.state_spread
-    )
+    certainty = figures_particles.certainty_figure(evidence.run, state, state_sd, spread)
     parts = [
         pictures.add(
             "certainty",
@@ -174,26 +177,19 @@ def states(evidence: Evidence, pictures: Pictures) -> Section:
     return Section("states", title, "".join(parts))
 
 
-def _row_weight(row: Convergence) -> str:
-    rhat = row.rhat[0] if row.group == "particles" else row.rhat[1]
-    return "good" if rhat <= RHAT_GOOD else "note" if rhat <= RHAT_USABLE else "warning"
-
-
-_WORDS = {"good": "converged", "note": "usable", "warning": "not converged"}
-
-
 def sampler(evidence: Evidence, pictures: Pictures) -> Section:
     """Convergence table and traces."""
     parts = [
         page.paragraph(
             "R-hat compares chains (and halves of chains): 1 is perfect, up to "
-            f"{RHAT_GOOD} converged, up to {RHAT_USABLE} usable. ESS is how many independent "
+            f"{RHAT_GOOD} converged, up to {RHAT_USABLE} usable; in short chains "
+            "chance alone gives more. ESS is how many independent "
             "samples the correlated ones are worth. Groups of particles are judged by their "
             "median, all others by their worst."
         )
     ]
     if evidence.convergence:
-        weights = [_row_weight(row) for row in evidence.convergence]
+        weights = [row.weight for row in evidence.convergence]
         rows = [
             (
                 row.name,
@@ -202,9 +198,9 @@ def sampler(evidence: Evidence, pictures: Pictures) -> Section:
                 f"{row.rhat[1]:.3f}",
                 f"{row.ess[0]:.0f}",
                 f"{row.ess[1]:.0f}",
-                _WORDS[weight],
+                row.words,
             )
-            for row, weight in zip(evidence.convergence, weights, strict=True)
+            for row in evidence.convergence
         ]
         header = ("quantity", "number", "R-hat median", "worst", "ESS median", "least", "")
         parts.append(page.table(header, rows, weights))

@@ -8,6 +8,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 #: Okabe and Ito's colour-blind safe colours.
 BLUE, ORANGE, GREEN, RED = "#0072B2", "#E69F00", "#009E73", "#D55E00"
@@ -18,9 +19,11 @@ _DPI = 150
 _RESOLUTIONS = (200, 100, 50, 30, 20, 15, 12, 10, 8, 6, 5, 4, 3.5, 3, 2.5, 2, 1.5, 1)
 
 
-def new_figure(width: float, height: float) -> Figure:
-    """A figure of the page's width (9 inch) or less, with its own canvas."""
-    figure = Figure(figsize=(width, height), layout="constrained", facecolor="white")
+def new_figure(width: float, height: float, tight: bool = False) -> Figure:
+    """A figure of the page's width (9 inch) or less, with its own canvas; tight for pictures."""
+    pad, gap = (0.02, 0.0) if tight else (0.04, 0.02)
+    layout = ConstrainedLayoutEngine(h_pad=pad, w_pad=pad, hspace=gap, wspace=gap)
+    figure = Figure(figsize=(width, height), layout=layout, facecolor="white")
     FigureCanvasAgg(figure)
     return figure
 
@@ -54,7 +57,8 @@ def no_ticks(ax: Axes) -> None:
 def resolution_axis(ax: Axes, frequency: np.ndarray) -> None:
     """Label a linear frequency axis (1/Angstrom) by resolution in Angstrom."""
     ax.set_xlim(0.0, float(frequency[-1]) * 1.01)
-    places, labels = [], []
+    places: list[float] = []
+    labels: list[str] = []
     span = float(frequency[-1])
     for value in _RESOLUTIONS:
         place = 1.0 / value

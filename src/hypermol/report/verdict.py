@@ -1,27 +1,31 @@
 """What the diagnostics say in plain words: each finding one sentence or two, with its weight."""
 
 from collections.abc import Callable
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
+from scipy import stats
 
-from hypermol.report.convergence import ESS_PER_CHAIN, RHAT_GOOD, RHAT_USABLE
+from hypermol.report.convergence import ESS_PER_CHAIN, RHAT_GOOD, RHAT_USABLE, Weight
 from hypermol.report.evidence import Evidence
 from hypermol.report.leak import NOTABLE
 from hypermol.report.particles import pose_change
 from hypermol.report.resolution import support_radius
 
-#: "good": as it should be. "note": worth knowing. "warning": look before trusting the results.
-Weight = Literal["good", "note", "warning"]
-
 _EDGE_SHARE = 0.02
 _CHANGE_IN_SD = 4.0
 _AGREEMENT = 0.9
-_FEW_SAMPLES = 20
+_FEW_SAMPLES, _MIN_SAMPLES = 20, 4
 
 
 class Finding(NamedTuple):
-    """One sentence of the verdict."""
+    """One sentence or two of the verdict.
+
+    Attributes:
+        weight: "good": as it should be; "note": worth knowing; "warning": look before trusting.
+        title: a few words, without a full stop.
+        text: sentences.
+    """
 
     weight: Weight
     title: str
@@ -85,26 +89,27 @@ def _convergence(evidence: Evidence) -> Finding:
             "Convergence is not known",
             "R-hat and effective sample sizes need at least four samples per chain.",
         )
-    # the worst of hundreds of particles exceeds any limit by chance: their median is judged
-    judged = [
-        (row, row.rhat[0] if row.group == "particles" else row.rhat[1], row.ess)
-        for row in evidence.convergence
-    ]
-    row, rhat, _ = max(judged, key=lambda item: item[1])
-    least = min(ess[0] for _, _, ess in judged)
+    worst = max(evidence.convergence, key=lambda row: row.judged / max(row.chance, RHAT_USABLE))
+    least = min(row.ess[0] for row in evidence.convergence)
     wanted = ESS_PER_CHAIN * len(evidence.run.chains)
     text = (
-        f"The largest R-hat is {rhat:.2f} ({row.name}); effective samples are {least:.0f} or more"
+        f"The most telling R-hat is {worst.judged:.2f} ({worst.name}); every group of quantities "
+        f"has at least {least:.0f} effective samples (median)."
     )
-    text += " by group median."
-    if rhat > RHAT_USABLE:
+    if worst.weight == "warning":
         return Finding(
             "warning",
             "The chains have not converged",
-            f"{text} R-hat above {RHAT_USABLE} means that chains, or the halves of a chain, still "
-            "differ: run longer (more burn-in, then more samples) before reading the error bars.",
+            f"{text} Chains, or the halves of a chain, still differ by more than chance: run "
+            "longer (more burn-in, then more samples) before reading the error bars.",
         )
-    if rhat > RHAT_GOOD or least < wanted:
+    if worst.judged > RHAT_USABLE:
+        text += (
+            f" Perfect chains this short would reach {worst.chance:.2f}, so nothing speaks against "
+            "convergence, but more samples are needed to show it."
+        )
+        return Finding("note", title, text)
+    if worst.weight == "note" or least < wanted:
         return Finding(
             "note",
             title,
@@ -125,14 +130,8 @@ def _chains(evidence: Evidence) -> Finding | None:
             )
         return None
     text = f"Particles' mean states agree between chains with correlation {evidence.agreement:.2f}."
-    if evidence.agreement < 0.0:
-        text += (
-            " They run in opposite directions, so pooled states and error bars mean nothing: "
-            "read one chain, or fit again with another seed."
-        )
-    elif evidence.agreement < _AGREEMENT:
-        text += " Below 0.9 either the chains found different motions or states are very uncertain."
     if evidence.agreement < _AGREEMENT:
+        text += " Either they found different motions, or the states are very uncertain."
         return Finding("warning", "The chains disagree about the states", text)
     return Finding("good", "Agreement of the chains", text)
 
@@ -140,16 +139,24 @@ def _chains(evidence: Evidence) -> Finding | None:
 def _motion(evidence: Evidence) -> Finding | None:
     if not evidence.has_states:
         return None
+    if evidence.n_samples < _MIN_SAMPLES:
+        return Finding(
+            "note",
+            "Motion cannot be judged",
+            f"Error bars of the density need at least {_MIN_SAMPLES} samples.",
+        )
+    # the same chance as 4 sd of a normal has, when the sd itself comes from few samples
+    limit = float(stats.t.isf(stats.norm.sf(_CHANGE_IN_SD), evidence.n_samples - 1))
     density = evidence.density
     inside = density.radius_angstrom < support_radius(evidence.run)
     change, sd = density.change[:, inside], density.change_sd[:, inside]
-    clear = np.abs(change) > _CHANGE_IN_SD * np.where(sd > 0, sd, np.inf)
+    clear = np.abs(change) > limit * np.where(sd > 0, sd, np.inf)
     share = float(clear.any(axis=0).mean())
     size = float(np.sqrt((change**2).mean() / (density.average[inside] ** 2).mean()))
     text = (
-        f"The density changes along {evidence.run.info['state_name']} by {size:.0%} of its own rms; "
-        f"{share:.1%} of the voxels in the support change by more than {_CHANGE_IN_SD:.0f} posterior "
-        "sd at some state."
+        f"The density changes along {evidence.run.info['state_name']} by {100 * size:.0f} % of its "
+        f"own rms; {100 * share:.1f} % of the voxels in the support change by more than "
+        f"{limit:.1f} posterior sd at some state."
     )
     if share < 0.002:
         return Finding(
@@ -161,10 +168,10 @@ def _motion(evidence: Evidence) -> Finding | None:
 
 
 def _certainty(evidence: Evidence) -> Finding | None:
-    if not evidence.has_states:
+    spread, state_sd = evidence.spread, evidence.particles.state_sd
+    if spread is None or state_sd is None:
         return None
-    spread = evidence.state_spread
-    typical = float(np.median(evidence.particles.state_sd))
+    typical = float(np.median(state_sd))
     text = (
         f"A typical particle's state is known to ±{typical:.2f}; all states together spread by "
         f"{spread:.2f}."
@@ -217,12 +224,16 @@ def _resolution(evidence: Evidence) -> Finding | None:
             f"Half sets agree at every state up to the modelled limit of {low:.1f} Å: a finer "
             "--resolution may show more.",
         )
-    span = f"{low:.1f} Å" if np.isclose(low, high, rtol=0.02) else f"{low:.1f} to {high:.1f} Å"
+    span = (
+        f"{low:.1f} Å"
+        if np.isclose(low, high, rtol=0.02)
+        else f"{low:.1f} to {high:.1f} Å, depending on the state"
+    )
     return Finding(
         "good",
         "Resolution",
-        f"Half-set FSC falls below 0.143 at {span}, depending on the state. Poses and states "
-        "were estimated from all particles together, so this is not a gold-standard figure.",
+        f"Half-set FSC falls below 0.143 at {span}. Poses and states were estimated from all "
+        "particles together, so this is not a gold-standard figure.",
     )
 
 
@@ -244,8 +255,8 @@ def _support(evidence: Evidence) -> Finding:
         return Finding(
             "warning",
             "Density touches the support",
-            f"{share:.1%} of the edge of the ball of {radius:.0f} Å that holds the molecule has "
-            "clear density: fit again with a larger --radius.",
+            f"{100 * share:.1f} % of the edge of the ball of {radius:.0f} Å that holds the "
+            "molecule has clear density: fit again with a larger --radius.",
         )
     return Finding(
         "good", "Support", f"The molecule lies within its ball of {radius:.0f} Å radius."
@@ -288,6 +299,6 @@ def _poses(evidence: Evidence) -> Finding | None:
         "Poses",
         f"Refinement turned particles by {np.median(angle):.1f}° and moved them by "
         f"{np.median(distance):.2f} px (medians); they are known to "
-        f"{np.median(evidence.particles.rotation_sd_deg):.1f}° and "
+        f"{np.median(evidence.particles.pose_sd_deg):.1f}° and "
         f"{np.median(evidence.particles.shift_sd_px):.2f} px.",
     )

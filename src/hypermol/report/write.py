@@ -53,7 +53,7 @@ def _top(evidence: Evidence, name: str) -> str:
 
 def _facts(evidence: Evidence) -> Iterator[tuple[str, str]]:
     """What was run, on what, for how long."""
-    info = evidence.run.info
+    info, chains = evidence.run.info, len(evidence.run.chains)
     box_angstrom = info["box"] * info["pixel_size_angstrom"]
     yield "particles", f"{info['n_particles']:,}"
     yield "box", f"{info['box']} px of {info['pixel_size_angstrom']:.3g} Å"
@@ -65,7 +65,7 @@ def _facts(evidence: Evidence) -> Iterator[tuple[str, str]]:
     else:
         yield "model", _SPACES["point"]
     yield "poses", "refined" if info["poses"] == "refine" else "fixed"
-    yield "samples", f"{evidence.n_draws} from each of {len(evidence.run.chains)} chains"
+    yield "samples", f"{evidence.n_samples} from {chains} chain{'s' if chains > 1 else ''}"
     yield "seed", str(info["seed"])
     spent = f"{_duration(info.get('cpu_seconds'))} / {_duration(info.get('wall_seconds'))}"
     yield "CPU time / wall time", spent
