@@ -13,19 +13,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import final
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
-from hypermol.data.latents import Latents
+from hypermol.checkpoint import BRANCH, Checkpoint, load_checkpoint, save_checkpoint
 from hypermol.data.particles import ParticleSet, load_particles
 from hypermol.imaging.blocks import from_blocks
-from hypermol.inference.ensemble import MoveSize
 from hypermol.inference.schedule import Stage, adapt, default_schedule, sweep_key
 from hypermol.io.store import RunDirectory
 from hypermol.marching import (
     Level,
     carry,
+    check_contrast,
     estimate_spectrum,
     first_state,
     half_set_maps,
@@ -33,10 +31,9 @@ from hypermol.marching import (
     subspace,
     support_radius_angstrom,
 )
-from hypermol.molecule.expansion import Coefficients
 from hypermol.molecule.state_basis import named_state_basis
 from hypermol.options import FitOptions, check_same_run, describe, make_plan
-from hypermol.posterior.priors import Nuisance, draw_nuisance, draw_pose_widths
+from hypermol.posterior.priors import draw_nuisance, draw_pose_widths
 from hypermol.sampler import (
     ChainState,
     Info,
@@ -65,7 +62,8 @@ class Progress:
     chains: int
     stage: Stage
     sweep: int
-    total_sweeps: int
+    schedule: tuple[Stage, ...]
+    images: int
     record: dict
 
 
@@ -94,7 +92,9 @@ def fit(
         InputError: names the file, row or option, and the remedy.
     """
     wall, cpu = time.time(), time.process_time()
-    particles = load_particles(particles_path, image_dir=image_dir)
+    particles = load_particles(
+        particles_path, image_dir=image_dir, invert_contrast=options.invert_contrast
+    )
     particles.check()
     schedule = default_schedule(make_plan(options, particles))
     directory = RunDirectory.open(out) if resume else RunDirectory.create(out)
@@ -192,11 +192,13 @@ class _Job:
         """Leave what later stages and chains start from."""
         if already:
             return
-        if stage.basis == "constant" and self.radius is None:
+        if first_map := (stage is self.schedule[0] and chain == 0):
+            check_contrast(level, np.asarray(state.theta.maps[0]))
+        if first_map and self.radius is None:
             self.radius = support_radius_angstrom(level, np.asarray(state.theta.maps[0]))
         self._save(chain, last, state)
         if chain == 0 and last == self._branch():
-            self._save(-1, last, state)
+            self._save(BRANCH, last, state)
 
     def _branch(self) -> int:
         """The sweep after which chains part: the subspace fixes the gauge of their states."""
@@ -276,48 +278,17 @@ class _Job:
         }
 
     def _save(self, chain: int, done: int, state: ChainState) -> None:
-        """Checkpoint a chain (or, as chain -1, where chains part)."""
-        arrays = {f"latents.{name}": value for name, value in state.latents._asdict().items()}
-        arrays |= {f"nuisance.{name}": value for name, value in state.nuisance._asdict().items()}
-        arrays |= {f"size.{name}": value for name, value in state.size._asdict().items()}
-        arrays |= {"maps": state.theta.maps, "done": done, "radius": self.radius or np.nan}
-        name = _checkpoint_name(chain)
-        self.directory.write_arrays(name, {key: np.asarray(v) for key, v in arrays.items()})
+        save_checkpoint(self.directory, chain, Checkpoint(state, done, self.radius))
 
     def _load(self, chain: int) -> tuple[ChainState | None, int]:
         """The chain's checkpoint, else the branch point, else nothing; with sweeps done."""
-        for name in (_checkpoint_name(chain), _checkpoint_name(-1)):
-            if self.directory.has(name) and (chain > 0 or name == _checkpoint_name(chain)):
-                arrays = self.directory.read_arrays(name)
-                done = int(arrays["done"])
-                radius = float(arrays["radius"])
-                self.radius = None if np.isnan(radius) else radius
-                self.directory.truncate_trace(chain, done)
-                self.directory.drop_samples_from(chain, done)
-                return _restore(arrays), done
-        self.directory.truncate_trace(chain, 0)
-        return None, 0
-
-
-def _checkpoint_name(chain: int) -> str:
-    return "checkpoints/branch.npz" if chain < 0 else f"checkpoints/c{chain:02d}.npz"
-
-
-def _restore(arrays: dict[str, np.ndarray]) -> ChainState:
-    """A chain's state from its checkpoint; caches are refreshed by the blocks that read them."""
-
-    def group(name: str) -> dict[str, jax.Array]:
-        prefix = name + "."
-        return {
-            key.removeprefix(prefix): jnp.asarray(value)
-            for key, value in arrays.items()
-            if key.startswith(prefix)
-        }
-
-    return ChainState(
-        theta=Coefficients(jnp.asarray(arrays["maps"])),
-        nuisance=Nuisance(**group("nuisance")),
-        latents=Latents(**group("latents")),
-        size=MoveSize(**group("size")),
-        prepared=jnp.zeros(0),
-    )
+        found = load_checkpoint(self.directory, chain)
+        if found is None and chain > 0:
+            found = load_checkpoint(self.directory, BRANCH)
+        if found is None:
+            self.directory.truncate_trace(chain, 0)
+            return None, 0
+        self.radius = found.radius
+        self.directory.truncate_trace(chain, found.done)
+        self.directory.drop_samples_from(chain, found.done)
+        return found.state, found.done

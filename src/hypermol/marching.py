@@ -21,6 +21,7 @@ from hypermol.imaging.blocks import (
 )
 from hypermol.inference import exact
 from hypermol.inference.ensemble import MoveSize
+from hypermol.io.errors import InputError
 from hypermol.molecule.expansion import Coefficients, Expansion, resize
 from hypermol.molecule.spatial_basis.voxels import Voxels
 from hypermol.molecule.state_basis import Linear, StateBasis
@@ -80,14 +81,32 @@ def _shell_power(level: Level) -> np.ndarray:
     return total.astype(np.float32)
 
 
+def _first_spectrum(level: Level, power: np.ndarray) -> Array:
+    """Prior precision [F, n_shells + 1] from the images' power above their noise floor.
+
+    A slice coefficient has power |scale FFT(v)|^2 CTF^2; the floor is the lowest shell's power.
+    """
+    basis, plane = level.molecule.basis, level.posterior.plane
+    images = level.data.images
+    ctf2 = np.mean(np.asarray(images.ctf) ** 2, axis=(0, 1))
+    counts = np.maximum(np.bincount(plane.shells, minlength=plane.n_shells), 1)
+    transfer = np.bincount(plane.shells, ctf2, plane.n_shells) / counts
+    signal = (power[1:] - power[1:].min()) / np.maximum(transfer[1:], 1e-3)
+    signal = np.maximum(signal, 1e-2 * signal.max())
+    shells = np.minimum(np.arange(basis.n_shells), plane.kmax)
+    density = signal[np.maximum(shells, 1) - 1] / (basis.scale**2 * basis.n_coefficients)
+    return jnp.asarray(np.tile(1.0 / density, (level.molecule.n_features, 1)), jnp.float32)
+
+
 def first_state(level: Level) -> ChainState:
     """A chain at the input's poses, contrast 1, mid states and a zero molecule."""
     molecule, consensus = level.molecule, level.data.consensus
     latents = first_latents(consensus, molecule.state_space.dim)
     terms, prior = molecule.n_features, level.posterior.prior
+    power = _shell_power(level)
     nuisance = Nuisance(
-        noise_variance=jnp.asarray(_shell_power(level)),
-        spectrum=jnp.ones((terms, molecule.basis.n_shells)),
+        noise_variance=jnp.asarray(power),
+        spectrum=_first_spectrum(level, power),
         level=jnp.ones(terms),
         pose_sd_rad=jnp.float32(_START_ROTATION_RAD),
         shift_sd_px=jnp.float32(_START_SHIFT_PX),
@@ -176,16 +195,38 @@ def subspace(n_terms: int) -> StateBasis:
     return Linear(Gaussian(n_terms - 1))
 
 
+def _radii(level: Level) -> np.ndarray:
+    """Distance of every voxel from the origin in Angstrom, [n, n, n]."""
+    basis = level.molecule.basis
+    axis = (np.arange(basis.n) - basis.n // 2) * basis.voxel_size_angstrom
+    return np.sqrt(axis[:, None, None] ** 2 + axis[:, None] ** 2 + axis**2)
+
+
+def check_contrast(level: Level, maps: np.ndarray) -> None:
+    """Refuse images whose first map [n, n, n] is darker in the middle than at the rim.
+
+    Raises:
+        InputError: the images' contrast is inverted.
+    """
+    radius, edge = _radii(level), level.molecule.basis.radius_angstrom
+    core = maps[radius < 0.4 * edge]
+    rim = maps[(radius > 0.8 * edge) & (radius <= edge)]
+    error = maps[radius <= edge].std() / np.sqrt(max(core.size, 1))
+    if core.mean() < rim.mean() - 3.0 * error:
+        raise InputError(
+            "the first map is negative where the particle should be: the images' contrast is "
+            "inverted (particles dark on bright ground, or phase-flipped CTF signs): run again "
+            "with --invert-contrast"
+        )
+
+
 def support_radius_angstrom(level: Level, maps: np.ndarray) -> float:
     """Radius of the molecule from a first map [n, n, n]: where the density's excess power ends.
 
     The posterior's scatter fills the whole ball evenly; its power is read off the outer shells
     and taken away. A margin of 8 % of the box is added for motion and blur.
     """
-    basis = level.molecule.basis
-    n = maps.shape[-1]
-    axis = (np.arange(n) - n // 2) * basis.voxel_size_angstrom
-    radius = np.sqrt(axis[:, None, None] ** 2 + axis[:, None] ** 2 + axis**2)
+    basis, radius = level.molecule.basis, _radii(level)
     inside = np.asarray(basis.support) > 0
     bins = np.floor(radius[inside] / basis.voxel_size_angstrom).astype(int)
     count = np.bincount(bins)

@@ -37,6 +37,7 @@ class FitOptions:
         samples: posterior samples kept per chain.
         thin: sweeps per kept sample.
         seed: of everything random.
+        invert_contrast: multiply the images by -1 (particles dark on bright ground).
         checkpoint_every: sweeps between checkpoints.
     """
 
@@ -52,6 +53,7 @@ class FitOptions:
     thin: int = 1
     seed: int = 0
     checkpoint_every: int = 5
+    invert_contrast: bool = False
     prior: HyperPrior = field(default_factory=HyperPrior)
 
 

@@ -44,6 +44,11 @@ class Stage:
     keep_every: int = 0
 
     @property
+    def cost(self) -> float:
+        """Relative time of one sweep, to tell how long is left: pixels x terms x slices taken."""
+        return self.kmax**2 * self.n_terms * (self.candidates.rotations + 8.0)
+
+    @property
     def burn_in(self) -> bool:
         """Whether the stage adapts, so that its output is not a posterior sample."""
         return self.keep_every == 0

@@ -1,0 +1,68 @@
+"""Checkpoints: a chain's whole state between two sweeps, written atomically."""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from hypermol.data.latents import Latents
+from hypermol.inference.ensemble import MoveSize
+from hypermol.io.store import RunDirectory
+from hypermol.molecule.expansion import Coefficients
+from hypermol.posterior.priors import Nuisance
+from hypermol.sampler import ChainState
+
+#: In place of a chain's number: where chains part.
+BRANCH = -1
+
+
+class Checkpoint(NamedTuple):
+    """A state, the sweeps done to reach it, and the support's radius if it is known."""
+
+    state: ChainState
+    done: int
+    radius: float | None
+
+
+def _name(chain: int) -> str:
+    return "checkpoints/branch.npz" if chain == BRANCH else f"checkpoints/c{chain:02d}.npz"
+
+
+def save_checkpoint(directory: RunDirectory, chain: int, checkpoint: Checkpoint) -> None:
+    """Write a chain's checkpoint over its last one."""
+    state = checkpoint.state
+    groups = {"latents": state.latents, "nuisance": state.nuisance, "size": state.size}
+    arrays = {
+        f"{group}.{name}": value
+        for group, values in groups.items()
+        for name, value in values._asdict().items()
+    }
+    radius = np.nan if checkpoint.radius is None else checkpoint.radius
+    arrays |= {"maps": state.theta.maps, "done": checkpoint.done, "radius": radius}
+    directory.write_arrays(_name(chain), {key: np.asarray(v) for key, v in arrays.items()})
+
+
+def load_checkpoint(directory: RunDirectory, chain: int) -> Checkpoint | None:
+    """A chain's checkpoint, or None; caches are refreshed by the blocks that read them."""
+    if not directory.has(_name(chain)):
+        return None
+    arrays = directory.read_arrays(_name(chain))
+
+    def group(name: str) -> dict[str, jax.Array]:
+        prefix = name + "."
+        return {
+            key.removeprefix(prefix): jnp.asarray(value)
+            for key, value in arrays.items()
+            if key.startswith(prefix)
+        }
+
+    state = ChainState(
+        theta=Coefficients(jnp.asarray(arrays["maps"])),
+        nuisance=Nuisance(**group("nuisance")),
+        latents=Latents(**group("latents")),
+        size=MoveSize(**group("size")),
+        prepared=jnp.zeros(0),
+    )
+    radius = float(arrays["radius"])
+    return Checkpoint(state, int(arrays["done"]), None if np.isnan(radius) else radius)

@@ -1,0 +1,82 @@
+"""Recipes: the options of a fit as a readable TOML file, both ways. Unknown keys are errors."""
+
+import tomllib
+from dataclasses import asdict, fields
+from pathlib import Path
+from typing import Any
+
+from hypermol.io.errors import InputError
+from hypermol.options import FitOptions
+from hypermol.posterior.priors import HyperPrior, InverseGamma
+
+#: Which option stands in which table of the file.
+TABLES: dict[str, tuple[str, ...]] = {
+    "model": ("basis", "n_terms", "state_name", "resolution_angstrom", "radius_angstrom"),
+    "data": ("invert_contrast",),
+    "sampling": ("poses", "chains", "burn_in", "samples", "thin", "seed", "checkpoint_every"),
+}
+
+
+def _literal(value: Any) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, str):
+        return '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
+    if isinstance(value, dict):
+        return "{ " + ", ".join(f"{key} = {_literal(v)}" for key, v in value.items()) + " }"
+    return repr(value)
+
+
+def write_recipe(path: str | Path, options: FitOptions) -> None:
+    """Write options as TOML; what is None (chosen from the data) is left out."""
+    lines = []
+    for table, names in TABLES.items():
+        lines.append(f"[{table}]")
+        for name in names:
+            value = getattr(options, name)
+            if value is not None:
+                lines.append(f"{name} = {_literal(value)}")
+        lines.append("")
+    lines.append("[prior]")
+    lines += [f"{name} = {_literal(value)}" for name, value in asdict(options.prior).items()]
+    Path(path).write_text("\n".join(lines) + "\n")
+
+
+def read_recipe(path: str | Path) -> FitOptions:
+    """Read options from TOML; what is left out keeps its default.
+
+    Raises:
+        InputError: the file is missing or malformed, or a table or key is not known.
+    """
+    try:
+        content = tomllib.loads(Path(path).read_text())
+    except OSError as error:
+        raise InputError(f"recipe {path} cannot be read ({error}): check the path") from error
+    except tomllib.TOMLDecodeError as error:
+        raise InputError(f"recipe {path} is not valid TOML: {error}") from error
+    _refuse_unknown(path, "table", content, (*TABLES, "prior"))
+    chosen: dict[str, Any] = {}
+    for table, names in TABLES.items():
+        _refuse_unknown(path, f"key in [{table}]", content.get(table, {}), names)
+        chosen.update(content.get(table, {}))
+    return FitOptions(**chosen, prior=_prior(path, content.get("prior", {})))
+
+
+def _prior(path: str | Path, table: dict[str, Any]) -> HyperPrior:
+    known = {entry.name: entry.default for entry in fields(HyperPrior)}
+    _refuse_unknown(path, "key in [prior]", table, tuple(known))
+    values = {}
+    for name, value in table.items():
+        if isinstance(known[name], InverseGamma):
+            _refuse_unknown(path, f"key in prior.{name}", value, ("shape", "scale"))
+            value = InverseGamma(**value)
+        values[name] = value
+    return HyperPrior(**values)
+
+
+def _refuse_unknown(path: str | Path, what: str, given: dict, known: tuple[str, ...]) -> None:
+    for name in given:
+        if name not in known:
+            raise InputError(
+                f"recipe {path}: {what} {name!r} is not known: use one of {', '.join(known)}"
+            )
