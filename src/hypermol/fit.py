@@ -34,6 +34,7 @@ from hypermol.marching import (
 from hypermol.molecule.state_basis import named_state_basis
 from hypermol.options import FitOptions, check_same_run, describe, make_plan
 from hypermol.posterior.priors import draw_nuisance, draw_pose_widths
+from hypermol.recipe import write_recipe
 from hypermol.sampler import (
     ChainState,
     Info,
@@ -103,6 +104,7 @@ def fit(
         check_same_run(directory, info)
     else:
         directory.write_json("run.json", info)
+        write_recipe(directory.path / "recipe.toml", options)
     job = _Job(particles, options, schedule, directory, listener)
     for chain in range(options.chains):
         job.run_chain(chain)

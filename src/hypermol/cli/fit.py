@@ -16,7 +16,7 @@ from hypermol.fit import fit as run_fit
 from hypermol.io.errors import InputError
 from hypermol.io.store import RunDirectory
 from hypermol.options import FitOptions
-from hypermol.recipe import read_recipe, write_recipe
+from hypermol.recipe import read_recipe
 from hypermol.report import write_report
 from hypermol.runtime import configure
 
@@ -119,19 +119,14 @@ def fit_with_progress(
     )
     with Progress(*columns, console=console) as bar:
         task = bar.add_task("reading particles, compiling", total=None, rate="")
-        directory = run_fit(
-            particles, out, options, _listener(bar, task, out, options), resume, image_dir
-        )
+        directory = run_fit(particles, out, options, _listener(bar, task), resume, image_dir)
     return directory
 
 
-def _listener(bar: Progress, task: Any, out: Path, options: FitOptions) -> Listener:
+def _listener(bar: Progress, task: Any) -> Listener:
     """Progress in units of cost, so that the time left knows that fine sweeps take longer."""
 
     def listen(at: SweepProgress) -> None:
-        recipe = out / "recipe.toml"
-        if not recipe.exists():
-            write_recipe(recipe, options)
         costs = [stage.cost for stage in at.schedule for _ in range(stage.sweeps)]
         shared = sum(
             stage.cost * stage.sweeps

@@ -7,7 +7,9 @@ import typer
 from typer.core import TyperGroup
 
 from hypermol.cli import simulate
+from hypermol.cli.demo import demo
 from hypermol.cli.export import export
+from hypermol.cli.fit import fit
 from hypermol.cli.report import report
 from hypermol.cli.score import score
 from hypermol.io.errors import InputError
@@ -31,6 +33,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.add_typer(simulate.app, name="simulate")
+app.command("demo")(demo)
+app.command("fit")(fit)
 app.command("report")(report)
 app.command("export")(export)
 app.command("score")(score)

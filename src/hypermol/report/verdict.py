@@ -224,11 +224,9 @@ def _resolution(evidence: Evidence) -> Finding | None:
             f"Half sets agree at every state up to the modelled limit of {low:.1f} Å: a finer "
             "--resolution may show more.",
         )
-    span = (
-        f"{low:.1f} Å"
-        if np.isclose(low, high, rtol=0.02)
-        else f"{low:.1f} to {high:.1f} Å, depending on the state"
-    )
+    span = f"{low:.1f} Å"
+    if high > 1.02 * low:
+        span = f"{low:.1f} to {high:.1f} Å, depending on the state"
     return Finding(
         "good",
         "Resolution",
