@@ -1,0 +1,158 @@
+"""How well can states and poses be known at all? The oracle: the TRUE maps are given.
+
+The truth maps are projected on Cosine(12) at kmax 26 and held fixed; states are marginalised on
+the grid of the maps with the contrast integrated out, (a) at the true poses, (b) with poses
+sampled from the perturbed ones by the same kernel that a fit uses.
+
+    python benchmarks/oracle.py ../shared/data/adk --out benchmarks/results/oracle.md
+"""
+
+import argparse
+import time
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from hypermol.analysis.particle_summary import rotation_matrices
+from hypermol.analysis.states import rank_correlation
+from hypermol.analysis.truth import Truth, load_truth, match_particles
+from hypermol.data.particles import ParticleSet, load_particles
+from hypermol.imaging.blocks import from_blocks
+from hypermol.inference.ensemble import CandidateCounts, contrast_marginal
+from hypermol.marching import Level, first_state, make_level
+from hypermol.molecule.expansion import Coefficients
+from hypermol.molecule.state_basis import Cosine
+from hypermol.posterior.conditional import particle_conditional
+from hypermol.posterior.priors import HyperPrior, draw_nuisance, draw_pose_widths
+from hypermol.sampler import Block, ChainState, nuisance_block, particle_block, run_sweep
+from hypermol.space.fourier import crop_or_pad_volume
+from hypermol.space.rotation import angle_between, matrix_from_quaternion
+
+N_TERMS, KMAX = 12, 26
+STATES = 98
+BURN_IN, KEPT = 12, 12
+
+
+def true_theta(truth: Truth, level: Level) -> tuple[Coefficients, float]:
+    """Least-squares coefficients of the truth maps, in image units, and the share left out."""
+    n = level.molecule.basis.n
+    maps = np.stack([crop_or_pad_volume(m.astype(np.float32), n) for m in truth.maps])
+    weights = np.asarray(level.molecule.weights(jnp.asarray(truth.map_states, jnp.float32)))
+    flat = maps.reshape(len(maps), -1)
+    coefficients = np.linalg.lstsq(weights, flat, rcond=None)[0]
+    moving = flat - flat.mean(axis=0)
+    lost = np.sum((flat - weights @ coefficients) ** 2) / np.sum(moving**2)
+    latents = np.load(truth.folder / "truth.npz")
+    intensity = float(np.mean(latents["contrast"] * latents["scale"]))
+    theta = (intensity * coefficients).reshape(-1, n, n, n) * level.molecule.basis.support
+    return Coefficients(jnp.asarray(theta, jnp.float32)), float(lost)
+
+
+def grid_states(level: Level):
+    """Jitted: posterior mean state [n_blocks, B] on the maps' grid at the current poses."""
+    tau = jnp.asarray((np.arange(STATES) + 0.5) / STATES, jnp.float32)
+    posterior = level.posterior
+
+    def block(state: ChainState, item):
+        latents, images, consensus = item
+        target = particle_conditional(posterior, state.prepared, state.nuisance, consensus, images)
+        rotations = matrix_from_quaternion(latents.quaternion)[:, None]
+        gram, linear = target.evidence(rotations, latents.shift_px[:, None])
+        weights = target.weights(tau[:, None])
+        along = jnp.einsum("bf,tf->bt", linear[:, 0, 0], weights)
+        power = jnp.einsum("tf,bfg,tg->bt", weights, gram[:, 0], weights)
+        score = contrast_marginal(along, power, target.contrast_precision)
+        score = score + target.log_state(tau[:, None])
+        return jax.nn.softmax(score, axis=-1) @ tau
+
+    @jax.jit
+    def evaluate(state: ChainState):
+        data = level.data
+        return jax.lax.map(
+            lambda item: block(state, item), (state.latents, data.images, data.consensus)
+        )
+
+    return evaluate
+
+
+def run_oracle(particles: ParticleSet, truth: Truth, move: bool) -> dict[str, float]:
+    """Sweep poses, states and mu at the true maps; scores of the mean over kept sweeps."""
+    began = time.process_time()
+    radius = 0.45 * particles.box * particles.pixel_size_angstrom
+    level = make_level(particles, Cosine(N_TERMS), KMAX, radius, HyperPrior())
+    theta, lost = true_theta(truth, level)
+    state = first_state(level)
+    state = state._replace(theta=theta, prepared=level.molecule.prepare(theta))
+    counts = CandidateCounts(5, 3, 32) if move else CandidateCounts(1, 1, 32)
+    draws = (draw_nuisance, draw_pose_widths) if move else (draw_nuisance,)
+    sweep: tuple[Block, ...] = (
+        particle_block(level.posterior, counts, 1),
+        nuisance_block(level.posterior, draws),
+    )
+    evaluate = grid_states(level)
+    states, scatter, contrast, kept = 0.0, 0.0, 0.0, 0
+    burn_in = BURN_IN if move else 3
+    for index in range(burn_in + (KEPT if move else 3)):
+        state, _ = run_sweep(jax.random.fold_in(jax.random.key(1), index), sweep, state, level.data)
+        if index < burn_in:
+            continue
+        kept += 1
+        q = from_blocks(state.latents.quaternion, particles.n).astype(np.float64)
+        scatter = scatter + q[:, :, None] * q[:, None, :]
+        states = states + from_blocks(evaluate(state), particles.n)
+        contrast += float(np.mean(from_blocks(state.latents.contrast, particles.n)))
+    rotations = rotation_matrices(np.linalg.eigh(scatter)[1][..., -1])
+    return {
+        "state rank correlation": rank_correlation(states / kept, truth.states[:, 0]),
+        "median pose error (degrees)": float(np.median(angle_between(rotations, truth.rotations))),
+        "pose error of the input (degrees)": float(
+            np.median(angle_between(particles.rotations, truth.rotations))
+        ),
+        "mean contrast (1 if units agree)": contrast / kept,
+        "sampled pose sd (degrees)": float(np.degrees(state.nuisance.pose_sd_rad)),
+        "share of the motion the basis leaves out": lost,
+        "CPU seconds": time.process_time() - began,
+    }
+
+
+def report(folder: Path, results: dict[str, dict[str, float]]) -> str:
+    """A Markdown table of the results."""
+    names = list(next(iter(results.values())))
+    lines = [
+        f"# Oracle on `{folder}`",
+        "",
+        f"True maps on Cosine({N_TERMS}), kmax {KMAX}, held fixed; states marginalised on "
+        f"{STATES} grid points, averaged over {KEPT} sweeps after {BURN_IN} where poses move. "
+        f"Command: `python benchmarks/oracle.py {folder}`.",
+        "",
+        "| | " + " | ".join(results) + " |",
+        "|---|" + "---|" * len(results),
+    ]
+    for name in names:
+        values = [f"{result[name]:.4g}" for result in results.values()]
+        lines.append(f"| {name} | " + " | ".join(values) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("folder", type=Path, help="particles.star with its truth beside it")
+    parser.add_argument("--out", type=Path, help="Markdown file to write")
+    options = parser.parse_args()
+    particles = load_particles(options.folder / "particles.star")
+    truth = match_particles(load_truth(options.folder), particles.metadata)
+    exact = ParticleSet(truth.metadata)
+    results = {
+        "true poses": run_oracle(exact, truth, move=False),
+        "perturbed poses, sampled": run_oracle(particles, truth, move=True),
+    }
+    text = report(options.folder, results)
+    print(text)
+    if options.out is not None:
+        options.out.write_text(text)
+
+
+if __name__ == "__main__":
+    main()
