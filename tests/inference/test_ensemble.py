@@ -1,0 +1,250 @@
+"""Candidate Gibbs steps leave known densities invariant; collapsed contrast against quadrature."""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax import Array
+from scipy import integrate, stats
+
+from hypermol.density import Separable
+from hypermol.inference import ensemble
+from hypermol.inference.ensemble import CandidateCounts, MoveSize, Particles
+from hypermol.posterior.priors import log_pose, pose_vector
+from hypermol.space.rotation import random_quaternions
+from hypermol.space.state_space import Circle, Interval, Point, StateSpace
+
+N = 16000
+PRECISION = 4.0
+
+
+def flat_target(**log_priors) -> Separable:
+    """One feature that no image tells anything about: only the priors act."""
+
+    def evidence(rotations: Array, shifts: Array) -> tuple[Array, Array]:
+        block, n_rotations = rotations.shape[:2]
+        gram = jnp.zeros((block, n_rotations, 1, 1))
+        return gram, jnp.zeros((block, n_rotations, shifts.shape[1], 1))
+
+    priors = {
+        "log_pose": lambda q: jnp.zeros(q.shape[:-1]),
+        "log_shift": lambda s: jnp.zeros(s.shape[:-1]),
+        "log_state": lambda tau: jnp.zeros(tau.shape[:-1]),
+    } | log_priors
+    return Separable(
+        evidence=evidence,
+        weights=lambda tau: jnp.ones((*tau.shape[:-1], 1)),
+        contrast_precision=jnp.asarray(PRECISION),
+        **priors,
+    )
+
+
+def run(
+    start: Particles,
+    target: Separable,
+    space: StateSpace,
+    size: tuple[float, float],
+    counts: CandidateCounts,
+    steps: int,
+) -> Particles:
+    """N particles after `steps` candidate steps (and state steps within +- 0.1)."""
+    widths = MoveSize(jnp.full(N, size[0]), jnp.full(N, size[1]))
+
+    def one(particles: Particles, key: Array) -> tuple[Particles, None]:
+        keys = jax.random.split(key)
+        moved, local, _ = ensemble.candidate_step(keys[0], particles, target, space, widths, counts)
+        if space.dim:
+            state = ensemble.state_step(keys[1], moved.state, local, target, space, 0.1)
+            moved = moved._replace(state=state)
+        return moved, None
+
+    keys = jax.random.split(jax.random.key(0), steps)
+    return jax.jit(lambda p: jax.lax.scan(one, p, keys)[0])(start)
+
+
+def start_at(quaternion=None, shift=None, state=None) -> Particles:
+    identity = jnp.tile(jnp.array([1.0, 0.0, 0.0, 0.0]), (N, 1))
+    return Particles(
+        identity if quaternion is None else quaternion,
+        jnp.zeros((N, 2)) if shift is None else shift,
+        jnp.ones(N),
+        jnp.zeros((N, 0)) if state is None else state,
+    )
+
+
+def assert_mean(values: np.ndarray, wanted: float) -> None:
+    z = (values.mean() - wanted) / (values.std(ddof=1) / np.sqrt(len(values)))
+    assert abs(z) < 4.0, (values.mean(), wanted, z)
+
+
+def test_rotations_follow_a_von_mises_density_on_so3():
+    """exp(kappa cos angle) with respect to Haar, whose angle has density (1 - cos a) / pi."""
+    kappa = 2.0
+
+    def log_density(q: Array) -> Array:
+        return kappa * (2.0 * q[..., 0] ** 2 - 1.0)
+
+    start = start_at(random_quaternions(jax.random.key(4), N))
+    counts = CandidateCounts(rotations=4, shifts_per_axis=1, states=1)
+    end = run(start, flat_target(log_pose=log_density), Point(), (0.7, 0.1), counts, 60)
+    q = np.asarray(end.quaternion, np.float64)
+    cosine = 2.0 * q[:, 0] ** 2 - 1.0
+
+    def moment(power: int) -> float:
+        def weight(a, p):
+            return np.cos(a) ** p * np.exp(kappa * np.cos(a)) * (1.0 - np.cos(a))
+
+        return (
+            integrate.quad(weight, 0, np.pi, (power,))[0]
+            / integrate.quad(weight, 0, np.pi, (0,))[0]
+        )
+
+    assert_mean(cosine, moment(1))
+    assert_mean(cosine**2, moment(2))
+    for axis in (1, 2, 3):
+        assert_mean(q[:, 0] * q[:, axis], 0.0)
+
+
+@pytest.mark.parametrize("corrected", [True, False])
+def test_pose_prior_is_gaussian_in_the_rotation_vector(corrected: bool):
+    """With the Haar correction of `log_pose` E v^2 = sd^2; without it, 5 % less: detected."""
+    sd = jnp.asarray(0.6)
+    consensus = random_quaternions(jax.random.key(5), N)
+
+    def log_density(q: Array) -> Array:
+        if corrected:
+            return log_pose(q, consensus[:, None], sd)
+        return -0.5 * jnp.sum(pose_vector(q, consensus[:, None]) ** 2, axis=-1) / sd**2
+
+    counts = CandidateCounts(rotations=6, shifts_per_axis=1, states=1)
+    start = start_at(consensus)
+    end = run(start, flat_target(log_pose=log_density), Point(), (0.6, 0.1), counts, 40)
+    vector = pose_vector(end.quaternion, consensus)
+    values = np.asarray(jnp.sum(vector**2, axis=-1), np.float64)
+    z = (values.mean() - 3.0 * 0.36) / (values.std() / np.sqrt(len(values)))
+    assert abs(z) < 4.0 if corrected else z < -6.0
+
+
+@pytest.mark.parametrize("space", [Interval(), Circle()], ids=["interval", "circle"])
+@pytest.mark.parametrize("states", [1, 5, 8])
+def test_states_follow_a_given_histogram(space: StateSpace, states: int):
+    chance = np.array([0.5, 0.05, 0.3, 0.15])
+
+    def log_state(tau: Array) -> Array:
+        index = jnp.clip((tau[..., 0] * 4).astype(jnp.int32), 0, 3)
+        return jnp.log(jnp.asarray(chance))[index]
+
+    start = start_at(state=jnp.full((N, 1), 0.37))
+    counts = CandidateCounts(rotations=1, shifts_per_axis=1, states=states)
+    steps = 40 if states > 1 else 400
+    end = run(start, flat_target(log_state=log_state), space, (0.1, 0.1), counts, steps)
+    tau = np.asarray(end.state[:, 0], np.float64)
+    assert tau.min() >= 0.0
+    assert tau.max() <= 1.0
+    fine = np.histogram(tau, np.linspace(0, 1, 17))[0]
+    assert stats.chisquare(fine, N * np.repeat(chance / 4, 4)).pvalue > 1e-4
+
+
+def test_candidates_of_an_asymmetric_lattice_would_be_caught():
+    """Planted: a lattice that is not the same from each of its members (no fold at the ends)."""
+    space = Interval()
+    chance = jnp.array([0.7, 0.3])
+
+    class Clipped:
+        dim = 1
+
+        def wrap(self, tau: Array) -> Array:
+            return space.wrap(tau)
+
+        def lattice(self, tau: Array, n: int) -> Array:
+            return jnp.clip(tau + jnp.arange(n)[:, None] / n, 0.0, 1.0)
+
+    def log_state(tau: Array) -> Array:
+        return jnp.log(chance)[(tau[..., 0] > 0.5).astype(jnp.int32)]
+
+    counts = CandidateCounts(rotations=1, shifts_per_axis=1, states=6)
+    start = start_at(state=jnp.full((N, 1), 0.37))
+    end = run(start, flat_target(log_state=log_state), Clipped(), (0.1, 0.1), counts, 40)
+    upper = int((np.asarray(end.state) > 0.5).sum())
+    assert stats.binomtest(upper, N, 0.3).pvalue < 1e-6
+
+
+@pytest.fixture(scope="module")
+def shifted() -> np.ndarray:
+    """Shifts [N, 2] after 60 steps under a Gaussian of mean (1, -0.5), sd 0.7; one start."""
+    centre = jnp.array([1.0, -0.5])
+
+    def log_shift(s: Array) -> Array:
+        return -0.5 * jnp.sum((s - centre) ** 2, axis=-1) / 0.49
+
+    counts = CandidateCounts(rotations=1, shifts_per_axis=3, states=1)
+    end = run(start_at(), flat_target(log_shift=log_shift), Point(), (0.1, 0.5), counts, 60)
+    return np.asarray(end.shift_px, np.float64)
+
+
+def test_shifts_follow_a_gaussian(shifted: np.ndarray):
+    for axis, mean in ((0, 1.0), (1, -0.5)):
+        assert stats.kstest(shifted[:, axis], stats.norm(mean, 0.7).cdf).pvalue > 1e-4
+    assert abs(np.corrcoef(shifted.T)[0, 1]) < 4.0 / np.sqrt(N)
+
+
+def test_shifts_leave_the_lattice_of_their_start(shifted: np.ndarray):
+    """All chains start at 0: a spacing that never varies would keep them on multiples of it."""
+    assert len(np.unique(np.round(shifted, 4), axis=0)) > 0.99 * N
+
+
+def test_one_candidate_leaves_poses_alone():
+    counts = CandidateCounts(rotations=1, shifts_per_axis=1, states=1)
+    start = start_at(random_quaternions(jax.random.key(1), N), jnp.ones((N, 2)))
+    end = run(start, flat_target(), Point(), (0.5, 0.5), counts, 3)
+    np.testing.assert_array_equal(end.quaternion, start.quaternion)
+    np.testing.assert_array_equal(end.shift_px, start.shift_px)
+
+
+def test_contrast_marginal_is_the_integral():
+    rng = np.random.default_rng(0)
+    for precision in (2.0, 50.0):
+        linear, gram = rng.normal(3.0, 5.0, 6), rng.gamma(2.0, 4.0, 6)
+
+        def integrand(a, b, g, p=precision):
+            return np.exp(a * b - 0.5 * a**2 * g - 0.5 * p * (a - 1.0) ** 2)
+
+        wanted = [
+            np.log(integrate.quad(integrand, -20, 20, (b, g), points=(0, 1), limit=200)[0])
+            for b, g in zip(linear, gram, strict=True)
+        ]
+        found = ensemble.contrast_marginal(jnp.asarray(linear), jnp.asarray(gram), precision)
+        difference = np.asarray(found, np.float64) - wanted
+        np.testing.assert_allclose(difference, difference[0], atol=2e-4)
+
+
+def test_contrast_draw_has_its_gaussian_moments():
+    linear, gram = jnp.full(100000, 3.0), jnp.full(100000, 5.0)
+    drawn = np.asarray(ensemble.draw_contrast(jax.random.key(0), linear, gram, 4.0), np.float64)
+    assert_mean(drawn, 7.0 / 9.0)
+    assert_mean((drawn - 7.0 / 9.0) ** 2, 1.0 / 9.0)
+
+
+def log_joint(tau: Array, contrast: float, gram: Array, linear: Array) -> Array:
+    """log P(image, tau | contrast) of a linear-subspace model, as in `density.Separable`."""
+    w = jnp.concatenate([jnp.ones(1), tau])
+    return contrast * w @ linear - 0.5 * contrast**2 * w @ gram @ w - 0.5 * tau @ tau
+
+
+def test_gaussian_states_have_the_moments_of_their_conditional():
+    root = np.random.default_rng(2).normal(size=(3, 5))
+    gram, linear = jnp.asarray(root @ root.T, jnp.float32), jnp.array([1.0, -2.0, 0.7])
+    score = partial(log_joint, contrast=0.8, gram=gram, linear=linear)
+    precision = -np.asarray(jax.hessian(score)(jnp.zeros(2)), np.float64)
+    covariance = np.linalg.inv(precision)
+    mean = covariance @ np.asarray(jax.grad(score)(jnp.zeros(2)), np.float64)
+    n = 100000
+    local = (jnp.broadcast_to(gram, (n, 3, 3)), jnp.broadcast_to(linear, (n, 3)))
+    drawn = ensemble.gaussian_state_step(jax.random.key(0), jnp.full(n, 0.8), local)
+    away = np.asarray(drawn, np.float64) - mean
+    for i in range(2):
+        assert_mean(away[:, i], 0.0)
+        for j in range(2):
+            assert_mean(away[:, i] * away[:, j], covariance[i, j])
