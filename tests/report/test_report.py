@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from hypermol.io.errors import InputError
-from hypermol.report import write_report
+from hypermol.report import style, write_report
 
 from .synthetic import World, make_run
 
@@ -43,6 +43,14 @@ def read_page(path: Path) -> tuple[str, _Checker]:
     checker.feed(html)
     assert checker.open == []
     return html, checker
+
+
+@pytest.fixture(scope="module", autouse=True)
+def coarse_pictures():
+    """Pictures of few pixels: nobody looks at them here."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(style, "_DPI", 40)
+        yield
 
 
 @pytest.fixture(scope="module")

@@ -6,6 +6,7 @@ import numpy as np
 from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from hypermol.analysis.run import Run
 from hypermol.analysis.summary import FSC_THRESHOLD
@@ -26,6 +27,8 @@ Trace = list[dict[str, Any]]
 
 _TRACES = (
     ("log_likelihood", "log-likelihood"),
+    ("misfit", "misfit (half χ²)"),
+    ("rotation_step_deg", "rotation step (°)"),
     ("moved_rotation", "rotations moved per step"),
     ("moved_shift", "shifts moved per step"),
     ("pose_sd_deg", "pose spread (°)"),
@@ -87,9 +90,10 @@ def spectra_figure(spectra: Spectra) -> Figure:
 def trace_figure(trace: Trace) -> Figure:
     """Every recorded quantity by sweep, chains in colour, stages shaded."""
     shown = [(key, label) for key, label in _TRACES if _has_values(trace, key)]
-    n_rows = max((len(shown) + 2) // 3, 1)
+    n_columns = 3 if len(shown) <= 9 else 4
+    n_rows = max(-(-len(shown) // n_columns), 1)
     figure = new_figure(9.0, 0.5 + 2.1 * n_rows)
-    axes = figure.subplots(n_rows, 3, squeeze=False, sharex=True).ravel()
+    axes = figure.subplots(n_rows, n_columns, squeeze=False, sharex=True).ravel()
     for ax, (key, label) in zip(axes, shown, strict=False):
         _shade_stages(ax, trace)
         for chain, rows in sorted(_by_chain(trace).items()):
@@ -101,29 +105,30 @@ def trace_figure(trace: Trace) -> Figure:
             ax.set_ylim(0.0, 1.0)
     for ax in axes[len(shown) :]:
         ax.set_axis_off()
-    for ax in axes[max(len(shown) - 3, 0) : len(shown)]:
+    for ax in axes[max(len(shown) - n_columns, 0) : len(shown)]:
         ax.set_xlabel("sweep", fontsize=9)
         ax.tick_params(labelbottom=True)
     return figure
 
 
-def kept_figure(trace: Trace) -> Figure | None:
-    """The log-likelihood of kept sweeps alone, where a drift would show; None without any."""
-    kept = [
-        row for row in trace if row.get("kept") and _number(row.get("log_likelihood")) ** 2 >= 0
-    ]
-    if len(kept) < 2:
+def kept_figure(trace: Trace) -> tuple[Figure, str] | None:
+    """Fit of kept sweeps alone, where a drift would show, and what it is; None without any."""
+    kept = [row for row in trace if row.get("kept")]
+    shown = [(key, label) for key, label in _TRACES[:2] if _has_values(kept, key)]
+    if len(kept) < 2 or not shown:
         return None
+    key, label = shown[0]
     figure = new_figure(9.0, 2.5)
     ax = figure.subplots()
-    centre = float(np.mean([row["log_likelihood"] for row in kept]))
+    centre = float(np.nanmean([_number(row.get(key)) for row in kept]))
     for chain, rows in sorted(_by_chain(kept).items()):
         colour = CHAIN_COLOURS[chain % len(CHAIN_COLOURS)]
-        values = np.array([row["log_likelihood"] for row in rows]) - centre
+        values = np.array([_number(row.get(key)) for row in rows]) - centre
         ax.plot(values, "o-", ms=3, lw=1.2, color=colour, label=f"chain {chain}")
-    tidy(ax, "kept sweep", "log-likelihood − mean")
-    legend(ax, ncols=4, loc="upper right")
-    return figure
+    tidy(ax, "kept sweep", f"{label} − mean")
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+    legend(ax, loc="center left", bbox_to_anchor=(1.01, 0.5))
+    return figure, label
 
 
 def stage_names(trace: Trace) -> list[str]:

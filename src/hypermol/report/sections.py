@@ -210,14 +210,15 @@ def sampler(evidence: Evidence, pictures: Pictures) -> Section:
         stages = figures_sampler.stage_names(evidence.trace)
         caption = (
             "One line a chain; stages are shaded in turn, the sampling stage green. Stages in "
-            f"order: {', '.join(stages)}. The log-likelihood of different resolutions is not "
-            "comparable."
+            f"order: {', '.join(stages)}. The fit to the images is not comparable "
+            "between resolutions."
         )
         parts.append(pictures.add("trace", figures_sampler.trace_figure(evidence.trace), caption))
         kept = figures_sampler.kept_figure(evidence.trace)
         if kept is not None:
-            caption = "Log-likelihood of kept sweeps: a drift says that burn-in was too short."
-            parts.append(pictures.add("log_likelihood", kept, caption))
+            figure, label = kept
+            caption = f"The {label} of kept sweeps: a drift says that burn-in was too short."
+            parts.append(pictures.add("kept_sweeps", figure, caption))
     else:
         parts.append(page.missing("The run has no trace.jsonl, so no traces can be shown."))
     return Section("sampler", "The sampler", "".join(parts))
