@@ -176,8 +176,8 @@ class _Job:
         self.directory.append_trace(record)
         if (sweep + 1) % self.options.checkpoint_every == 0:
             self._save(chain, sweep + 1, state)
-        progress = Progress(chain, self.options.chains, stage, sweep, self.total_sweeps, record)
-        self.listener(progress)
+        chains, images = self.options.chains, self.particles.n
+        self.listener(Progress(chain, chains, stage, sweep, self.schedule, images, record))
         return state
 
     def _adapt(self, stage: Stage, state: ChainState, info: Info, level: Level) -> ChainState:

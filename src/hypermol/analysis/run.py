@@ -77,7 +77,7 @@ class Run:
     def pooled(self, name: str) -> np.ndarray:
         """One sample entry of all chains and draws, [S, ...]."""
         stacked = self.stacked(name)
-        return stacked.reshape(-1, *stacked.shape[2:])
+        return stacked.reshape(stacked.shape[0] * stacked.shape[1], *stacked.shape[2:])
 
     def _entry(self, sample: str, name: str) -> np.ndarray:
         with np.load(self.directory.path / sample) as archive:
