@@ -7,6 +7,7 @@ the last chooses between tau and 1 - tau, which the posterior cannot tell apart.
 fixed: the prior about the consensus poses pins the global rotation and shift.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -42,8 +43,8 @@ from simulated import (
 
 PRIOR = HyperPrior(
     noise=InverseGamma(20.0, 20.0),
-    pose=InverseGamma(20.0, 20.0 * 0.12**2),
-    shift=InverseGamma(20.0, 20.0 * 0.6**2),
+    pose=InverseGamma(20.0, 20.0 * 0.1**2),
+    shift=InverseGamma(20.0, 20.0 * 0.4**2),
     contrast=InverseGamma(20.0, 20.0 * 0.15**2),
     level_shape=20.0,
     level_rate=20.0,
@@ -51,9 +52,11 @@ PRIOR = HyperPrior(
     n_bins=4,
 )
 #: Widths of the pose moves: radians, pixels.
-PROPOSAL = (0.06, 0.3)
+PROPOSAL = (0.07, 0.2)
 COUNTS = CandidateCounts(rotations=8, shifts_per_axis=3, states=12)
 N_FUNCTIONALS = 50
+#: Particles in a block.
+BLOCK = 256
 #: Farthest start of a state from its truth.
 STATE_PERTURBATION = 0.1
 
@@ -62,12 +65,12 @@ STATE_PERTURBATION = 0.1
 class Plan:
     """How much to run."""
 
-    images: int = 500
+    images: int = 512
     repetitions: int = 20
-    burn_in: int = 200
-    samples: int = 200
+    burn_in: int = 60
+    samples: int = 120
     thin: int = 2
-    precision: float = 0.25
+    precision: float = 0.75
 
 
 class Draws(NamedTuple):
@@ -96,7 +99,7 @@ def calibration_world(plan: Plan) -> World:
         box=16,
         kmax=5,
         radius_px=4.0,
-        blocks=(plan.images, 100),
+        blocks=(plan.images, BLOCK),
         precision=plan.precision,
     )
 
@@ -117,7 +120,7 @@ def functionals(world: World, seed: int = 11) -> Array:
     return jnp.asarray(weights[:, :, None, None, None] * smooth[:, None], jnp.float32)
 
 
-def make_record(world: World):
+def make_record(world: World) -> Callable[[ChainState], Draws]:
     """(state) -> Draws, compiled."""
     probes = functionals(world)
     present = np.flatnonzero(np.asarray(world.blank.present).reshape(-1))
@@ -136,7 +139,7 @@ def calibration_sweep(world: World) -> Sweep:
     """The sweep of a fit that refines poses."""
     return (
         particle_block(world.posterior, COUNTS, state_steps=2),
-        molecule_block(world.posterior, tolerance=0.01, max_iterations=200),
+        molecule_block(world.posterior, tolerance=0.02, max_iterations=200),
         nuisance_block(world.posterior, (draw_nuisance, draw_pose_widths)),
     )
 
@@ -170,12 +173,12 @@ class Machine(NamedTuple):
 
     world: World
     sweep: Sweep
-    record: object
-    images: object
+    record: Callable[[ChainState], Draws]
+    images: Callable[[Array, ChainState], Data]
 
 
 def make_machine(plan: Plan) -> Machine:
-    """Compile nothing yet, but share what is compiled between repetitions."""
+    """What repetitions share, compiled at its first use."""
     world = calibration_world(plan)
     images = jax.jit(lambda key, state: draw_images(key, world, state))
     return Machine(world, calibration_sweep(world), make_record(world), images)

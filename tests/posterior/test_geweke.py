@@ -313,8 +313,8 @@ def test_wrong_contrast_prior_is_caught(joint: Joint, monkeypatch: pytest.Monkey
     "state_basis", [Cosine(3), Fourier(3), Linear(), Constant()], ids=lambda b: type(b).__name__
 )
 def test_long_runs(state_basis: StateBasis):
-    joint = make_joint(state_basis, draws=20000)
-    assert_agrees(z_scores(joint, successive(joint, joint.sweep, 20000, seed=6)))
+    joint = make_joint(state_basis, draws=10000)
+    assert_agrees(z_scores(joint, successive(joint, joint.sweep, 10000, seed=6)))
 
 
 @pytest.mark.slow
