@@ -22,8 +22,7 @@ _SETTINGS = Settings(
     box=32,
     pixel_size_angstrom=10.0,
     poses=Poses(shift_sd_angstrom=10.0, rotation_error_deg=2.0, shift_error_px=0.5),
-    noise=Noise(snr=0.1),
-    states="two-peaks",
+    noise=Noise(snr=0.15),
 )
 _OPTIONS = FitOptions(n_terms=4, state_name="arm", burn_in=6, samples=10, resolution_angstrom=26.0)
 
