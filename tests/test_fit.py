@@ -115,7 +115,7 @@ def test_killed_and_resumed_run_is_bit_identical(
 def test_refusals_name_the_remedy(particles: Path, finished: RunDirectory, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="already holds a run: add --resume"):
         fit(particles, finished.path, OPTIONS)
-    with pytest.raises(InputError, match="options of .* differ"):
+    with pytest.raises(InputError, match=r"options of .* differ"):
         fit(particles, finished.path, replace(OPTIONS, seed=5), resume=True)
     with pytest.raises(InputError, match="holds no run"):
         fit(particles, tmp_path / "none", OPTIONS, resume=True)
@@ -123,7 +123,7 @@ def test_refusals_name_the_remedy(particles: Path, finished: RunDirectory, tmp_p
         fit(particles, tmp_path / "a", replace(OPTIONS, basis="spline"))
     with pytest.raises(InputError, match="poses 'search' is not known"):
         fit(particles, tmp_path / "b", replace(OPTIONS, poses="search"))
-    with pytest.raises(InputError, match="resolution 10.0 A does not fit a box of 16 px"):
+    with pytest.raises(InputError, match=r"resolution 10\.0 A does not fit a box of 16 px"):
         fit(particles, tmp_path / "c", replace(OPTIONS, resolution_angstrom=10.0))
     with pytest.raises(InputError, match="odd number"):
         fit(particles, tmp_path / "d", replace(OPTIONS, basis="fourier", n_terms=4))

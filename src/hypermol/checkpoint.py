@@ -1,6 +1,6 @@
 """Checkpoints: a chain's whole state between two sweeps, written atomically."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -32,7 +32,11 @@ def _name(chain: int) -> str:
 def save_checkpoint(directory: RunDirectory, chain: int, checkpoint: Checkpoint) -> None:
     """Write a chain's checkpoint over its last one."""
     state = checkpoint.state
-    groups = {"latents": state.latents, "nuisance": state.nuisance, "size": state.size}
+    groups: dict[str, Any] = {
+        "latents": state.latents,
+        "nuisance": state.nuisance,
+        "size": state.size,
+    }
     arrays = {
         f"{group}.{name}": value
         for group, values in groups.items()

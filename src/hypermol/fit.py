@@ -138,21 +138,24 @@ class _Job:
     def run_chain(self, chain: int) -> None:
         """Take one chain from its checkpoint, its branch or its start through all stages."""
         state, done = self._load(chain)
-        first, level = 0, None
+        level: Level | None = None
+        first = 0
         for stage in self.schedule:
             last = first + stage.sweeps
             if done <= last:
-                old, level = level, self._level(stage)
+                key = sweep_key(self.options.seed, chain, self.total_sweeps + first)
+                new = self._level(stage)
                 if state is None:
-                    state = first_state(level)
-                elif done == first and old is not None:
-                    key = sweep_key(self.options.seed, chain, self.total_sweeps + first)
-                    state = carry(key, state, old, level)
-            for sweep in range(max(done, first), last):
-                state = self._sweep(chain, stage, sweep, first, state, level)
-            self._end_stage(chain, stage, last, state, level, already=done >= last)
+                    state = first_state(new)
+                elif done == first and level is not None:
+                    state = carry(key, state, level, new)
+                level = new
+                for sweep in range(max(done, first), last):
+                    state = self._sweep(chain, stage, sweep, first, state, level)
+                if done < last:
+                    self._end_stage(chain, stage, last, state, level)
             first, done = last, max(done, last)
-        if chain == 0 and not self.directory.has("halves.npz"):
+        if chain == 0 and state is not None and level is not None:
             self.directory.write_arrays("halves.npz", half_set_maps(level, state, self._halves()))
 
     def _sweep(
@@ -185,19 +188,18 @@ class _Job:
         state = estimate_spectrum(level, state)
         if stage.candidates.rotations == 1 or "particles.moved_rotation" not in info:
             return state
-        moved = info["particles.moved_rotation"], info["particles.moved_shift"]
-        return state._replace(size=adapt(state.size, *moved, _ADAPT_GAIN))
+        rotation, shift = info["particles.moved_rotation"], info["particles.moved_shift"]
+        return state._replace(size=adapt(state.size, rotation, shift, _ADAPT_GAIN))
 
     def _end_stage(
-        self, chain: int, stage: Stage, last: int, state: ChainState, level: Level, already: bool
+        self, chain: int, stage: Stage, last: int, state: ChainState, level: Level
     ) -> None:
         """Leave what later stages and chains start from."""
-        if already:
-            return
-        if first_map := (stage is self.schedule[0] and chain == 0):
-            check_contrast(level, np.asarray(state.theta.maps[0]))
-        if first_map and self.radius is None:
-            self.radius = support_radius_angstrom(level, np.asarray(state.theta.maps[0]))
+        if chain == 0 and stage is self.schedule[0]:
+            first_map = np.asarray(state.theta.maps[0])
+            check_contrast(level, first_map)
+            if self.radius is None:
+                self.radius = support_radius_angstrom(level, first_map)
         self._save(chain, last, state)
         if chain == 0 and last == self._branch():
             self._save(BRANCH, last, state)

@@ -44,10 +44,11 @@ _START_ROTATION_RAD, _START_SHIFT_PX, _START_CONTRAST_SD = 0.04, 0.7, 0.1
 @final
 @dataclass(frozen=True)
 class Level:
-    """A posterior at one resolution, with its data."""
+    """A posterior at one resolution, with its data and the grid of its maps."""
 
     posterior: Posterior
     data: Data
+    basis: Voxels
 
     @property
     def molecule(self) -> Expansion:
@@ -67,7 +68,7 @@ def make_level(
     basis = Voxels(particles.box, particles.pixel_size_angstrom, kmax, radius_angstrom)
     images = image_blocks(read_half_plane(particles, plane), particle_ctf(particles, plane), BLOCK)
     data = Data(images, consensus_poses(particles, BLOCK))
-    return Level(Posterior(Expansion(basis, state_basis), plane, prior), data)
+    return Level(Posterior(Expansion(basis, state_basis), plane, prior), data, basis)
 
 
 def _shell_power(level: Level) -> np.ndarray:
@@ -86,7 +87,7 @@ def _first_spectrum(level: Level, power: np.ndarray) -> Array:
 
     A slice coefficient has power |scale FFT(v)|^2 CTF^2; the floor is the lowest shell's power.
     """
-    basis, plane = level.molecule.basis, level.posterior.plane
+    basis, plane = level.basis, level.posterior.plane
     images = level.data.images
     ctf2 = np.mean(np.asarray(images.ctf) ** 2, axis=(0, 1))
     counts = np.maximum(np.bincount(plane.shells, minlength=plane.n_shells), 1)
@@ -94,7 +95,7 @@ def _first_spectrum(level: Level, power: np.ndarray) -> Array:
     signal = (power[1:] - power[1:].min()) / np.maximum(transfer[1:], 1e-3)
     signal = np.maximum(signal, 1e-2 * signal.max())
     shells = np.minimum(np.arange(basis.n_shells), plane.kmax)
-    density = signal[np.maximum(shells, 1) - 1] / (basis.scale**2 * basis.n_coefficients)
+    density = signal[np.maximum(shells, 1) - 1] / basis.power_gain
     return jnp.asarray(np.tile(1.0 / density, (level.molecule.n_features, 1)), jnp.float32)
 
 
@@ -197,7 +198,7 @@ def subspace(n_terms: int) -> StateBasis:
 
 def _radii(level: Level) -> np.ndarray:
     """Distance of every voxel from the origin in Angstrom, [n, n, n]."""
-    basis = level.molecule.basis
+    basis = level.basis
     axis = (np.arange(basis.n) - basis.n // 2) * basis.voxel_size_angstrom
     return np.sqrt(axis[:, None, None] ** 2 + axis[:, None] ** 2 + axis**2)
 
@@ -208,7 +209,7 @@ def check_contrast(level: Level, maps: np.ndarray) -> None:
     Raises:
         InputError: the images' contrast is inverted.
     """
-    radius, edge = _radii(level), level.molecule.basis.radius_angstrom
+    radius, edge = _radii(level), level.basis.radius_angstrom
     core = maps[radius < 0.4 * edge]
     rim = maps[(radius > 0.8 * edge) & (radius <= edge)]
     error = maps[radius <= edge].std() / np.sqrt(max(core.size, 1))
@@ -226,7 +227,7 @@ def support_radius_angstrom(level: Level, maps: np.ndarray) -> float:
     The posterior's scatter fills the whole ball evenly; its power is read off the outer shells
     and taken away. A margin of 8 % of the box is added for motion and blur.
     """
-    basis, radius = level.molecule.basis, _radii(level)
+    basis, radius = level.basis, _radii(level)
     inside = np.asarray(basis.support) > 0
     bins = np.floor(radius[inside] / basis.voxel_size_angstrom).astype(int)
     count = np.bincount(bins)

@@ -144,7 +144,7 @@ def molecule_block(posterior: Posterior, tolerance: float, max_iterations: int) 
     def step(key: Array, state: ChainState, data: Data) -> tuple[ChainState, Info]:
         target = molecule_quadratic(posterior, state.nuisance, state.latents, data.images)
         maps, record = exact.draw(key, target, state.theta.maps, tolerance, max_iterations)
-        info = {"iterations": record.iterations, "error_in_sd": record.error_in_sd}
+        info: Info = {"iterations": record.iterations, "error_in_sd": record.error_in_sd}
         return state._replace(theta=Coefficients(maps)), info
 
     return Block("molecule", step, reads_no_cache)

@@ -43,16 +43,12 @@ class Run:
     @cached_property
     def chains(self) -> list[int]:
         """Chains that left samples."""
-        return [
-            chain for chain in range(self.info["chains"]) if self.directory.sample_names(chain)
-        ]
+        return [chain for chain in range(self.info["chains"]) if self.directory.sample_names(chain)]
 
     @cached_property
     def state_basis(self) -> StateBasis:
         """P_q(tau) of the fitted model."""
-        return named_state_basis(
-            self.info["basis"], self.info["n_terms"], self.info["state_name"]
-        )
+        return named_state_basis(self.info["basis"], self.info["n_terms"], self.info["state_name"])
 
     def stacked(self, name: str) -> np.ndarray:
         """One sample entry of all chains, [chains, draws, ...] (draws cut to the shortest chain).
@@ -61,9 +57,7 @@ class Run:
             InputError: no samples yet.
         """
         per_chain = [
-            np.stack(
-                [self._entry(sample, name) for sample in self.directory.sample_names(chain)]
-            )
+            np.stack([self._entry(sample, name) for sample in self.directory.sample_names(chain)])
             for chain in self.chains
         ]
         if not per_chain:

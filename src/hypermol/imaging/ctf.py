@@ -13,7 +13,7 @@ def electron_wavelength_angstrom(voltage_kv: Array | np.ndarray) -> Array:
     return 12.2643247 / jnp.sqrt(volts * (1.0 + volts * 0.978466e-6))
 
 
-def ctf_values(parameters: CtfParameters, frequencies: Array) -> Array:
+def ctf_values(parameters: CtfParameters, frequencies: Array | np.ndarray) -> Array:
     """CTF with astigmatism, phase shift and Gaussian envelope.
 
     `CTF = sin(-chi + phi_pc) exp(-B k^2 / 4)` with `chi = pi lambda dz(theta) k^2 -

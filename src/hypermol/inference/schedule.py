@@ -5,6 +5,7 @@ from typing import final
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 
 from hypermol.inference.ensemble import CandidateCounts, MoveSize
@@ -120,13 +121,20 @@ def default_schedule(plan: Plan) -> tuple[Stage, ...]:
     return tuple(stages)
 
 
-def adapt(size: MoveSize, moved_rotation: Array, moved_shift: Array, gain: float) -> MoveSize:
+def adapt(
+    size: MoveSize,
+    moved_rotation: Array | np.ndarray,
+    moved_shift: Array | np.ndarray,
+    gain: float,
+) -> MoveSize:
     """Robbins-Monro step of each particle's proposal widths towards the target rates.
 
     Only for burn-in: adaptation breaks the chain's exactness.
     """
 
-    def towards(width: Array, moved: Array, target: float, bounds: tuple[float, float]) -> Array:
+    def towards(
+        width: Array, moved: Array | np.ndarray, target: float, bounds: tuple[float, float]
+    ) -> Array:
         return jnp.clip(width * jnp.exp(gain * (moved - target)), *bounds)
 
     return MoveSize(

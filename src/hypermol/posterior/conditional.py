@@ -85,8 +85,7 @@ def _shell_normal(
     )
     total = jnp.einsum("nbs,nbf,nbg->sfg", power, weights, weights)
     basis = molecule.basis
-    scale = basis.scale**2 * basis.n**3 / basis.shell_counts[: plane.n_shells]
-    total = total * scale[:, None, None]
+    total = total * basis.slice_gain[: plane.n_shells, None, None]
     # the ball blurs Fourier space over about a shell (and fills the unobserved k = 0): halves
     # the iterations
     below, above = jnp.maximum(jnp.arange(plane.n_shells) - 1, 1), jnp.arange(plane.n_shells) + 1

@@ -187,7 +187,7 @@ def draw_nuisance(
     noise = prior.noise.draw(rng, pixels, 2.0 * power)
     shape = prior.level_shape + 0.5 * counts.coefficients
     level = rng.gamma(shape, size=energy.shape) / (prior.level_rate + 0.5 * energy)
-    occupancy = nuisance.occupancy
+    occupancy = np.asarray(nuisance.occupancy)
     if counts.has_occupancy:
         occupancy = rng.dirichlet(prior.occupancy + occupied)
     return nuisance._replace(

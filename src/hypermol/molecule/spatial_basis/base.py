@@ -2,6 +2,7 @@
 
 import abc
 
+import numpy as np
 from jax import Array
 
 
@@ -17,6 +18,22 @@ class SpatialBasis(abc.ABC):
     @abc.abstractmethod
     def n_coefficients(self) -> int:
         """Number of free coefficients of one function."""
+
+    @property
+    @abc.abstractmethod
+    def n_shells(self) -> int:
+        """Shells of the quadratic prior: 0 .. kmax, and one for what lies above."""
+
+    @property
+    @abc.abstractmethod
+    def slice_gain(self) -> np.ndarray:
+        """[n_shells] Fourier multiplier per unit weight of one half-plane slice pixel: what a
+        pixel's |slice|^2 adds to the mean over its shell of the normal operator."""
+
+    @property
+    @abc.abstractmethod
+    def power_gain(self) -> float:
+        """Mean |slice|^2 of a density whose `shell_power` is 1."""
 
     @abc.abstractmethod
     def prepare(self, coefficients: Array) -> Array:

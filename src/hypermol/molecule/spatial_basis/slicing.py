@@ -29,7 +29,7 @@ def _points(rotation: Array, frequencies: Array) -> tuple[Array, Array]:
     return points * sign[:, None], sign
 
 
-def _corners(points: Array, shape: tuple[int, int, int]) -> tuple[Array, Array, Array]:
+def _corners(points: Array, shape: tuple[int, ...]) -> tuple[Array, Array, Array]:
     """Flat indices [8, K], weights [8, K] and gradients [8, K, 3] of the trilinear stencil."""
     depth, rows, columns = shape
     centre = depth // 2
@@ -58,7 +58,7 @@ def _gather(flat: Array, indices: Array) -> Array:
     return flat.at[indices].get(mode="promise_in_bounds")
 
 
-def _slice_one(flat: Array, shape: tuple[int, int, int], rotation: Array, freq: Array) -> Array:
+def _slice_one(flat: Array, shape: tuple[int, ...], rotation: Array, freq: Array) -> Array:
     points, sign = _points(rotation, freq)
     indices, weights, _ = _corners(points, shape)
     total = weights[0][:, None] * _gather(flat, indices[0])

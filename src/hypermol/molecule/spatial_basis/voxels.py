@@ -189,6 +189,16 @@ class Voxels(SpatialBasis):
         )
         return counts.astype(np.float32)
 
+    @property
+    def slice_gain(self) -> np.ndarray:
+        """[n_shells]: scale^2 n^3 over the coefficients of each shell."""
+        return self.scale**2 * self.n**3 / self.shell_counts
+
+    @property
+    def power_gain(self) -> float:
+        """scale^2 times the voxels in the ball."""
+        return self.scale**2 * self.n_coefficients
+
     def _shell_mean(self, values: Array) -> Array:
         """Mean over shells of rfft-grid values [F, n, n, n // 2 + 1], mirrored half counted."""
         total = jnp.zeros((values.shape[0], self.n_shells), values.dtype)
