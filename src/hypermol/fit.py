@@ -45,8 +45,8 @@ from hypermol.sampler import (
     run_sweep,
 )
 
-#: Error of theta's draws in posterior standard deviations while burning in, and when it counts.
-_BURN_IN_TOLERANCE, _TOLERANCE = 0.1, 0.03
+#: Error of theta's draws in posterior standard deviations: adds 1 % to their variance at most.
+_TOLERANCE = 0.1
 _MAX_ITERATIONS = 100
 _STATE_STEPS = 2
 _ADAPT_GAIN = 0.3
@@ -230,13 +230,12 @@ class _Job:
 
     def _blocks(self, stage: Stage, level: Level) -> Sweep:
         """The stage's sweep, compiled once for all chains."""
-        key = (id(level), stage.candidates, stage.learn_widths, stage.burn_in)
+        key = (id(level), stage.candidates, stage.learn_widths)
         if key not in self._sweeps:
-            tolerance = _BURN_IN_TOLERANCE if stage.burn_in else _TOLERANCE
             draws = (draw_nuisance, draw_pose_widths) if stage.learn_widths else (draw_nuisance,)
             self._sweeps[key] = (
                 particle_block(level.posterior, stage.candidates, _STATE_STEPS),
-                molecule_block(level.posterior, tolerance, _MAX_ITERATIONS),
+                molecule_block(level.posterior, _TOLERANCE, _MAX_ITERATIONS),
                 nuisance_block(level.posterior, draws),
             )
         return self._sweeps[key]

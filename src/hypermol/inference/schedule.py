@@ -97,7 +97,7 @@ def default_schedule(plan: Plan) -> tuple[Stage, ...]:
     still = CandidateCounts(1, 1, _STATES)
     moving = CandidateCounts(5, 3, _STATES) if plan.move_poses else still
     first, half = level(_FIRST), max(2, plan.burn_in // 2)
-    medium = 2 * plan.burn_in if plan.move_poses else plan.burn_in
+    medium = 3 * plan.burn_in // 2 if plan.move_poses else plan.burn_in
     terms = max(1, plan.n_terms - 1 if plan.basis in ("cosine", "chebyshev") else plan.n_terms)
     moves = plan.move_poses
     stages = [Stage("consensus map", "constant", first, 1, half, still)]
