@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
-from calibration import (  # noqa: E402
+from calibration import (
     LEVELS,
     Machine,
     Plan,

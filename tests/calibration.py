@@ -52,8 +52,8 @@ PRIOR = HyperPrior(
     n_bins=4,
 )
 #: Widths of the pose moves: radians, pixels.
-PROPOSAL = (0.07, 0.2)
-COUNTS = CandidateCounts(rotations=8, shifts_per_axis=3, states=12)
+PROPOSAL = (0.08, 0.2)
+COUNTS = CandidateCounts(rotations=6, shifts_per_axis=3, states=10)
 N_FUNCTIONALS = 50
 #: Particles in a block.
 BLOCK = 256
@@ -68,7 +68,7 @@ class Plan:
     images: int = 512
     repetitions: int = 20
     burn_in: int = 60
-    samples: int = 120
+    samples: int = 100
     thin: int = 2
     precision: float = 0.75
 
@@ -139,7 +139,7 @@ def calibration_sweep(world: World) -> Sweep:
     """The sweep of a fit that refines poses."""
     return (
         particle_block(world.posterior, COUNTS, state_steps=2),
-        molecule_block(world.posterior, tolerance=0.02, max_iterations=200),
+        molecule_block(world.posterior, tolerance=0.03, max_iterations=200),
         nuisance_block(world.posterior, (draw_nuisance, draw_pose_widths)),
     )
 

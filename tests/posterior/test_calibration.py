@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+
 from calibration import LEVELS, Plan, coverage_rows, make_machine, run_repetition
 
 #: Fewer data sets than `benchmarks/coverage.py`, whose table is the full claim.
