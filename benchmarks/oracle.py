@@ -8,6 +8,7 @@ sampled from the perturbed ones by the same kernel that a fit uses.
 """
 
 import argparse
+import sys
 import time
 from pathlib import Path
 
@@ -95,6 +96,9 @@ def run_oracle(particles: ParticleSet, truth: Truth, move: bool) -> dict[str, fl
     states, scatter, contrast, kept = 0.0, 0.0, 0.0, 0
     burn_in = BURN_IN if move else 3
     for index in range(burn_in + (KEPT if move else 3)):
+        print(
+            f"sweep {index}, {time.process_time() - began:.0f} CPU s", file=sys.stderr, flush=True
+        )
         state, _ = run_sweep(jax.random.fold_in(jax.random.key(1), index), sweep, state, level.data)
         if index < burn_in:
             continue
@@ -117,15 +121,16 @@ def run_oracle(particles: ParticleSet, truth: Truth, move: bool) -> dict[str, fl
     }
 
 
-def report(folder: Path, results: dict[str, dict[str, float]]) -> str:
+def report(folder: Path, n: int, results: dict[str, dict[str, float]]) -> str:
     """A Markdown table of the results."""
     names = list(next(iter(results.values())))
     lines = [
         f"# Oracle on `{folder}`",
         "",
-        f"True maps on Cosine({N_TERMS}), kmax {KMAX}, held fixed; states marginalised on "
-        f"{STATES} grid points, averaged over {KEPT} sweeps after {BURN_IN} where poses move. "
-        f"Command: `python benchmarks/oracle.py {folder}`.",
+        f"{n} particles. True maps on Cosine({N_TERMS}), kmax {KMAX}, held fixed; states "
+        f"marginalised on {STATES} grid points, averaged over {KEPT} sweeps after {BURN_IN} "
+        "where poses move. "
+        f"Command: `python benchmarks/oracle.py {folder} --n {n}`.",
         "",
         "| | " + " | ".join(results) + " |",
         "|---|" + "---|" * len(results),
@@ -139,16 +144,25 @@ def report(folder: Path, results: dict[str, dict[str, float]]) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path, help="particles.star with its truth beside it")
+    parser.add_argument(
+        "--n",
+        type=int,
+        help="only so many particles, evenly spread: given the maps they are "
+        "independent, so a part estimates the whole",
+    )
     parser.add_argument("--out", type=Path, help="Markdown file to write")
     options = parser.parse_args()
     particles = load_particles(options.folder / "particles.star")
+    if options.n is not None:
+        rows = np.unique(np.linspace(0, particles.n - 1, options.n).astype(int))
+        particles = particles.select(rows)
     truth = match_particles(load_truth(options.folder), particles.metadata)
     exact = ParticleSet(truth.metadata)
     results = {
         "true poses": run_oracle(exact, truth, move=False),
         "perturbed poses, sampled": run_oracle(particles, truth, move=True),
     }
-    text = report(options.folder, results)
+    text = report(options.folder, particles.n, results)
     print(text)
     if options.out is not None:
         options.out.write_text(text)
