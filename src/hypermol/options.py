@@ -17,7 +17,7 @@ from hypermol.molecule.state_basis import named_state_basis
 from hypermol.posterior.priors import HyperPrior
 
 _DEFAULT_KMAX_FRACTION = 0.93
-_DEFAULT_TERMS = {"constant": 1, "cosine": 5, "chebyshev": 5, "fourier": 5}
+_DEFAULT_TERMS = {"constant": 1, "cosine": 5, "chebyshev": 5, "fourier": 9}
 
 
 @final
