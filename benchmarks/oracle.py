@@ -22,6 +22,7 @@ from hypermol.analysis.truth import Truth, load_truth, match_particles
 from hypermol.data.particles import ParticleSet, load_particles
 from hypermol.imaging.blocks import from_blocks
 from hypermol.inference.ensemble import CandidateCounts, contrast_marginal
+from hypermol.inference.schedule import adapt
 from hypermol.marching import Level, first_state, make_level
 from hypermol.molecule.expansion import Coefficients
 from hypermol.molecule.state_basis import Cosine
@@ -33,7 +34,7 @@ from hypermol.space.rotation import angle_between, matrix_from_quaternion
 
 N_TERMS, KMAX = 12, 26
 STATES = 98
-BURN_IN, KEPT = 12, 12
+BURN_IN, KEPT = 25, 25
 
 
 def true_theta(truth: Truth, level: Level) -> tuple[Coefficients, float]:
@@ -99,8 +100,12 @@ def run_oracle(particles: ParticleSet, truth: Truth, move: bool) -> dict[str, fl
         print(
             f"sweep {index}, {time.process_time() - began:.0f} CPU s", file=sys.stderr, flush=True
         )
-        state, _ = run_sweep(jax.random.fold_in(jax.random.key(1), index), sweep, state, level.data)
+        key = jax.random.fold_in(jax.random.key(1), index)
+        state, info = run_sweep(key, sweep, state, level.data)
         if index < burn_in:
+            if move:
+                moved = info["particles.moved_rotation"], info["particles.moved_shift"]
+                state = state._replace(size=adapt(state.size, *moved, 0.3))
             continue
         kept += 1
         q = from_blocks(state.latents.quaternion, particles.n).astype(np.float64)
