@@ -7,7 +7,7 @@ import pytest
 from jax import Array
 
 from hypermol.inference.ensemble import CandidateCounts
-from hypermol.molecule.state_basis import Cosine
+from hypermol.molecule.state_basis import Cosine, Linear
 from hypermol.posterior.conditional import molecule_quadratic
 from hypermol.posterior.priors import HyperPrior, InverseGamma, draw_nuisance, draw_pose_widths
 from hypermol.sampler import (
@@ -23,6 +23,8 @@ from hypermol.sampler import (
 )
 from simulated import World, draw_images, draw_prior, make_world
 
+PRIOR = HyperPrior(noise=InverseGamma(8.0, 8.0), n_bins=3)
+GEOMETRY = {"box": 8, "kmax": 3, "radius_px": 1.5, "blocks": (7, 4), "precision": 0.15}
 #: Fields of a chain's state that other fields determine.
 CACHES = ("prepared",)
 
@@ -112,6 +114,20 @@ def test_refresh_changes_nothing_but_caches(sweep, chain):
     state, _ = chain
     for block in sweep:
         assert same(block.refresh(poisoned(state)), state, ignore=CACHES)
+
+
+@pytest.mark.parametrize("state_basis", [Cosine(2), Linear()], ids=["interval", "gaussian"])
+def test_particle_block_forgets_the_old_contrast(state_basis, chain):
+    """The candidates' draw integrates contrast out: whatever follows must use a fresh one.
+
+    A state drawn given the old contrast is wrong by too little for the Geweke test to see.
+    """
+    world = make_world(state_basis, PRIOR, **GEOMETRY)
+    block = particle_block(world.posterior, CandidateCounts(4, 3, 6), state_steps=2)
+    state, data = chain
+    other = state._replace(latents=state.latents._replace(contrast=3.0 * state.latents.contrast))
+    key = jax.random.key(9)
+    assert same(block.step(key, state, data)[0], block.step(key, other, data)[0])
 
 
 def dense_conditional(world: World, state: ChainState, data: Data) -> tuple[np.ndarray, np.ndarray]:

@@ -315,23 +315,3 @@ def test_wrong_contrast_prior_is_caught(joint: Joint, monkeypatch: pytest.Monkey
 def test_long_runs(state_basis: StateBasis):
     joint = make_joint(state_basis, draws=10000)
     assert_agrees(z_scores(joint, successive(joint, joint.sweep, 10000, seed=6)))
-
-
-@pytest.mark.slow
-def test_gaussian_state_given_a_void_contrast_is_caught(monkeypatch: pytest.MonkeyPatch):
-    joint = make_joint(Linear(), draws=4000)
-    candidates, drawn = ensemble.candidate_step, ensemble.gaussian_state_step
-    old = {}
-
-    def remember(key, particles, *rest):
-        old["contrast"] = particles.contrast
-        return candidates(key, particles, *rest)
-
-    monkeypatch.setattr(ensemble, "candidate_step", remember)
-    monkeypatch.setattr(
-        ensemble,
-        "gaussian_state_step",
-        lambda key, _contrast, local: drawn(key, old["contrast"], local),
-    )
-    sweep = right_sweep(joint.world.posterior)
-    assert_differs(z_scores(joint, successive(joint, sweep, 6000, seed=7)))
