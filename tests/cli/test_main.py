@@ -26,6 +26,6 @@ def test_usage_errors_have_their_own_code(tmp_path):
 
 def test_as_a_program(tmp_path):
     command = [sys.executable, "-m", "hypermol.cli.main", "score", str(tmp_path), "--truth", "x"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=900)
     assert done.returncode == 1 and done.stderr.startswith("Error: ")
     assert "Traceback" not in done.stderr and done.stdout == ""
