@@ -41,7 +41,7 @@ from hypermol.space.rotation import matrix_from_quaternion, random_quaternions
 
 #: Candidates of a move as `hypermol fit` weighs them: rotations, shifts an axis, states.
 FIXED, REFINE, STATE_STEPS = CandidateCounts(1, 1, 32), CandidateCounts(5, 3, 32), 2
-ITERATIONS = (2, 6)
+ITERATIONS = (2, 10)
 REPEATS = 3
 
 
@@ -55,20 +55,15 @@ class Row(NamedTuple):
 
 
 def timed(function: Callable[[], Any]) -> tuple[float, float]:
-    """Wall and CPU seconds of the quickest of some calls, after one that compiles."""
+    """Smallest wall and smallest CPU seconds of some calls, after one that compiles."""
     jax.block_until_ready(function())
-    best = (np.inf, np.inf)
+    walls, cpus = [], []
     for _ in range(REPEATS):
         wall, cpu = time.perf_counter(), time.process_time()
         jax.block_until_ready(function())
-        best = min(
-            best, (time.perf_counter() - wall, time.process_time() - cpu), key=lambda x: x[1]
-        )
-    return best
-
-
-def _cpu(seconds: tuple[float, float]) -> float:
-    return seconds[1]
+        walls.append(time.perf_counter() - wall)
+        cpus.append(time.process_time() - cpu)
+    return min(walls), min(cpus)
 
 
 def synthetic_level(n: int, box: int, kmax: int, terms: int) -> Level:
