@@ -32,6 +32,7 @@ from hypermol.marching import (
     support_radius_angstrom,
 )
 from hypermol.molecule.state_basis import named_state_basis
+from hypermol.moving_frame import moving_frame_block
 from hypermol.options import FitOptions, check_same_run, describe, make_plan
 from hypermol.posterior.priors import draw_nuisance, draw_pose_widths
 from hypermol.recipe import write_recipe
@@ -235,10 +236,13 @@ class _Job:
             draws = (draw_nuisance, draw_pose_widths) if stage.learn_widths else (draw_nuisance,)
             self._sweeps[key] = (
                 particle_block(level.posterior, stage.candidates, _STATE_STEPS),
+                moving_frame_block(level.posterior),
                 molecule_block(level.posterior, _TOLERANCE, _MAX_ITERATIONS),
                 nuisance_block(level.posterior, draws),
             )
-        return self._sweeps[key]
+        particles, frame, *rest = self._sweeps[key]
+        settles = stage.burn_in and stage.candidates.rotations > 1
+        return (particles, frame, *rest) if settles else (particles, *rest)
 
     def _halves(self) -> np.ndarray:
         """Half sets [N] of 1 and 2: the input's, or odd and even particles."""
@@ -276,6 +280,8 @@ class _Job:
             "pose_sd_deg": float(np.degrees(state.nuisance.pose_sd_rad)),
             "shift_sd_px": float(state.nuisance.shift_sd_px),
             "contrast_sd": float(state.nuisance.contrast_sd),
+            "frame_turn_deg": float(np.degrees(info.get("frame.turn_rad", 0.0))),
+            "frame_drift_px": float(info.get("frame.drift_px", 0.0)),
             "rotation_step_deg": float(np.degrees(np.median(state.size.rotation_rad))),
             **moved,
         }
