@@ -24,7 +24,7 @@ from hypermol.imaging.blocks import from_blocks
 from hypermol.inference.ensemble import CandidateCounts, contrast_marginal
 from hypermol.inference.schedule import adapt
 from hypermol.marching import Level, first_state, make_level
-from hypermol.molecule.expansion import Coefficients
+from hypermol.molecule.protocol import Coefficients
 from hypermol.molecule.state_basis import Cosine
 from hypermol.posterior.conditional import particle_conditional
 from hypermol.posterior.priors import HyperPrior, draw_nuisance, draw_pose_widths
@@ -61,7 +61,8 @@ def grid_states(level: Level):
         latents, images, consensus = item
         target = particle_conditional(posterior, state.prepared, state.nuisance, consensus, images)
         rotations = matrix_from_quaternion(latents.quaternion)[:, None]
-        gram, linear = target.evidence(rotations, latents.shift_px[:, None])
+        places = latents.state[:, None]
+        gram, linear = target.evidence(rotations, places, latents.shift_px[:, None])
         weights = target.weights(tau[:, None])
         along = jnp.einsum("bf,tf->bt", linear[:, 0, 0], weights)
         power = jnp.einsum("tf,bfg,tg->bt", weights, gram[:, 0], weights)

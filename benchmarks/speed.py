@@ -130,7 +130,9 @@ class Reference:
 def check_reference(reference: Reference, level: Level, state: ChainState) -> None:
     """The reference computes what the package does: its slices of the first block agree."""
     k = jnp.asarray(level.posterior.plane.frequencies, jnp.float32)
-    ours = level.molecule.features(state.prepared, jnp.asarray(reference.turns[0]), k)[:, 0]
+    turns = jnp.asarray(reference.turns[0])
+    states = state.latents.state[0]
+    ours = level.molecule.features(state.prepared, turns, states, k)[:, 0]
     np.testing.assert_allclose(reference.slices(reference.turns[0]), ours, atol=1e-4)
 
 

@@ -14,7 +14,8 @@ from hypermol.data.latents import Consensus, ImageBlocks, Latents
 from hypermol.imaging.blocks import image_blocks, to_blocks
 from hypermol.imaging.forward import predict
 from hypermol.inference.ensemble import MoveSize
-from hypermol.molecule.expansion import Coefficients, Expansion
+from hypermol.molecule.expansion import Expansion
+from hypermol.molecule.protocol import Coefficients
 from hypermol.molecule.spatial_basis.voxels import Voxels
 from hypermol.molecule.state_basis import StateBasis
 from hypermol.posterior.posterior import Posterior
@@ -120,7 +121,7 @@ def draw_nuisance_prior(rng: np.random.Generator, world: World) -> Nuisance:
         jnp.asarray(prior.noise.draw(rng, np.zeros(n_shells), np.zeros(n_shells)), jnp.float32),
         world.spectrum,
         jnp.asarray(
-            rng.gamma(prior.level_shape, size=molecule.n_features) / prior.level_rate, jnp.float32
+            rng.gamma(prior.level_shape, size=molecule.n_terms) / prior.level_rate, jnp.float32
         ),
         width(prior.pose),
         width(prior.shift),

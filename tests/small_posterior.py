@@ -12,7 +12,8 @@ from scipy.ndimage import map_coordinates
 from scipy.spatial.transform import Rotation
 
 from hypermol.data.latents import Consensus, ImageBlocks, Latents
-from hypermol.molecule.expansion import Coefficients, Expansion
+from hypermol.molecule.expansion import Expansion
+from hypermol.molecule.protocol import Coefficients
 from hypermol.molecule.spatial_basis.voxels import Voxels
 from hypermol.molecule.state_basis import Cosine
 from hypermol.posterior.posterior import Posterior

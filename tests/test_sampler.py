@@ -132,7 +132,9 @@ def test_particle_block_forgets_the_old_contrast(state_basis, chain):
 
 def dense_conditional(world: World, state: ChainState, data: Data) -> tuple[np.ndarray, np.ndarray]:
     """Mean and covariance of theta in the ball, by materialising A in float64."""
-    target = molecule_quadratic(world.posterior, state.nuisance, state.latents, data.images)
+    target = molecule_quadratic(
+        world.posterior, state.nuisance, state.latents, data.images, state.theta
+    )
     support = np.flatnonzero(np.tile(world.posterior.molecule.basis.support.reshape(-1), 2))
     eye = np.zeros((len(support), target.linear.size), np.float32)
     eye[np.arange(len(support)), support] = 1.0

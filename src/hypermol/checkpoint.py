@@ -9,7 +9,7 @@ import numpy as np
 from hypermol.data.latents import Latents
 from hypermol.inference.ensemble import MoveSize
 from hypermol.io.store import RunDirectory
-from hypermol.molecule.expansion import Coefficients
+from hypermol.molecule.protocol import Coefficients
 from hypermol.posterior.priors import Nuisance
 from hypermol.sampler import ChainState
 

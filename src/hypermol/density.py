@@ -26,38 +26,42 @@ class Quadratic(NamedTuple):
     """A Gaussian conditional N(A^-1 b, A^-1): enough for an exact draw.
 
     Attributes:
-        apply: x -> A x, A symmetric positive definite.
+        apply: x -> A x, A symmetric positive definite; x is any pytree of arrays.
         linear: b.
         perturbed_residual: (key, x) -> b - A x plus a draw of N(0, A), in one pass over the data.
         precondition: r -> M^-1 r, M near A and symmetric positive definite.
         dimension: free coefficients, so that a solve's error can be told in standard deviations.
     """
 
-    apply: Callable[[Array], Array]
-    linear: Array
-    perturbed_residual: Callable[[Array, Array], Array]
-    precondition: Callable[[Array], Array]
+    apply: Callable[[Any], Any]
+    linear: Any
+    perturbed_residual: Callable[[Array, Any], Any]
+    precondition: Callable[[Any], Any]
     dimension: int
 
 
 class Separable(NamedTuple):
     """A block of particles whose images are linear in contrast x weights(state) at a known pose.
 
-    The log-likelihood of contrast a and state t at rotation j and shift m is
-    `a w.linear[j, m] - a^2 w.gram[j].w / 2` with `w = weights(t)`.
+    The log-likelihood of contrast a and state t at place j and shift m is
+    `a w.linear[j, m] - a^2 w.gram[j].w / 2` with `w = weights(t)`. A place is a rotation together
+    with the states that `turning` marks (they move what is sliced); the other states act through
+    the weights alone.
 
     Attributes:
-        evidence: (rotations [B, J, 3, 3], shifts_px [B, S, 2]) ->
+        evidence: (rotations [B, J, 3, 3], states [B, J, dim], shifts_px [B, S, 2]) ->
             (gram [B, J, F, F], linear [B, J, S, F]).
         weights: states [..., dim] -> [..., F].
+        turning: per state variable, whether it is part of the place.
         log_pose: (quaternions [B, J, 4]) -> [B, J] log prior of rotations.
         log_shift: (shifts_px [B, S, 2]) -> [B, S] log prior of shifts.
         log_state: states [..., dim] -> [...] log prior of states.
         contrast_precision: 1 / variance of the Gaussian contrast prior with mean 1.
     """
 
-    evidence: Callable[[Array, Array], tuple[Array, Array]]
+    evidence: Callable[[Array, Array, Array], tuple[Array, Array]]
     weights: Callable[[Array], Array]
+    turning: tuple[bool, ...]
     log_pose: Callable[[Array], Array]
     log_shift: Callable[[Array], Array]
     log_state: Callable[[Array], Array]

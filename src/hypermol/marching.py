@@ -22,7 +22,8 @@ from hypermol.imaging.blocks import (
 from hypermol.inference import exact
 from hypermol.inference.ensemble import MoveSize
 from hypermol.io.errors import InputError
-from hypermol.molecule.expansion import Coefficients, Expansion, resize
+from hypermol.molecule.expansion import Expansion
+from hypermol.molecule.protocol import Coefficients, LinearMolecule
 from hypermol.molecule.spatial_basis.voxels import Voxels
 from hypermol.molecule.state_basis import Linear, StateBasis
 from hypermol.posterior.conditional import molecule_quadratic
@@ -51,7 +52,7 @@ class Level:
     basis: Voxels
 
     @property
-    def molecule(self) -> Expansion:
+    def molecule(self) -> LinearMolecule:
         """The level's molecule."""
         return self.posterior.molecule
 
@@ -95,15 +96,15 @@ def _first_spectrum(level: Level, power: np.ndarray) -> Array:
     signal = (power[1:] - power[1:].min()) / np.maximum(transfer[1:], 1e-3)
     signal = np.maximum(signal, 1e-2 * signal.max())
     shells = np.minimum(np.arange(basis.n_shells), plane.kmax)
-    density = signal[np.maximum(shells, 1) - 1] / basis.power_gain
-    return jnp.asarray(np.tile(1.0 / density, (level.molecule.n_features, 1)), jnp.float32)
+    density = signal[np.maximum(shells, 1) - 1] / level.molecule.power_gain[:, None]
+    return jnp.asarray(1.0 / density, jnp.float32)
 
 
 def first_state(level: Level) -> ChainState:
     """A chain at the input's poses, contrast 1, mid states and a zero molecule."""
     molecule, consensus = level.molecule, level.data.consensus
     latents = first_latents(consensus, molecule.state_space.dim)
-    terms, prior = molecule.n_features, level.posterior.prior
+    terms, prior = len(molecule.term_sizes), level.posterior.prior
     power = _shell_power(level)
     nuisance = Nuisance(
         noise_variance=jnp.asarray(power),
@@ -116,7 +117,7 @@ def first_state(level: Level) -> ChainState:
     )
     ones = jnp.ones(latents.contrast.shape)
     size = MoveSize(_START_ROTATION_RAD * ones, _START_SHIFT_PX * ones)
-    theta = Coefficients(jnp.zeros((terms, *molecule.basis.coefficient_shape)))
+    theta = molecule.init(jax.random.key(0))
     return ChainState(theta, nuisance, latents, size, molecule.prepare(theta))
 
 
@@ -126,7 +127,7 @@ def estimate_spectrum(level: Level, state: ChainState) -> ChainState:
     A draw holds the posterior's variance as well as its mean, so the estimate does not shrink
     on itself (stochastic EM). Only for burn-in; the level stays sampled.
     """
-    power = np.array(level.molecule.basis.shell_power(state.theta.maps), np.float64)
+    power = np.array(level.molecule.shell_power(state.theta.maps), np.float64)
     power[:, -1] = power[:, -2]
     power = np.maximum(power, _SPECTRUM_FLOOR * power.max(axis=1, keepdims=True) + 1e-12)
     power = np.exp(gaussian_filter1d(np.log(power), 1.0, axis=1, mode="nearest"))
@@ -137,16 +138,24 @@ def estimate_spectrum(level: Level, state: ChainState) -> ChainState:
 
 
 def _carried_spectrum(state: ChainState, old: Level, new: Level) -> Array:
-    """The old spectrum on the new shells and terms: held flat beyond, weaker for new terms."""
+    """The old spectrum on the new shells and terms: held flat beyond, weaker for new terms.
+
+    A term that the old molecule did not have, over the same states, starts below the last one
+    that it had of the same part, or below the mean density.
+    """
     known = np.asarray(state.nuisance.spectrum / state.nuisance.level[:, None])
     last = old.posterior.plane.kmax - 1
-    shells = np.minimum(np.arange(new.molecule.basis.n_shells), last)
-    rows = [known[min(term, len(known) - 1), shells] for term in range(new.molecule.n_features)]
-    weaker = [1.0 if term < len(known) else 1.0 / _NEW_TERM for term in range(len(rows))]
-    if len(known) == 1 or old.molecule.state_space.is_subspace:
-        rows = [known[0, shells]] * len(rows)
-        weaker = [1.0] + [1.0 / _NEW_TERM] * (len(rows) - 1)
-    return jnp.asarray(np.stack(rows) * np.asarray(weaker)[:, None], jnp.float32)
+    shells = np.minimum(np.arange(new.basis.n_shells), last)
+    places = {label: row for row, label in enumerate(old.molecule.term_labels)}
+    same_states = new.molecule.state_space == old.molecule.state_space
+    rows = []
+    for part, order in new.molecule.term_labels:
+        nearest = order if same_states else 0
+        while nearest and (part, nearest) not in places:
+            nearest -= 1
+        weaker = 1.0 if nearest == order else 1.0 / _NEW_TERM
+        rows.append(weaker * known[places.get((part, nearest), 0), shells])
+    return jnp.asarray(np.stack(rows), jnp.float32)
 
 
 def carry(key: Array, state: ChainState, old: Level, new: Level) -> ChainState:
@@ -154,7 +163,7 @@ def carry(key: Array, state: ChainState, old: Level, new: Level) -> ChainState:
     if new is old:
         return state
     same_states = new.molecule.state_space == old.molecule.state_space
-    theta = resize(state.theta, old.molecule, new.molecule)
+    theta = new.molecule.resize(state.theta, old.molecule)
     latents = state.latents
     if not same_states:
         theta = Coefficients(theta.maps.at[1:].set(0.0))
@@ -162,7 +171,7 @@ def carry(key: Array, state: ChainState, old: Level, new: Level) -> ChainState:
     noise = _shell_power(new)
     shared = min(len(noise), len(state.nuisance.noise_variance))
     noise[:shared] = np.asarray(state.nuisance.noise_variance)[:shared]
-    terms = new.molecule.n_features
+    terms = len(new.molecule.term_sizes)
     nuisance = state.nuisance._replace(
         noise_variance=jnp.asarray(noise),
         spectrum=_carried_spectrum(state, old, new),
@@ -251,7 +260,11 @@ def half_set_maps(level: Level, state: ChainState, halves: np.ndarray) -> dict[s
     @jax.jit
     def mean(present: Array) -> Array:
         target = molecule_quadratic(
-            level.posterior, state.nuisance, state.latents, images._replace(present=present)
+            level.posterior,
+            state.nuisance,
+            state.latents,
+            images._replace(present=present),
+            state.theta,
         )
         return exact.mean(target, state.theta.maps, 0.03, 100)[0]
 

@@ -6,7 +6,7 @@ default, because a stale cache silently samples the wrong conditional.
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple, final
+from typing import Any, NamedTuple, final
 
 import jax
 import jax.numpy as jnp
@@ -16,7 +16,7 @@ from jax import Array
 from hypermol.data.latents import Consensus, ImageBlocks, Latents
 from hypermol.inference import ensemble, exact, langevin
 from hypermol.inference.ensemble import CandidateCounts, MoveSize, Particles
-from hypermol.molecule.expansion import Coefficients
+from hypermol.molecule.protocol import Coefficients
 from hypermol.posterior.conditional import (
     molecule_differentiable,
     molecule_quadratic,
@@ -43,7 +43,7 @@ class ChainState(NamedTuple):
     nuisance: Nuisance
     latents: Latents
     size: MoveSize
-    prepared: Array
+    prepared: Any
 
 
 Info = dict[str, Array | np.ndarray]
@@ -70,6 +70,9 @@ class Block:
 
 
 Sweep = tuple[Block, ...]
+
+#: Candidates for states that move what is sliced.
+_TURNS = 7
 
 
 def run_sweep(key: Array, sweep: Sweep, state: ChainState, data: Data) -> tuple[ChainState, Info]:
@@ -98,13 +101,19 @@ def reads_no_cache(state: ChainState) -> ChainState:
 def particle_block(posterior: Posterior, counts: CandidateCounts, state_steps: int) -> Block:
     """Poses, states and contrasts of every particle, block by block."""
     space = posterior.molecule.state_space
+    turns = CandidateCounts(1, counts.shifts_per_axis, counts.states, _TURNS)
 
-    def one(item, prepared: Array, nuisance) -> tuple[Latents, Info]:
+    def one(item, prepared: Any, nuisance) -> tuple[Latents, Info]:
         key, latents, size, images, consensus = item
         keys = jax.random.split(key, 2 + state_steps)
         target = particle_conditional(posterior, prepared, nuisance, consensus, images)
+        particles = Particles(*latents)
+        if any(target.turning):
+            particles, _, _ = ensemble.candidate_step(
+                jax.random.fold_in(keys[0], 1), particles, target, space, size, turns
+            )
         particles, local, moved = ensemble.candidate_step(
-            keys[0], Particles(*latents), target, space, size, counts
+            keys[0], particles, target, space, size, counts
         )
         state, contrast = particles.state, particles.contrast
         if space.is_subspace:
@@ -112,7 +121,7 @@ def particle_block(posterior: Posterior, counts: CandidateCounts, state_steps: i
                 pair = jax.random.split(step_key)
                 # contrast first: the candidates' draw integrated it out, so the old one is void
                 contrast = ensemble.contrast_step(pair[0], state, local, target)
-                state = ensemble.gaussian_state_step(pair[1], contrast, local)
+                state = ensemble.gaussian_state_step(pair[1], contrast, local, target, space.dim)
         elif space.dim:
             for step_key in keys[2:]:
                 width = 1.0 / counts.states
@@ -142,10 +151,11 @@ def molecule_block(posterior: Posterior, tolerance: float, max_iterations: int) 
 
     @jax.jit
     def step(key: Array, state: ChainState, data: Data) -> tuple[ChainState, Info]:
-        target = molecule_quadratic(posterior, state.nuisance, state.latents, data.images)
+        given = (state.nuisance, state.latents, data.images, state.theta)
+        target = molecule_quadratic(posterior, *given)
         maps, record = exact.draw(key, target, state.theta.maps, tolerance, max_iterations)
         info: Info = {"iterations": record.iterations, "error_in_sd": record.error_in_sd}
-        return state._replace(theta=Coefficients(maps)), info
+        return state._replace(theta=state.theta._replace(maps=maps)), info
 
     return Block("molecule", step, reads_no_cache)
 
@@ -178,7 +188,7 @@ def nuisance_block(posterior: Posterior, draws: tuple[NuisanceDraw, ...]) -> Blo
         counts = Counts(
             int(np.asarray(data.images.present).sum()),
             shell_counts(posterior),
-            posterior.molecule.basis.n_coefficients,
+            posterior.molecule.term_sizes,
             posterior.molecule.state_space.has_occupancy,
         )
         rng = _host_generator(key)
@@ -204,7 +214,7 @@ def molecule_mala_block(posterior: Posterior, step_size: float, steps: int) -> B
         roots = jnp.einsum("sfi,si,sgi->sfg", vectors, values**-0.5, vectors)
 
         def root(white: Coefficients) -> Coefficients:
-            return Coefficients(posterior.molecule.basis.multiply_shells(white.maps, roots))
+            return white._replace(maps=posterior.molecule.multiply_shells(white.maps, roots))
 
         preconditioner = langevin.Preconditioner(lambda x: root(root(x)), root)
         target = molecule_differentiable(*given)

@@ -10,7 +10,8 @@ from hypermol.data.latents import Latents
 from hypermol.imaging.ctf import ctf_values
 from hypermol.imaging.forward import predict
 from hypermol.io.metadata import CtfParameters
-from hypermol.molecule.expansion import Coefficients, Expansion
+from hypermol.molecule.expansion import Expansion
+from hypermol.molecule.protocol import Coefficients
 from hypermol.molecule.spatial_basis.voxels import Voxels
 from hypermol.molecule.state_basis import Cosine
 from hypermol.space.fourier import half_plane, image_to_half_plane

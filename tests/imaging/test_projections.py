@@ -20,7 +20,8 @@ from hypermol.data import load_particles
 from hypermol.data.latents import Latents
 from hypermol.imaging.forward import predict
 from hypermol.io.mrc import read_volume
-from hypermol.molecule.expansion import Coefficients, Expansion
+from hypermol.molecule.expansion import Expansion
+from hypermol.molecule.protocol import Coefficients
 from hypermol.molecule.spatial_basis.voxels import Voxels
 from hypermol.molecule.state_basis import Constant
 from hypermol.space.fourier import (

@@ -20,10 +20,10 @@ N = 16000
 PRECISION = 4.0
 
 
-def flat_target(**log_priors) -> Separable:
+def flat_target(turning: tuple[bool, ...] = (False,), **log_priors) -> Separable:
     """One feature that no image tells anything about: only the priors act."""
 
-    def evidence(rotations: Array, shifts: Array) -> tuple[Array, Array]:
+    def evidence(rotations: Array, states: Array, shifts: Array) -> tuple[Array, Array]:
         block, n_rotations = rotations.shape[:2]
         gram = jnp.zeros((block, n_rotations, 1, 1))
         return gram, jnp.zeros((block, n_rotations, shifts.shape[1], 1))
@@ -36,6 +36,7 @@ def flat_target(**log_priors) -> Separable:
     return Separable(
         evidence=evidence,
         weights=lambda tau: jnp.ones((*tau.shape[:-1], 1)),
+        turning=turning,
         contrast_precision=jnp.asarray(PRECISION),
         **priors,
     )
@@ -147,6 +148,28 @@ def test_states_follow_a_given_histogram(space: StateSpace, states: int):
     assert stats.chisquare(fine, N * np.repeat(chance / 4, 4)).pvalue > 1e-4
 
 
+@pytest.mark.parametrize("space", [Interval(), Circle()], ids=["interval", "circle"])
+def test_turning_states_follow_a_given_histogram(space: StateSpace):
+    chance = np.array([0.5, 0.05, 0.3, 0.15])
+
+    def log_state(tau: Array) -> Array:
+        index = jnp.clip((tau[..., 0] * 4).astype(jnp.int32), 0, 3)
+        return jnp.log(jnp.asarray(chance))[index]
+
+    start = start_at(state=jnp.full((N, 1), 0.37))
+    counts = CandidateCounts(rotations=1, shifts_per_axis=1, states=6, turns=5)
+    target = flat_target(turning=(True,), log_state=log_state)
+    end = run(start, target, space, (0.1, 0.1), counts, 40)
+    fine = np.histogram(np.asarray(end.state[:, 0]), np.linspace(0, 1, 17))[0]
+    assert stats.chisquare(fine, N * np.repeat(chance / 4, 4)).pvalue > 1e-4
+
+
+def test_rotations_and_turning_states_do_not_move_in_one_step():
+    counts = CandidateCounts(rotations=3, shifts_per_axis=1, states=1, turns=3)
+    with pytest.raises(ValueError, match="separate steps"):
+        run(start_at(), flat_target(), Interval(), (0.1, 0.1), counts, 1)
+
+
 def test_candidates_of_an_asymmetric_lattice_would_be_caught():
     """Planted: a lattice that is not the same from each of its members (no fold at the ends)."""
     space = Interval()
@@ -242,7 +265,10 @@ def test_gaussian_states_have_the_moments_of_their_conditional():
     mean = covariance @ np.asarray(jax.grad(score)(jnp.zeros(2)), np.float64)
     n = 100000
     local = (jnp.broadcast_to(gram, (n, 3, 3)), jnp.broadcast_to(linear, (n, 3)))
-    drawn = ensemble.gaussian_state_step(jax.random.key(0), jnp.full(n, 0.8), local)
+    target = flat_target()._replace(
+        weights=lambda z: jnp.concatenate([jnp.ones((*z.shape[:-1], 1)), z], axis=-1)
+    )
+    drawn = ensemble.gaussian_state_step(jax.random.key(0), jnp.full(n, 0.8), local, target, 2)
     away = np.asarray(drawn, np.float64) - mean
     for i in range(2):
         assert_mean(away[:, i], 0.0)

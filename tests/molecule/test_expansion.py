@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
-from hypermol.molecule.expansion import Coefficients, Expansion, resize
-from hypermol.molecule.protocol import LinearMolecule
+from hypermol.molecule.expansion import Expansion
+from hypermol.molecule.protocol import Coefficients, LinearMolecule
 from hypermol.molecule.spatial_basis.voxels import Voxels
 from hypermol.molecule.state_basis import Constant, Cosine, Fourier, Linear
 from hypermol.space.fourier import half_plane
@@ -27,7 +27,7 @@ def molecule(basis) -> Expansion:
 
 
 def random_theta(molecule: Expansion, seed: int = 0) -> Coefficients:
-    shape = (molecule.n_features, *molecule.basis.coefficient_shape)
+    shape = (molecule.n_terms, *molecule.basis.coefficient_shape)
     maps = np.random.default_rng(seed).normal(size=shape) * molecule.basis.support
     return Coefficients(jnp.asarray(maps, jnp.float32))
 
@@ -41,14 +41,16 @@ def test_is_a_linear_molecule_that_starts_at_zero(basis, state_basis):
     theta = molecule.init(jax.random.key(0))
     assert theta.maps.shape == (state_basis.n_terms, *basis.coefficient_shape)
     assert not np.any(theta.maps)
-    assert molecule.weights(molecule.state_space.nodes(4)).shape[-1] == molecule.n_features
+    assert molecule.weights(molecule.state_space.nodes(4)).shape[-1] == molecule.n_terms
 
 
 def test_slice_at_a_state_is_the_weighted_sum_of_features(molecule: Expansion):
     theta, tau = random_theta(molecule), jnp.array([0.3])
     turns = Rotation.random(2, random_state=0).as_matrix().astype(np.float32)
     k = half_plane(BOX, KMAX).frequencies
-    features = molecule.features(molecule.prepare(theta), turns, jnp.asarray(k, jnp.float32))
+    features = molecule.features(
+        molecule.prepare(theta), turns, jnp.zeros((2, 1)), jnp.asarray(k, jnp.float32)
+    )
     assert features.shape == (2, 3, len(k))
     slices = np.einsum("f,bfk->bk", molecule.weights(tau), features)
     points = (k @ turns[:, :2] / (BOX * 1.5)).astype(np.float32)
@@ -73,7 +75,7 @@ def test_levels_keep_what_they_share(molecule: Expansion):
     """Blobs well inside the ball stay the same function when the grid and the terms grow."""
     finer = Expansion(Voxels(BOX, 1.5, 7, 9.0), Cosine(5))
     theta = Coefficients(jnp.asarray(blobs(molecule)))
-    grown = resize(theta, molecule, finer)
+    grown = finer.resize(theta, molecule)
     assert finer.basis.n > molecule.basis.n
     assert grown.maps.shape == (5, *finer.basis.coefficient_shape)
     assert not np.any(grown.maps[3:])
@@ -82,7 +84,7 @@ def test_levels_keep_what_they_share(molecule: Expansion):
         expected = molecule.fourier(theta, p, jnp.array([tau]))
         found = finer.fourier(grown, p, jnp.array([tau]))
         np.testing.assert_allclose(found, expected, atol=2e-3 * float(jnp.abs(expected).max()))
-    back = resize(grown, finer, molecule).maps
+    back = molecule.resize(grown, finer).maps
     np.testing.assert_allclose(back, theta.maps, atol=5e-3)
 
 
@@ -93,6 +95,6 @@ def blobs(molecule: Expansion) -> np.ndarray:
     z, y, x = np.meshgrid(axis, axis, axis, indexing="ij")
     maps = [
         np.exp(-((x - shift) ** 2 + (y + shift) ** 2 + z**2) / (2 * 2.2**2))
-        for shift in np.linspace(-1.0, 1.0, molecule.n_features)
+        for shift in np.linspace(-1.0, 1.0, molecule.n_terms)
     ]
     return np.stack(maps).astype(np.float32)

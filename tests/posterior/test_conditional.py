@@ -8,7 +8,7 @@ from scipy.spatial.transform import Rotation
 
 from hypermol.data.latents import Latents
 from hypermol.inference.ensemble import contrast_marginal
-from hypermol.molecule.expansion import Coefficients
+from hypermol.molecule.protocol import Coefficients
 from hypermol.posterior.conditional import (
     molecule_differentiable,
     molecule_quadratic,
@@ -45,7 +45,9 @@ def theta_gradient(log_joint, small):
 
 
 def quadratic(small):
-    return molecule_quadratic(small.posterior, small.nuisance, small.latents, small.images)
+    return molecule_quadratic(
+        small.posterior, small.nuisance, small.latents, small.images, small.theta
+    )
 
 
 @pytest.fixture(scope="module")
@@ -127,7 +129,8 @@ def scores(small, candidates):
         block = jax.tree.map(lambda x: x[0], (small.consensus, small.images))
         prepared = small.posterior.molecule.prepare(small.theta)
         target = particle_conditional(small.posterior, prepared, small.nuisance, *block)
-        gram, linear = target.evidence(matrix_from_quaternion(turned), shifts)
+        places = jnp.zeros((*turned.shape[:2], 1))
+        gram, linear = target.evidence(matrix_from_quaternion(turned), places, shifts)
         w = target.weights(states)
         along = jnp.einsum("bjsf,btf->bjst", linear, w)
         power = jnp.broadcast_to(

@@ -80,7 +80,7 @@ def functions_of(world: World) -> Callable[[ChainState, Data], dict[str, Array]]
     """Functions of everything unknown and of the data, each with a finite variance."""
     posterior = world.posterior
     rng = np.random.default_rng(5)
-    maps_shape = (posterior.molecule.n_features, *posterior.molecule.basis.coefficient_shape)
+    maps_shape = (posterior.molecule.n_terms, *posterior.molecule.basis.coefficient_shape)
     probe = rng.normal(size=(2, *maps_shape)) * posterior.molecule.basis.support
     probe = jnp.asarray(probe / np.sqrt(posterior.molecule.basis.n_coefficients), jnp.float32)
 

@@ -93,8 +93,8 @@ def given(small):
             *latent_statistics(latents, consensus, images.present, posterior.prior.n_bins),
         )
 
-    basis = small.posterior.molecule.basis
-    return statistics(), Counts(N - 1, shell_counts(small.posterior), basis.n_coefficients, True)
+    sizes = small.posterior.molecule.term_sizes
+    return statistics(), Counts(N - 1, shell_counts(small.posterior), sizes, True)
 
 
 @pytest.fixture(scope="module")

@@ -1,5 +1,7 @@
 """The imaging model of eq. 6, 8 and 22: slice, CTF, shift, contrast."""
 
+from typing import Any
+
 import jax.numpy as jnp
 from jax import Array
 
@@ -10,7 +12,7 @@ from hypermol.space.rotation import matrix_from_quaternion
 
 
 def predict(
-    molecule: LinearMolecule, prepared: Array, latents: Latents, ctf: Array, plane: HalfPlane
+    molecule: LinearMolecule, prepared: Any, latents: Latents, ctf: Array, plane: HalfPlane
 ) -> Array:
     """Noiseless half-plane images of a block of particles (eq. 22).
 
@@ -26,7 +28,7 @@ def predict(
     """
     frequencies = jnp.asarray(plane.frequencies, jnp.float32)
     rotations = matrix_from_quaternion(latents.quaternion)
-    features = molecule.features(prepared, rotations, frequencies)
+    features = molecule.features(prepared, rotations, latents.state, frequencies)
     weights = latents.contrast[:, None] * molecule.weights(latents.state)
     slices = jnp.einsum("bf,bfk->bk", weights.astype(features.dtype), features)
     return slices * ctf * shift_phases(plane, latents.shift_px)

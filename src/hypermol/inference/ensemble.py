@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 
 from hypermol.density import Separable
@@ -39,11 +40,19 @@ class MoveSize(NamedTuple):
 
 
 class CandidateCounts(NamedTuple):
-    """How many candidates a move weighs; 1 leaves a variable where it is."""
+    """How many candidates a move weighs; 1 leaves a variable where it is.
+
+    Attributes:
+        rotations: directions.
+        shifts_per_axis: shifts along x and along y.
+        states: members of the lattice of states that act through the weights.
+        turns: candidates for the states that move what is sliced; not both these and rotations.
+    """
 
     rotations: int
     shifts_per_axis: int
     states: int
+    turns: int = 1
 
 
 class Moved(NamedTuple):
@@ -78,6 +87,34 @@ def shift_candidates(key: Array, shift: Array, width: Array, per_axis: int) -> t
     return shift[:, None] + lattice, place
 
 
+#: Bounds of the scatter of turning states, whose width is drawn anew, log-uniformly.
+_TURN_WIDTHS = (0.01, 0.5)
+
+
+def state_candidates(
+    key: Array, state: Array, turning: tuple[bool, ...], space: StateSpace, counts: CandidateCounts
+) -> Array:
+    """Candidate states [B, J, T, dim]: T lattice members for each of J = counts.turns places.
+
+    Turning states scatter about a hidden pivot, as rotations do, with a random width that does
+    not depend on them; the others take every member of their lattice.
+    """
+    mask = jnp.asarray(turning, bool)
+    lattice = jax.vmap(lambda tau: space.lattice(tau, counts.states))(state)
+    if not any(turning):
+        return lattice[:, None]
+    keys = jax.random.split(key)
+    low, high = np.log(_TURN_WIDTHS)
+    width = jnp.exp(jax.random.uniform(keys[0], (len(state), 1, 1), minval=low, maxval=high))
+    steps = width * jax.random.normal(keys[1], (len(state), counts.turns, state.shape[1]))
+    pivot = space.wrap(state + steps[:, 0])
+    others = space.wrap(pivot[:, None] + steps[:, 1:])
+    places = jnp.concatenate([state[:, None], others], axis=1)[:, :, None]
+    if all(turning):
+        return places
+    return jnp.where(mask, places, lattice[:, None])
+
+
 def contrast_marginal(linear: Array, gram: Array, precision: Array) -> Array:
     """log of the integral over contrast a ~ N(1, 1 / precision) of exp(a linear - a^2 gram / 2).
 
@@ -107,36 +144,48 @@ def candidate_step(
 ) -> tuple[Particles, tuple[Array, Array], Moved]:
     """Draw (rotation, shift, state) of each particle from its candidates, contrast integrated out.
 
+    Candidates are places (rotations, or turning states at the one rotation) x shifts x a lattice
+    of the other states.
+
     Returns:
         The particles (contrast not yet redrawn), the (gram [B, F, F], linear [B, F]) at their new
         poses, and what moved.
     """
-    keys = jax.random.split(key, 3)
+    keys = jax.random.split(key, 4)
+    if min(counts.rotations, counts.turns) > 1:
+        raise ValueError("rotations and turning states are moved in separate steps")
     rotations = rotation_candidates(
         keys[0], particles.quaternion, size.rotation_rad, counts.rotations
     )
     shifts, place = shift_candidates(
         keys[1], particles.shift_px, size.shift_px, counts.shifts_per_axis
     )
-    states = jax.vmap(lambda tau: space.lattice(tau, counts.states))(particles.state)
-    gram, linear = target.evidence(matrix_from_quaternion(rotations), shifts)
+    states = state_candidates(keys[3], particles.state, target.turning, space, counts)
+    n_places = max(counts.rotations, counts.turns)
+    rotations = jnp.broadcast_to(rotations, (len(rotations), n_places, 4))
+    states = jnp.broadcast_to(states, (len(states), n_places, *states.shape[2:]))
+    places = states[:, :, 0]  # the weights' own states do not matter to the slices
+    gram, linear = target.evidence(matrix_from_quaternion(rotations), places, shifts)
     weights = target.weights(states)
-    along = jnp.einsum("bjsf,btf->bjst", linear, weights)
-    power = jnp.einsum("btf,bjfg,btg->bjt", weights, gram, weights)[:, :, None]
+    along = jnp.einsum("bjsf,bjtf->bjst", linear, weights)
+    power = jnp.einsum("bjtf,bjfg,bjtg->bjt", weights, gram, weights)[:, :, None]
     score = (
         contrast_marginal(along, power, target.contrast_precision)
         + target.log_pose(rotations)[:, :, None, None]
         + target.log_shift(shifts)[:, None, :, None]
-        + target.log_state(states)[:, None, None, :]
+        + target.log_state(states)[:, :, None, :]
     )
     flat = score.reshape(score.shape[0], -1)
     chosen = jnp.argmax(flat + jax.random.gumbel(keys[2], flat.shape), axis=-1)
-    rotation, rest = jnp.divmod(chosen, shifts.shape[1] * states.shape[1])
-    shift, state = jnp.divmod(rest, states.shape[1])
+    rotation, rest = jnp.divmod(chosen, shifts.shape[1] * states.shape[2])
+    shift, state = jnp.divmod(rest, states.shape[2])
     row = jnp.arange(flat.shape[0])
     moved = Moved(rotation != 0, shift != place)
     particles = Particles(
-        rotations[row, rotation], shifts[row, shift], particles.contrast, states[row, state]
+        rotations[row, rotation],
+        shifts[row, shift],
+        particles.contrast,
+        states[row, rotation, state],
     )
     return particles, (gram[row, rotation], linear[row, rotation, shift]), moved
 
@@ -149,15 +198,16 @@ def state_step(
     space: StateSpace,
     width: float,
 ) -> Array:
-    """One Metropolis step of each state within +-width, contrast integrated out.
+    """One Metropolis step within +-width of the states that act through the weights.
 
-    It moves states off the lattice that `candidate_step` stays on.
+    Contrast is integrated out. It moves states off the lattice that `candidate_step` stays on.
     """
     gram, linear = local
     keys = jax.random.split(key)
-    proposal = space.wrap(
+    moved = space.wrap(
         state + width * jax.random.uniform(keys[0], state.shape, minval=-1.0, maxval=1.0)
     )
+    proposal = jnp.where(jnp.asarray(target.turning, bool), state, moved)
 
     def score(tau: Array) -> Array:
         weights = target.weights(tau)
@@ -179,15 +229,21 @@ def contrast_step(key: Array, state: Array, local: tuple[Array, Array], target: 
     return draw_contrast(key, along, _quadratic(weights, gram), target.contrast_precision)
 
 
-def gaussian_state_step(key: Array, contrast: Array, local: tuple[Array, Array]) -> Array:
-    """States [B, d] of linear-subspace models (weights = 1, tau) given contrast: exact.
+def gaussian_state_step(
+    key: Array, contrast: Array, local: tuple[Array, Array], target: Separable, dim: int
+) -> Array:
+    """States [B, dim] of linear-subspace models given contrast: exact.
 
-    Conditional precision `a^2 G_zz + I`, linear term `a b_z - a^2 G_z0`.
+    Their weights are affine, w(z) = w0 + W z, so that the conditional precision is
+    `a^2 W' G W + I` and the linear term `W' (a b - a^2 G w0)`.
     """
     gram, linear = local
     a = contrast[:, None]
-    precision = a[..., None] ** 2 * gram[:, 1:, 1:] + jnp.eye(gram.shape[-1] - 1)
-    right = a * linear[:, 1:] - a**2 * gram[:, 1:, 0]
+    rest = target.weights(jnp.zeros(dim))
+    slope = target.weights(jnp.eye(dim)) - rest
+    precision = a[..., None] ** 2 * jnp.einsum("df,bfg,eg->bde", slope, gram, slope)
+    precision = precision + jnp.eye(dim)
+    right = jnp.einsum("df,bf->bd", slope, a * linear - a**2 * (gram @ rest))
     factor = jnp.linalg.cholesky(precision)
     solve = jax.scipy.linalg.solve_triangular
     white = solve(factor, right[..., None], lower=True)[..., 0]

@@ -5,7 +5,7 @@ conjugate gradients. The error is measured on the scale of the posterior itself:
 (x - x*)' A (x - x*), which for the draw's own scatter about the mean is its dimension.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -21,20 +21,26 @@ class SolveRecord(NamedTuple):
     error_in_sd: Array
 
 
+def _dot(first: Any, second: Any) -> Array:
+    return sum(jax.tree.leaves(jax.tree.map(jnp.vdot, first, second)), jnp.zeros(()))
+
+
+def _add(first: Any, factor: Array | float, second: Any) -> Any:
+    """first + factor * second."""
+    return jax.tree.map(lambda a, b: a + factor * b, first, second)
+
+
 def solve(
-    target: Quadratic, residual: Array, start: Array, tolerance: float, max_iterations: int
-) -> tuple[Array, SolveRecord]:
+    target: Quadratic, residual: Any, start: Any, tolerance: float, max_iterations: int
+) -> tuple[Any, SolveRecord]:
     """Preconditioned conjugate gradients from `start`, whose residual (right - A start) is given.
 
     Stops when the rms error is below `tolerance` posterior standard deviations per coefficient.
+    Vectors are pytrees of arrays.
     """
-
-    def dot(a: Array, b: Array) -> Array:
-        return jnp.vdot(a, b)
-
     enough = tolerance**2 * target.dimension
     conditioned = target.precondition(residual)
-    power = dot(residual, conditioned)
+    power = _dot(residual, conditioned)
 
     def unfinished(carry) -> Array:
         _, _, _, power, count = carry
@@ -43,12 +49,12 @@ def solve(
     def step(carry):
         x, residual, direction, power, count = carry
         image = target.apply(direction)
-        length = power / dot(direction, image)
-        x = x + length * direction
-        residual = residual - length * image
+        length = power / _dot(direction, image)
+        x = _add(x, length, direction)
+        residual = _add(residual, -length, image)
         conditioned = target.precondition(residual)
-        new_power = dot(residual, conditioned)
-        direction = conditioned + (new_power / power) * direction
+        new_power = _dot(residual, conditioned)
+        direction = _add(conditioned, new_power / power, direction)
         return x, residual, direction, new_power, count + 1
 
     x, _, _, power, count = jax.lax.while_loop(
@@ -58,16 +64,16 @@ def solve(
 
 
 def draw(
-    key: Array, target: Quadratic, start: Array, tolerance: float, max_iterations: int
-) -> tuple[Array, SolveRecord]:
+    key: Array, target: Quadratic, start: Any, tolerance: float, max_iterations: int
+) -> tuple[Any, SolveRecord]:
     """One draw of N(A^-1 b, A^-1); `start` only changes the work, not the law."""
     residual = target.perturbed_residual(key, start)
     return solve(target, residual, start, tolerance, max_iterations)
 
 
 def mean(
-    target: Quadratic, start: Array, tolerance: float, max_iterations: int
-) -> tuple[Array, SolveRecord]:
+    target: Quadratic, start: Any, tolerance: float, max_iterations: int
+) -> tuple[Any, SolveRecord]:
     """The mean A^-1 b."""
-    residual = target.linear - target.apply(start)
+    residual = _add(target.linear, -1.0, target.apply(start))
     return solve(target, residual, start, tolerance, max_iterations)

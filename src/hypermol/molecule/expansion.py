@@ -5,22 +5,18 @@ One class for every expansion: the homogeneous molecule has one term, linear-sub
 """
 
 from dataclasses import dataclass
-from typing import NamedTuple, final
+from typing import final
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
+from hypermol.molecule.protocol import Coefficients
 from hypermol.molecule.spatial_basis.base import SpatialBasis
 from hypermol.molecule.state_basis import StateBasis
 from hypermol.space.fourier import crop_or_pad_volume
 from hypermol.space.state_space import StateSpace
-
-
-class Coefficients(NamedTuple):
-    """theta: coefficients of each V_q, [F, *basis.coefficient_shape]."""
-
-    maps: Array
 
 
 @final
@@ -37,13 +33,48 @@ class Expansion:
         return self.state_basis.space
 
     @property
-    def n_features(self) -> int:
-        """F = Q, one feature a term."""
+    def turning(self) -> tuple[bool, ...]:
+        """Features do not depend on the state."""
+        return (False,) * self.state_space.dim
+
+    @property
+    def n_terms(self) -> int:
+        """Q, the terms of eq. 21."""
         return self.state_basis.n_terms
+
+    @property
+    def feature_terms(self) -> np.ndarray:
+        """One feature a term."""
+        return np.arange(self.n_terms)
+
+    @property
+    def feature_places(self) -> np.ndarray:
+        """All in one place."""
+        return np.zeros(self.n_terms, int)
+
+    @property
+    def term_labels(self) -> tuple[tuple[str, int], ...]:
+        """One part: the whole."""
+        return tuple(("", order) for order in range(self.n_terms))
+
+    @property
+    def term_sizes(self) -> np.ndarray:
+        """The basis' free coefficients."""
+        return np.full(self.n_terms, self.basis.n_coefficients)
+
+    @property
+    def slice_gain(self) -> np.ndarray:
+        """The basis', [n_shells, Q]."""
+        return np.tile(self.basis.slice_gain[:, None], (1, self.n_terms))
+
+    @property
+    def power_gain(self) -> np.ndarray:
+        """The basis', [Q]."""
+        return np.full(self.n_terms, self.basis.power_gain)
 
     def init(self, key: Array) -> Coefficients:
         """Zero everywhere, as the paper starts (sec. 5)."""
-        return Coefficients(jnp.zeros((self.n_features, *self.basis.coefficient_shape)))
+        return Coefficients(jnp.zeros((self.n_terms, *self.basis.coefficient_shape)))
 
     def fourier(self, theta: Coefficients, k: Array, tau: Array) -> Array:
         """V-hat(k, tau), complex [n], at k [n, 3] in 1/Angstrom, in orthonormal image units."""
@@ -51,35 +82,58 @@ class Expansion:
 
     def log_prior(self, theta: Coefficients) -> Array:
         """Unit-level Gaussian prior; its spectrum and level live in mu (`posterior.priors`)."""
-        ones = jnp.ones((self.n_features, 1))
+        ones = jnp.ones((self.n_terms, self.basis.n_shells))
         return -0.5 * jnp.sum(theta.maps * self.basis.precision(theta.maps, ones))
 
     def prepare(self, theta: Coefficients) -> Array:
         """The basis' slicing grid of all terms."""
         return self.basis.prepare(theta.maps)
 
-    def features(self, prepared: Array, rotations: Array, frequencies: Array) -> Array:
-        """Slices of every V_q, complex [B, F, K]."""
+    def features(
+        self, prepared: Array, rotations: Array, states: Array, frequencies: Array
+    ) -> Array:
+        """Slices of every V_q, complex [B, Q, K], whatever the states."""
+        del states
         return self.basis.slices(prepared, rotations, frequencies)
 
     def weights(self, tau: Array) -> Array:
         """P_q(tau), [..., F]."""
         return self.state_basis(tau)
 
+    def precision(self, maps: Array, spectrum: Array) -> Array:
+        """The prior's matrix times the maps."""
+        return self.basis.precision(maps, spectrum)
+
+    def precision_root(self, key: Array, spectrum: Array) -> Array:
+        """A draw of N(0, precision)."""
+        white = jax.random.normal(key, (self.n_terms, *self.basis.coefficient_shape))
+        return self.basis.precision_root(white, spectrum)
+
+    def term_products(self, first: Array, second: Array) -> Array:
+        """Inner products, [Q]."""
+        return jnp.sum((first * second).reshape(self.n_terms, -1), axis=-1)
+
+    def shell_power(self, maps: Array) -> Array:
+        """Per term and shell, [Q, n_shells]."""
+        return self.basis.shell_power(maps)
+
+    def multiply_shells(self, maps: Array, matrices: Array) -> Array:
+        """Mix the terms shell by shell."""
+        return self.basis.multiply_shells(maps, matrices)
+
     def density(self, theta: Coefficients, tau: Array) -> Array:
         """V(., tau) on the basis' grid, [n, n, n]."""
         return jnp.tensordot(self.weights(tau), self.basis.density(theta.maps), axes=1)
 
+    def resize(self, theta: Coefficients, source: "Expansion") -> Coefficients:
+        """Carry coefficients from another level: other frequencies in space, terms in state.
 
-def resize(theta: Coefficients, source: Expansion, target: Expansion) -> Coefficients:
-    """Carry coefficients to another level: more frequencies in space, more terms in state.
-
-    Frequency marching (sec. 5): shared frequencies keep their values, new ones start at zero.
-    Both expansions must be on voxels over the same box.
-    """
-    n = target.basis.coefficient_shape[0]
-    maps = crop_or_pad_volume(np.asarray(theta.maps), n)
-    grown = np.zeros((target.n_features, n, n, n), np.float32)
-    shared = min(target.n_features, source.n_features)
-    grown[:shared] = maps[:shared]
-    return Coefficients(target.basis.density(jnp.asarray(grown)))
+        Frequency marching (sec. 5): shared frequencies keep their values, new ones start at zero.
+        Both expansions must be on voxels over the same box.
+        """
+        n = self.basis.coefficient_shape[0]
+        maps = crop_or_pad_volume(np.asarray(theta.maps), n)
+        grown = np.zeros((self.n_terms, n, n, n), np.float32)
+        shared = min(self.n_terms, source.n_terms)
+        grown[:shared] = maps[:shared]
+        return Coefficients(self.basis.density(jnp.asarray(grown)))

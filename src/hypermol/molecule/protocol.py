@@ -1,7 +1,8 @@
 """What a molecule is (sec. 3.6): four names that a user writes, and faster paths it may offer."""
 
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
+import numpy as np
 from jax import Array
 
 from hypermol.space.state_space import StateSpace
@@ -31,27 +32,105 @@ class Molecule(Protocol):
         ...
 
 
+class Coefficients(NamedTuple):
+    """theta of a linear molecule.
+
+    Attributes:
+        maps: the coefficients its densities are linear in, any pytree of arrays; given the rest
+            they are Gaussian (sec. 4.1).
+        motion: parameters of trajectories (eq. 27), any pytree; empty where there are none.
+    """
+
+    maps: Any
+    motion: Any = ()
+
+
 @runtime_checkable
 class LinearMolecule(Molecule, Protocol):
-    """A molecule whose slice is `weights(tau) . features(prepared, R)` and linear in theta.
+    """A molecule whose slice is `weights(tau) . features(prepared, R, tau)`, linear in its maps.
 
     At a fixed direction its images are linear in contrast times weights(tau), so states and
-    contrasts are drawn from a small Gram matrix, and theta given the rest is Gaussian.
+    contrasts are drawn from a small Gram matrix, and the maps given the rest are Gaussian. States
+    that `turning` marks enter the features too (trajectories); the others the weights alone.
+
+    The maps are made of T terms, the rows of the Gaussian prior's spectrum; a feature is a term
+    seen at one place, so that shared components (Remark 5) have more features than terms.
     """
 
     @property
-    def n_features(self) -> int:
-        """F, the number of features."""
+    def turning(self) -> tuple[bool, ...]:
+        """Per state variable: whether features depend on it."""
         ...
 
-    def prepare(self, theta: Theta) -> Array:
-        """Whatever makes slices fast, once per theta. Linear."""
+    @property
+    def feature_terms(self) -> np.ndarray:
+        """int [F]: the term of theta that each feature shows."""
         ...
 
-    def features(self, prepared: Array, rotations: Array, frequencies: Array) -> Array:
-        """Slices of the F features, complex [B, F, K], at [K, 2] frequencies in 1/box."""
+    @property
+    def feature_places(self) -> np.ndarray:
+        """int [F]: features of one place are seen from the same direction."""
+        ...
+
+    @property
+    def term_labels(self) -> tuple[tuple[str, int], ...]:
+        """Per term: the part it belongs to ("" for the whole) and its place in the state basis,
+        0 for the mean density."""
+        ...
+
+    @property
+    def term_sizes(self) -> np.ndarray:
+        """int [T]: free coefficients of each term."""
+        ...
+
+    @property
+    def slice_gain(self) -> np.ndarray:
+        """[n_shells, T]: see `SpatialBasis.slice_gain`."""
+        ...
+
+    @property
+    def power_gain(self) -> np.ndarray:
+        """[T]: see `SpatialBasis.power_gain`."""
+        ...
+
+    def prepare(self, theta: Coefficients) -> Any:
+        """Whatever makes slices fast, once per theta. Linear in the maps."""
+        ...
+
+    def features(self, prepared: Any, rotations: Array, states: Array, frequencies: Array) -> Array:
+        """Slices of the F features, complex [B, F, K], for rotations [B, 3, 3] and states
+        [B, dim], at [K, 2] frequencies in 1/box."""
         ...
 
     def weights(self, tau: Array) -> Array:
         """Weights [..., F] at states [..., dim]."""
+        ...
+
+    def precision(self, maps: Any, spectrum: Array) -> Any:
+        """The prior's matrix, of precision `spectrum` [T, n_shells] per shell, times the maps."""
+        ...
+
+    def precision_root(self, key: Array, spectrum: Array) -> Any:
+        """A draw of N(0, precision)."""
+        ...
+
+    def term_products(self, first: Any, second: Any) -> Array:
+        """Inner products of two sets of maps, term by term, [T]."""
+        ...
+
+    def shell_power(self, maps: Any) -> Array:
+        """Mean |V-hat|^2 per term and shell, [T, n_shells]."""
+        ...
+
+    def multiply_shells(self, maps: Any, matrices: Array) -> Any:
+        """Mix terms by a symmetric matrix [n_shells, T, T] per shell: preconditioners. Entries
+        between terms of different components are ignored."""
+        ...
+
+    def density(self, theta: Coefficients, tau: Array) -> Array:
+        """V(., tau) on the molecule's grid, [n, n, n]."""
+        ...
+
+    def resize(self, theta: Coefficients, source: Any) -> Coefficients:
+        """theta of another level of the march in this molecule's coefficients."""
         ...

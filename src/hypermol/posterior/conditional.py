@@ -4,6 +4,8 @@ Poses, states and contrasts of a block: `Separable`. theta of a linear molecule:
 (and `Differentiable`, for comparison). Noise: sums of squared residuals, conjugate.
 """
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -12,7 +14,7 @@ from jax import Array
 from hypermol.data.latents import Consensus, ImageBlocks, Latents
 from hypermol.density import Differentiable, Quadratic, Separable
 from hypermol.imaging.forward import predict
-from hypermol.molecule.expansion import Coefficients
+from hypermol.molecule.protocol import Coefficients
 from hypermol.posterior.posterior import Posterior
 from hypermol.posterior.priors import Nuisance, log_pose, log_shift, log_state
 from hypermol.space.fourier import FULL_PLANE_WEIGHT, shift_phases
@@ -25,7 +27,7 @@ def _as_reals(values: Array) -> Array:
 
 def particle_conditional(
     posterior: Posterior,
-    prepared: Array,
+    prepared: Any,
     nuisance: Nuisance,
     consensus: Consensus,
     images: ImageBlocks,
@@ -35,9 +37,10 @@ def particle_conditional(
     frequencies = jnp.asarray(plane.frequencies, jnp.float32)
     whiten = jnp.sqrt(FULL_PLANE_WEIGHT / nuisance.noise_variance[plane.shells])
 
-    def evidence(rotations: Array, shifts_px: Array) -> tuple[Array, Array]:
+    def evidence(rotations: Array, states: Array, shifts_px: Array) -> tuple[Array, Array]:
         block, n_rotations = rotations.shape[:2]
-        features = molecule.features(prepared, rotations.reshape(-1, 3, 3), frequencies)
+        places = (rotations.reshape(-1, 3, 3), states.reshape(block * n_rotations, -1))
+        features = molecule.features(prepared, *places, frequencies)
         features = features.reshape(block, n_rotations, *features.shape[1:])
         transfer = (images.ctf * whiten)[:, None, None]
         shifted = images.pixels[:, None] * jnp.conj(shift_phases(plane, shifts_px)) * whiten
@@ -48,6 +51,7 @@ def particle_conditional(
     return Separable(
         evidence=evidence,
         weights=molecule.weights,
+        turning=molecule.turning,
         log_pose=lambda q: log_pose(q, consensus.quaternion[:, None], nuisance.pose_sd_rad),
         log_shift=lambda s: log_shift(s, consensus.shift_px[:, None], nuisance.shift_sd_px),
         log_state=lambda tau: log_state(tau, nuisance.occupancy, molecule.state_space),
@@ -55,9 +59,11 @@ def particle_conditional(
     )
 
 
-def _forward(posterior: Posterior, latents: Latents, images: ImageBlocks, maps: Array) -> Array:
-    """All predicted images [n_blocks, B, K], linear in maps."""
-    prepared = posterior.molecule.prepare(Coefficients(maps))
+def _forward(
+    posterior: Posterior, latents: Latents, images: ImageBlocks, theta: Coefficients
+) -> Array:
+    """All predicted images [n_blocks, B, K], linear in theta's maps."""
+    prepared = posterior.molecule.prepare(theta)
 
     def block(item: tuple[Latents, ImageBlocks]) -> Array:
         lat, img = item
@@ -75,7 +81,11 @@ def _data_weight(posterior: Posterior, nuisance: Nuisance, images: ImageBlocks) 
 def _shell_normal(
     posterior: Posterior, nuisance: Nuisance, latents: Latents, images: ImageBlocks
 ) -> Array:
-    """The normal operator's mean over each shell as a Fourier multiplier, [n_shells + 1, F, F]."""
+    """The normal operator's mean over each shell as a Fourier multiplier, [n_shells + 1, T, T].
+
+    Features seen from different directions meet different coefficients, so that only those of
+    one place couple.
+    """
     molecule, plane = posterior.molecule, posterior.plane
     weights = latents.contrast[..., None] * molecule.weights(latents.state)
     power = (
@@ -84,8 +94,11 @@ def _shell_normal(
         .add(images.ctf**2 * _data_weight(posterior, nuisance, images))
     )
     total = jnp.einsum("nbs,nbf,nbg->sfg", power, weights, weights)
-    basis = molecule.basis
-    total = total * basis.slice_gain[: plane.n_shells, None, None]
+    places = molecule.feature_places
+    total = total * jnp.asarray(places[:, None] == places, total.dtype)
+    gain = np.sqrt(molecule.slice_gain[: plane.n_shells])
+    shown = jnp.asarray(np.eye(gain.shape[1])[molecule.feature_terms], total.dtype)
+    total = jnp.einsum("sfg,ft,gu->stu", total, shown, shown) * gain[:, :, None] * gain[:, None]
     # the ball blurs Fourier space over about a shell (and fills the unobserved k = 0): halves
     # the iterations
     below, above = jnp.maximum(jnp.arange(plane.n_shells) - 1, 1), jnp.arange(plane.n_shells) + 1
@@ -98,47 +111,58 @@ def _shell_normal(
 def shell_precision(
     posterior: Posterior, nuisance: Nuisance, latents: Latents, images: ImageBlocks
 ) -> Array:
-    """Posterior precision of theta as if it were one matrix a shell, [n_shells + 1, F, F]."""
+    """Posterior precision of the maps as if it were one matrix a shell, [n_shells + 1, T, T]."""
     prior = nuisance.level[:, None] * nuisance.spectrum
     return _shell_normal(posterior, nuisance, latents, images) + jax.vmap(jnp.diag)(prior.T)
 
 
+def _add(first: Any, second: Any) -> Any:
+    return jax.tree.map(jnp.add, first, second)
+
+
 def molecule_quadratic(
-    posterior: Posterior, nuisance: Nuisance, latents: Latents, images: ImageBlocks
+    posterior: Posterior,
+    nuisance: Nuisance,
+    latents: Latents,
+    images: ImageBlocks,
+    theta: Coefficients,
 ) -> Quadratic:
-    """theta given the rest: Gaussian for molecules linear in theta (maps [F, n, n, n])."""
-    basis = posterior.molecule.basis
+    """theta's maps given the rest, its trajectories included: Gaussian."""
+    molecule = posterior.molecule
     precision = nuisance.level[:, None] * nuisance.spectrum
     weight = _data_weight(posterior, nuisance, images)
-    zero = jnp.zeros((posterior.molecule.n_features, *basis.coefficient_shape))
-    operator = jax.tree_util.Partial(_forward, posterior, latents, images)
+    zero = jax.tree.map(jnp.zeros_like, theta.maps)
 
-    def back(values: Array) -> Array:
+    def operator(maps: Any) -> Array:
+        return _forward(posterior, latents, images, theta._replace(maps=maps))
+
+    def back(values: Array) -> Any:
         # JAX's complex cotangents are unconjugated, hence conj
         return jax.vjp(operator, zero)[1](jnp.conj(values))[0]
 
-    def apply(maps: Array) -> Array:
+    def apply(maps: Any) -> Any:
         predicted, transpose = jax.vjp(operator, maps)
         (data,) = transpose(jnp.conj(weight * predicted))
-        return data + basis.precision(maps, precision)
+        return _add(data, molecule.precision(maps, precision))
 
-    def perturbed_residual(key: Array, maps: Array) -> Array:
+    def perturbed_residual(key: Array, maps: Any) -> Any:
         keys = jax.random.split(key, 3)
         white = jax.lax.complex(
             jax.random.normal(keys[0], weight.shape), jax.random.normal(keys[1], weight.shape)
         )
         predicted, transpose = jax.vjp(operator, maps)
         misfit = weight * (images.pixels - predicted) + jnp.sqrt(weight) * white
-        prior = basis.precision_root(jax.random.normal(keys[2], zero.shape), precision)
-        return transpose(jnp.conj(misfit))[0] + prior - basis.precision(maps, precision)
+        noise = molecule.precision_root(keys[2], precision)
+        shrink = molecule.precision(jax.tree.map(jnp.negative, maps), precision)
+        return _add(_add(transpose(jnp.conj(misfit))[0], noise), shrink)
 
     inverse = jnp.linalg.inv(shell_precision(posterior, nuisance, latents, images))
     return Quadratic(
         apply=apply,
         linear=back(weight * images.pixels),
         perturbed_residual=perturbed_residual,
-        precondition=lambda residual: basis.multiply_shells(residual, inverse),
-        dimension=posterior.molecule.n_features * basis.n_coefficients,
+        precondition=lambda residual: molecule.multiply_shells(residual, inverse),
+        dimension=int(np.sum(molecule.term_sizes)),
     )
 
 
@@ -153,7 +177,7 @@ def molecule_differentiable(
     weight = _data_weight(posterior, nuisance, images)
 
     def log_density(theta: Coefficients) -> Array:
-        predicted = _forward(posterior, latents, images, theta.maps)
+        predicted = _forward(posterior, latents, images, theta)
         misfit = jnp.sum(weight * jnp.abs(images.pixels - predicted) ** 2, axis=-1)
         prior = posterior.log_prior_theta(theta, nuisance)
         return jnp.concatenate([-0.5 * misfit.reshape(-1), prior[None]])

@@ -12,7 +12,7 @@ from jax import Array
 
 from hypermol.data.latents import Consensus, ImageBlocks, Latents
 from hypermol.imaging.forward import predict
-from hypermol.molecule.expansion import Coefficients, Expansion
+from hypermol.molecule.protocol import Coefficients, LinearMolecule
 from hypermol.posterior.priors import (
     HyperPrior,
     Nuisance,
@@ -38,7 +38,7 @@ class Terms(NamedTuple):
 class Posterior:
     """A molecule, an image plane and a hyperprior: everything but the data and the unknowns."""
 
-    molecule: Expansion
+    molecule: LinearMolecule
     plane: HalfPlane
     prior: HyperPrior
 
@@ -75,14 +75,14 @@ class Posterior:
         return -misfit / variance - jnp.log(variance)
 
     def prior_energy(self, theta: Coefficients, spectrum: Array) -> Array:
-        """theta' K theta at level 1, per term [F]."""
-        applied = self.molecule.basis.precision(theta.maps, spectrum)
-        return jnp.sum(theta.maps * applied, axis=(-3, -2, -1))
+        """theta' K theta at level 1, per term [T]."""
+        applied = self.molecule.precision(theta.maps, spectrum)
+        return self.molecule.term_products(theta.maps, applied)
 
     def log_prior_theta(self, theta: Coefficients, nuisance: Nuisance) -> Array:
         """log P(theta | mu): Gaussian with the spectrum's shape and a level per term."""
         energy = self.prior_energy(theta, nuisance.spectrum)
-        dimension = self.molecule.basis.n_coefficients
+        dimension = jnp.asarray(self.molecule.term_sizes, jnp.float32)
         return jnp.sum(-0.5 * nuisance.level * energy + 0.5 * dimension * jnp.log(nuisance.level))
 
     def log_prior_nuisance(self, nuisance: Nuisance) -> Array:

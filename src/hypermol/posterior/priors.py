@@ -26,8 +26,8 @@ class Nuisance(NamedTuple):
 
     Attributes:
         noise_variance: [n_shells] sigma_k^2 of one orthonormal Fourier coefficient (eq. 9).
-        spectrum: [F, n_shells + 1] prior precision per shell at level 1.
-        level: [F] multiplies the spectrum.
+        spectrum: [T, n_shells + 1] prior precision per term and shell at level 1.
+        level: [T] multiplies the spectrum.
         pose_sd_rad: scalar, width of rotations about the consensus.
         shift_sd_px: scalar, width of shifts about the consensus.
         contrast_sd: scalar, width of contrasts about 1.
@@ -144,7 +144,7 @@ class Statistics(NamedTuple):
 
     Attributes:
         residual_power: [n_blocks, n_shells] sums of |residual|^2 over the half plane.
-        energy: [F] theta' K theta at level 1.
+        energy: [T] theta' K theta at level 1.
         rotation, shift, contrast: [n_blocks] sums of squared deviations from the prior's centre.
         occupancy: [n_blocks, n_bins] particles in each bin of the state space.
     """
@@ -186,7 +186,7 @@ def draw_nuisance(
     pixels = 2.0 * counts.particles * counts.shell_pixels
     noise = prior.noise.draw(rng, pixels, 2.0 * power)
     shape = prior.level_shape + 0.5 * counts.coefficients
-    level = rng.gamma(shape, size=energy.shape) / (prior.level_rate + 0.5 * energy)
+    level = rng.gamma(np.broadcast_to(shape, energy.shape)) / (prior.level_rate + 0.5 * energy)
     occupancy = np.asarray(nuisance.occupancy)
     if counts.has_occupancy:
         occupancy = rng.dirichlet(prior.occupancy + occupied)
@@ -224,11 +224,11 @@ class Counts(NamedTuple):
     Attributes:
         particles: images that count.
         shell_pixels: [n_shells] half-plane pixels in each shell.
-        coefficients: free coefficients of one term of theta.
+        coefficients: int [T], free coefficients of each term of theta.
         has_occupancy: whether the state space's occupancy is learned.
     """
 
     particles: int
     shell_pixels: np.ndarray
-    coefficients: int
+    coefficients: np.ndarray
     has_occupancy: bool
