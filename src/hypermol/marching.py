@@ -103,7 +103,8 @@ def first_state(level: Level) -> ChainState:
     """A chain at the input's poses, contrast 1, mid states and a zero molecule."""
     molecule, consensus = level.molecule, level.data.consensus
     latents = first_latents(consensus, molecule.state_space.dim)
-    terms, prior = molecule.n_features, level.posterior.prior
+    latents = latents._replace(state=molecule.state_space.wrap(latents.state))
+    terms = molecule.n_features
     power = _shell_power(level)
     nuisance = Nuisance(
         noise_variance=jnp.asarray(power),
@@ -112,12 +113,18 @@ def first_state(level: Level) -> ChainState:
         pose_sd_rad=jnp.float32(_START_ROTATION_RAD),
         shift_sd_px=jnp.float32(_START_SHIFT_PX),
         contrast_sd=jnp.float32(_START_CONTRAST_SD),
-        occupancy=jnp.full(prior.n_bins, 1.0 / prior.n_bins),
+        occupancy=_even_occupancy(level),
     )
     ones = jnp.ones(latents.contrast.shape)
     size = MoveSize(_START_ROTATION_RAD * ones, _START_SHIFT_PX * ones)
     theta = Coefficients(jnp.zeros((terms, *molecule.basis.coefficient_shape)))
     return ChainState(theta, nuisance, latents, size, molecule.prepare(theta))
+
+
+def _even_occupancy(level: Level) -> Array:
+    """Uniform probabilities of the level's bins of states."""
+    n_bins = level.posterior.n_bins
+    return jnp.full(n_bins, 1.0 / n_bins)
 
 
 def estimate_spectrum(level: Level, state: ChainState) -> ChainState:
@@ -167,6 +174,7 @@ def carry(key: Array, state: ChainState, old: Level, new: Level) -> ChainState:
         noise_variance=jnp.asarray(noise),
         spectrum=_carried_spectrum(state, old, new),
         level=jnp.ones(terms),
+        occupancy=state.nuisance.occupancy if same_states else _even_occupancy(new),
     )
     return ChainState(theta, nuisance, latents, state.size, new.molecule.prepare(theta))
 

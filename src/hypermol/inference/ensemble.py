@@ -39,7 +39,10 @@ class MoveSize(NamedTuple):
 
 
 class CandidateCounts(NamedTuple):
-    """How many candidates a move weighs; 1 leaves a variable where it is."""
+    """How many candidates a move weighs; 1 leaves a variable where it is.
+
+    `states` is what the space is asked for: a finite set of states is always weighed as a whole.
+    """
 
     rotations: int
     shifts_per_axis: int
@@ -149,15 +152,14 @@ def state_step(
     space: StateSpace,
     width: float,
 ) -> Array:
-    """One Metropolis step of each state within +-width, contrast integrated out.
+    """One Metropolis step of each state by the space's own proposal, contrast integrated out.
 
-    It moves states off the lattice that `candidate_step` stays on.
+    It moves states off the lattice that `candidate_step` stays on. The proposal is symmetric, so
+    that the ratio of densities alone decides.
     """
     gram, linear = local
     keys = jax.random.split(key)
-    proposal = space.wrap(
-        state + width * jax.random.uniform(keys[0], state.shape, minval=-1.0, maxval=1.0)
-    )
+    proposal = space.propose(keys[0], state, width)
 
     def score(tau: Array) -> Array:
         weights = target.weights(tau)
