@@ -144,15 +144,22 @@ def estimate_spectrum(level: Level, state: ChainState) -> ChainState:
 
 
 def _carried_spectrum(state: ChainState, old: Level, new: Level) -> Array:
-    """The old spectrum on the new shells and terms: held flat beyond, weaker for new terms."""
+    """The old spectrum on the new shells and terms: held flat beyond, weaker for new terms.
+
+    A term that a constant density takes part in has the power of a whole density: the first one
+    of most bases, every hat, every class.
+    """
     known = np.asarray(state.nuisance.spectrum / state.nuisance.level[:, None])
     last = old.posterior.plane.kmax - 1
     shells = np.minimum(np.arange(new.molecule.basis.n_shells), last)
+    whole = new.molecule.state_basis.constant_weights != 0.0
     rows = [known[min(term, len(known) - 1), shells] for term in range(new.molecule.n_features)]
-    weaker = [1.0 if term < len(known) else 1.0 / _NEW_TERM for term in range(len(rows))]
-    if len(known) == 1 or old.molecule.state_space.is_subspace:
+    weaker = [
+        1.0 if term < len(known) or whole[term] else 1.0 / _NEW_TERM for term in range(len(rows))
+    ]
+    if len(known) == 1 or new.molecule.state_space != old.molecule.state_space:
         rows = [known[0, shells]] * len(rows)
-        weaker = [1.0] + [1.0 / _NEW_TERM] * (len(rows) - 1)
+        weaker = [1.0 if part else 1.0 / _NEW_TERM for part in whole]
     return jnp.asarray(np.stack(rows) * np.asarray(weaker)[:, None], jnp.float32)
 
 
@@ -164,7 +171,6 @@ def carry(key: Array, state: ChainState, old: Level, new: Level) -> ChainState:
     theta = resize(state.theta, old.molecule, new.molecule)
     latents = state.latents
     if not same_states:
-        theta = Coefficients(theta.maps.at[1:].set(0.0))
         latents = latents._replace(state=_new_states(key, state, old, new))
     noise = _shell_power(new)
     shared = min(len(noise), len(state.nuisance.noise_variance))

@@ -70,16 +70,22 @@ class Expansion:
         """V(., tau) on the basis' grid, [n, n, n]."""
         return jnp.tensordot(self.weights(tau), self.basis.density(theta.maps), axes=1)
 
+    def mean(self, theta: Coefficients) -> np.ndarray:
+        """Coefficients of the mean density over the states' base measure, one term's [...]."""
+        return self.state_basis.mean_of(theta.maps)
+
 
 def resize(theta: Coefficients, source: Expansion, target: Expansion) -> Coefficients:
     """Carry coefficients to another level: more frequencies in space, more terms in state.
 
-    Frequency marching (sec. 5): shared frequencies keep their values, new ones start at zero.
-    Both expansions must be on voxels over the same box.
+    Frequency marching (sec. 5): on one state space shared frequencies keep their values and new
+    ones start at zero; on another space every state starts at the mean density. Both expansions
+    must be on voxels over the same box.
     """
-    n = target.basis.coefficient_shape[0]
-    maps = crop_or_pad_volume(np.asarray(theta.maps), n)
-    grown = np.zeros((target.n_features, n, n, n), np.float32)
-    shared = min(target.n_features, source.n_features)
-    grown[:shared] = maps[:shared]
-    return Coefficients(target.basis.density(jnp.asarray(grown)))
+    old, new = source.state_basis, target.state_basis
+    maps = crop_or_pad_volume(np.asarray(theta.maps), target.basis.coefficient_shape[0])
+    if new.space == old.space:
+        grown = np.tensordot(new.coefficients_of(old), maps, axes=1)
+    else:
+        grown = new.from_mean(old.mean_of(maps))
+    return Coefficients(target.basis.density(jnp.asarray(grown, jnp.float32)))
