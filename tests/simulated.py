@@ -22,8 +22,9 @@ from hypermol.posterior.posterior import Posterior
 from hypermol.posterior.priors import HyperPrior, Nuisance
 from hypermol.sampler import ChainState, Data
 from hypermol.space.fourier import half_plane
+from hypermol.space.product import Product
 from hypermol.space.rotation import quaternion_from_vector, quaternion_multiply, random_quaternions
-from hypermol.space.state_space import Gaussian
+from hypermol.space.state_space import Gaussian, StateSpace
 
 
 @dataclass(frozen=True)
@@ -110,9 +111,10 @@ def draw_nuisance_prior(rng: np.random.Generator, world: World) -> Nuisance:
     """mu ~ P(mu)."""
     prior, molecule = world.posterior.prior, world.posterior.molecule
     n_shells = world.posterior.plane.n_shells
-    occupancy = np.full(prior.n_bins, 1.0 / prior.n_bins)
+    n_bins = world.posterior.n_bins
+    occupancy = np.full(n_bins, 1.0 / n_bins)
     if molecule.state_space.has_occupancy:
-        occupancy = rng.dirichlet(np.full(prior.n_bins, prior.occupancy))
+        occupancy = rng.dirichlet(np.full(n_bins, prior.occupancy))
 
     def width(variance) -> Array:
         return jnp.asarray(np.sqrt(variance.draw(rng, 0.0, 0.0)), jnp.float32)
@@ -140,6 +142,20 @@ def draw_theta_prior(rng: np.random.Generator, world: World, nuisance: Nuisance)
     return Coefficients(jnp.asarray(maps.reshape(len(roots), *basis.support.shape)))
 
 
+def states_in_bins(
+    rng: np.random.Generator, space: StateSpace, bins: np.ndarray, n_bins: int
+) -> np.ndarray:
+    """Uniform states [..., dim] within given bins [...]; not for Gaussian factors."""
+    factors = space.factors if isinstance(space, Product) else (space,)
+    places = np.unravel_index(bins, space.bin_shape(n_bins))
+    columns = [np.zeros((*bins.shape, 0))]
+    for factor, place, size in zip(factors, places, space.bin_shape(n_bins), strict=True):
+        if factor.dim:
+            column = ((place + rng.uniform(size=bins.shape)) / size)[..., None]
+            columns.append(np.asarray(factor.wrap(column)))
+    return np.concatenate(columns, axis=-1)
+
+
 def draw_latents_prior(rng: np.random.Generator, world: World, nuisance: Nuisance) -> Latents:
     """{R, tau, q} ~ P(R, tau, q | mu) of every particle."""
     shape = world.blank.present.shape
@@ -150,7 +166,7 @@ def draw_latents_prior(rng: np.random.Generator, world: World, nuisance: Nuisanc
     if space.has_occupancy:
         chance = np.asarray(nuisance.occupancy, np.float64)
         bins = rng.choice(len(chance), size=shape, p=chance / chance.sum())
-        state = ((bins + rng.uniform(size=shape)) / len(chance))[..., None]
+        state = states_in_bins(rng, space, bins, len(chance))
     elif isinstance(space, Gaussian):
         state = rng.standard_normal((*shape, space.dim))
     else:

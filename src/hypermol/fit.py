@@ -197,7 +197,7 @@ class _Job:
     ) -> None:
         """Leave what later stages and chains start from."""
         if chain == 0 and stage is self.schedule[0]:
-            first_map = np.asarray(state.theta.maps[0])
+            first_map = level.molecule.mean(state.theta)
             check_contrast(level, first_map)
             if self.radius is None:
                 self.radius = support_radius_angstrom(level, first_map)

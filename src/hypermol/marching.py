@@ -104,7 +104,8 @@ def first_state(level: Level) -> ChainState:
     """A chain at the input's poses, contrast 1, mid states and a zero molecule."""
     molecule, consensus = level.molecule, level.data.consensus
     latents = first_latents(consensus, molecule.state_space.dim)
-    terms, prior = len(molecule.term_sizes), level.posterior.prior
+    latents = latents._replace(state=molecule.state_space.wrap(latents.state))
+    terms = len(molecule.term_sizes)
     power = _shell_power(level)
     nuisance = Nuisance(
         noise_variance=jnp.asarray(power),
@@ -113,12 +114,18 @@ def first_state(level: Level) -> ChainState:
         pose_sd_rad=jnp.float32(_START_ROTATION_RAD),
         shift_sd_px=jnp.float32(_START_SHIFT_PX),
         contrast_sd=jnp.float32(_START_CONTRAST_SD),
-        occupancy=jnp.full(prior.n_bins, 1.0 / prior.n_bins),
+        occupancy=_even_occupancy(level),
     )
     ones = jnp.ones(latents.contrast.shape)
     size = MoveSize(_START_ROTATION_RAD * ones, _START_SHIFT_PX * ones)
     theta = molecule.init(jax.random.key(0))
     return ChainState(theta, nuisance, latents, size, molecule.prepare(theta))
+
+
+def _even_occupancy(level: Level) -> Array:
+    """Uniform probabilities of the level's bins of states."""
+    n_bins = level.posterior.n_bins
+    return jnp.full(n_bins, 1.0 / n_bins)
 
 
 def estimate_spectrum(level: Level, state: ChainState) -> ChainState:
@@ -141,7 +148,9 @@ def _carried_spectrum(state: ChainState, old: Level, new: Level) -> Array:
     """The old spectrum on the new shells and terms: held flat beyond, weaker for new terms.
 
     A term that the old molecule did not have, over the same states, starts below the last one
-    that it had of the same part, or below the mean density.
+    that it had of the same part; over other states, below the part's mean density. A term that a
+    constant density takes part in (the first of most bases, every hat, every class) has the power
+    of a whole density.
     """
     known = np.asarray(state.nuisance.spectrum / state.nuisance.level[:, None])
     last = old.posterior.plane.kmax - 1
@@ -149,11 +158,13 @@ def _carried_spectrum(state: ChainState, old: Level, new: Level) -> Array:
     places = {label: row for row, label in enumerate(old.molecule.term_labels)}
     same_states = new.molecule.state_space == old.molecule.state_space
     rows = []
-    for part, order in new.molecule.term_labels:
+    for (part, order), whole in zip(
+        new.molecule.term_labels, new.molecule.whole_terms, strict=True
+    ):
         nearest = order if same_states else 0
         while nearest and (part, nearest) not in places:
             nearest -= 1
-        weaker = 1.0 if nearest == order else 1.0 / _NEW_TERM
+        weaker = 1.0 if whole or nearest == order else 1.0 / _NEW_TERM
         rows.append(weaker * known[places.get((part, nearest), 0), shells])
     return jnp.asarray(np.stack(rows), jnp.float32)
 
@@ -166,7 +177,6 @@ def carry(key: Array, state: ChainState, old: Level, new: Level) -> ChainState:
     theta = new.molecule.resize(state.theta, old.molecule)
     latents = state.latents
     if not same_states:
-        theta = Coefficients(theta.maps.at[1:].set(0.0))
         latents = latents._replace(state=_new_states(key, state, old, new))
     noise = _shell_power(new)
     shared = min(len(noise), len(state.nuisance.noise_variance))
@@ -176,6 +186,7 @@ def carry(key: Array, state: ChainState, old: Level, new: Level) -> ChainState:
         noise_variance=jnp.asarray(noise),
         spectrum=_carried_spectrum(state, old, new),
         level=jnp.ones(terms),
+        occupancy=state.nuisance.occupancy if same_states else _even_occupancy(new),
     )
     return ChainState(theta, nuisance, latents, state.size, new.molecule.prepare(theta))
 

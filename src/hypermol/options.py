@@ -13,11 +13,10 @@ from hypermol.data.particles import ParticleSet
 from hypermol.inference.schedule import Plan, Stage
 from hypermol.io.errors import InputError
 from hypermol.io.store import RunDirectory
-from hypermol.molecule.state_basis import named_state_basis
+from hypermol.molecule.state_basis import BASES, named_state_basis
 from hypermol.posterior.priors import HyperPrior
 
 _DEFAULT_KMAX_FRACTION = 0.93
-_DEFAULT_TERMS = {"constant": 1, "cosine": 5, "chebyshev": 5, "fourier": 9}
 
 
 @final
@@ -26,8 +25,10 @@ class FitOptions:
     """Everything a fit depends on besides the particles; `recipe` writes it as TOML.
 
     Attributes:
-        basis: state basis: constant (rigid), cosine or chebyshev (interval), fourier (circle).
-        n_terms: terms of the state basis; None takes the basis' default.
+        basis: state basis: constant (rigid), cosine, chebyshev or hats (interval), fourier
+            (circle), onehot or haar (classes).
+        n_terms: terms of the state basis, the number of classes for onehot and haar; None takes
+            the basis' default.
         state_name: name of the knob.
         poses: refine (draw rotations and shifts about the input's) or fixed.
         resolution_angstrom: finest detail to model; None takes 0.93 of Nyquist.
@@ -59,10 +60,8 @@ class FitOptions:
 
 def make_plan(options: FitOptions, particles: ParticleSet) -> Plan:
     """Turn options into a plan, with every remedy spelled out."""
-    if options.basis not in _DEFAULT_TERMS:
-        raise InputError(
-            f"basis {options.basis!r} is not known: use one of {', '.join(_DEFAULT_TERMS)}"
-        )
+    if options.basis not in BASES:
+        raise InputError(f"basis {options.basis!r} is not known: use one of {', '.join(BASES)}")
     if options.poses not in ("refine", "fixed"):
         raise InputError(f"poses {options.poses!r} is not known: use refine or fixed")
     for name in ("chains", "burn_in", "samples", "thin", "checkpoint_every"):
@@ -79,7 +78,7 @@ def make_plan(options: FitOptions, particles: ParticleSet) -> Plan:
                 f"{particles.box} px at {particles.pixel_size_angstrom} A/px: choose between "
                 f"{box_angstrom / nyquist:.2f} and {box_angstrom / 4:.0f} A"
             )
-    terms = options.n_terms or _DEFAULT_TERMS[options.basis]
+    terms = options.n_terms or BASES[options.basis]
     try:
         named_state_basis(options.basis, terms, options.state_name)
     except ValueError as error:

@@ -167,7 +167,11 @@ def _statistics(posterior: Posterior) -> Callable[[ChainState, Data], Statistics
             residual_power(posterior, state.theta, state.latents, data.images),
             posterior.prior_energy(state.theta, state.nuisance.spectrum),
             *latent_statistics(
-                state.latents, data.consensus, data.images.present, posterior.prior.n_bins
+                state.latents,
+                data.consensus,
+                data.images.present,
+                posterior.molecule.state_space,
+                posterior.n_bins,
             ),
         )
 

@@ -13,8 +13,9 @@ from hypermol.density import Separable
 from hypermol.inference import ensemble
 from hypermol.inference.ensemble import CandidateCounts, MoveSize, Particles
 from hypermol.posterior.priors import log_pose, pose_vector
+from hypermol.space.product import Product
 from hypermol.space.rotation import random_quaternions
-from hypermol.space.state_space import Circle, Interval, Point, StateSpace
+from hypermol.space.state_space import Circle, Discrete, Interval, Point, StateSpace
 
 N = 16000
 PRECISION = 4.0
@@ -170,6 +171,25 @@ def test_rotations_and_turning_states_do_not_move_in_one_step():
         run(start_at(), flat_target(), Interval(), (0.1, 0.1), counts, 1)
 
 
+def test_joint_states_follow_a_given_histogram():
+    """A class and a hinge that depend on each other."""
+    space = Product((Discrete("class", 3), Interval("hinge")))
+    chance = np.random.default_rng(0).dirichlet(np.ones(12), 1)[0]
+
+    def log_state(tau: Array) -> Array:
+        return jnp.log(jnp.asarray(chance, jnp.float32))[joint_bin(tau)]
+
+    def joint_bin(tau: Array) -> Array:
+        return space.factors[0].index(tau[..., :1]) * 4 + space.factors[1].bin(tau[..., 1:], 4)
+
+    start = start_at(state=jnp.tile(jnp.array([1 / 6, 0.37]), (N, 1)))
+    counts = CandidateCounts(rotations=1, shifts_per_axis=1, states=9)
+    end = run(start, flat_target((False, False), log_state=log_state), space, (0.1, 0.1), counts, 60)
+    found = np.bincount(joint_bin(end.state), minlength=12)
+    assert stats.chisquare(found, N * chance).pvalue > 1e-4
+    np.testing.assert_allclose(end.state, space.wrap(end.state), atol=1e-6)
+
+
 def test_candidates_of_an_asymmetric_lattice_would_be_caught():
     """Planted: a lattice that is not the same from each of its members (no fold at the ends)."""
     space = Interval()
@@ -178,8 +198,8 @@ def test_candidates_of_an_asymmetric_lattice_would_be_caught():
     class Clipped:
         dim = 1
 
-        def wrap(self, tau: Array) -> Array:
-            return space.wrap(tau)
+        def propose(self, key: Array, tau: Array, width: float) -> Array:
+            return space.propose(key, tau, width)
 
         def lattice(self, tau: Array, n: int) -> Array:
             return jnp.clip(tau + jnp.arange(n)[:, None] / n, 0.0, 1.0)

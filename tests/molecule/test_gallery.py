@@ -5,7 +5,7 @@ import pytest
 from scipy.spatial.transform import Rotation
 
 from hypermol.io.errors import InputError
-from hypermol.molecule.gallery import IntervalPair, cat, pretzel, toy
+from hypermol.molecule.gallery import cat, pretzel, toy
 
 KEY = jax.random.key(0)
 HALF_TURN = np.array([-1.0, -1.0, 1.0])
@@ -95,20 +95,3 @@ def test_toys_by_name():
     assert toy("pretzel").state_space.names == ("arm_1", "arm_2")
     with pytest.raises(InputError, match="cat, pretzel"):
         toy("dog")
-
-
-def test_interval_pair_lattice_is_the_same_from_each_member():
-    space = IntervalPair()
-    members = np.asarray(space.lattice(jnp.array([0.13, 0.58]), 16))
-    assert members.shape == (16, 2) and np.allclose(members[0], [0.13, 0.58], atol=1e-6)
-    assert members.min() >= 0.0 and members.max() <= 1.0
-
-    def sorted_rows(rows):
-        rounded = np.round(rows, 4)
-        return rounded[np.lexsort(rounded.T)]
-
-    for start in members[1:]:
-        again = np.asarray(space.lattice(jnp.asarray(start), 16))
-        assert np.allclose(sorted_rows(again), sorted_rows(members), atol=2e-4)
-    assert space.nodes(9).shape == (9, 2)
-    assert np.allclose(space.wrap(jnp.array([-0.2, 1.3])), [0.2, 0.7], atol=1e-6)

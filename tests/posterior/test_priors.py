@@ -18,7 +18,6 @@ from hypermol.posterior.priors import (
     latent_statistics,
     log_pose,
     log_state,
-    occupancy_bin,
 )
 from hypermol.space.state_space import Circle, Interval, Point
 from small_posterior import N, make_small, quaternions
@@ -63,7 +62,8 @@ def test_state_prior_is_normalised():
 
 def test_occupancy_bins():
     tau = jnp.array([[0.0], [0.249], [0.25], [0.999], [1.0]])
-    np.testing.assert_array_equal(occupancy_bin(tau, 4), [0, 0, 1, 3, 3])
+    for space in (Interval(), Circle()):
+        np.testing.assert_array_equal(space.bin(tau, 4), [0, 0, 1, 3, 3])
 
 
 def test_inverse_gamma_draws():
@@ -90,7 +90,13 @@ def given(small):
         return Statistics(
             residual_power(posterior, theta, latents, images),
             posterior.prior_energy(theta, nuisance.spectrum),
-            *latent_statistics(latents, consensus, images.present, posterior.prior.n_bins),
+            *latent_statistics(
+                latents,
+                consensus,
+                images.present,
+                posterior.molecule.state_space,
+                posterior.n_bins,
+            ),
         )
 
     sizes = small.posterior.molecule.term_sizes

@@ -21,7 +21,7 @@ from hypermol.report import write_report
 from hypermol.runtime import configure
 
 #: What `--state` names, as state bases.
-STATES = {"interval": "cosine", "circle": "fourier", "rigid": "constant"}
+STATES = {"interval": "cosine", "circle": "fourier", "classes": "haar", "rigid": "constant"}
 
 
 def fit(
@@ -31,13 +31,17 @@ def fit(
         Path | None, typer.Option(help="TOML recipe; options given here go before it.")
     ] = None,
     state: Annotated[
-        str | None, typer.Option(help="Where states live: interval, circle or rigid.")
+        str | None, typer.Option(help="Where states live: interval, circle, classes or rigid.")
     ] = None,
     basis: Annotated[
         str | None,
-        typer.Option(help="State basis by name: cosine, chebyshev, fourier or constant."),
+        typer.Option(
+            help="State basis by name: cosine, chebyshev, hats, fourier, onehot, haar or constant."
+        ),
     ] = None,
-    terms: Annotated[int | None, typer.Option(help="Terms of the state basis.")] = None,
+    terms: Annotated[
+        int | None, typer.Option(help="Terms of the state basis; the number of classes.")
+    ] = None,
     poses: Annotated[
         str | None, typer.Option(help="refine (draw poses about the input's) or fixed.")
     ] = None,
@@ -87,7 +91,7 @@ def _basis_of(state: str | None) -> str | None:
     if state is None:
         return None
     if state not in STATES:
-        raise InputError(f"--state {state!r} is not known: use interval, circle or rigid")
+        raise InputError(f"--state {state!r} is not known: use interval, circle, classes or rigid")
     return STATES[state]
 
 

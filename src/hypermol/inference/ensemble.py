@@ -45,7 +45,8 @@ class CandidateCounts(NamedTuple):
     Attributes:
         rotations: directions.
         shifts_per_axis: shifts along x and along y.
-        states: members of the lattice of states that act through the weights.
+        states: asked of the lattice of states that act through the weights (a finite set of
+            states is always weighed as a whole).
         turns: candidates for the states that move what is sliced; not both these and rotations.
     """
 
@@ -198,16 +199,15 @@ def state_step(
     space: StateSpace,
     width: float,
 ) -> Array:
-    """One Metropolis step within +-width of the states that act through the weights.
+    """One Metropolis step of the states that act through the weights, contrast integrated out.
 
-    Contrast is integrated out. It moves states off the lattice that `candidate_step` stays on.
+    It moves states off the lattice that `candidate_step` stays on. The proposal, the space's own,
+    is symmetric, so that the ratio of densities alone decides.
     """
     gram, linear = local
     keys = jax.random.split(key)
-    moved = space.wrap(
-        state + width * jax.random.uniform(keys[0], state.shape, minval=-1.0, maxval=1.0)
-    )
-    proposal = jnp.where(jnp.asarray(target.turning, bool), state, moved)
+    proposal = space.propose(keys[0], state, width)
+    proposal = jnp.where(jnp.asarray(target.turning, bool), state, proposal)
 
     def score(tau: Array) -> Array:
         weights = target.weights(tau)

@@ -78,10 +78,17 @@ class Plan:
     samples: int = 10
     thin: int = 1
 
+    @property
+    def classes(self) -> bool:
+        """Whether states are classes, of which every level has the same number."""
+        return self.basis in ("onehot", "haar")
+
 
 #: Levels of the march as fractions of the final frequency.
 _FIRST, _SECOND, _THIRD = 0.42, 0.5, 0.7
 _STATES = 32
+#: Components of a subspace that is to tell classes apart.
+_MAX_COMPONENTS = 5
 
 
 def default_schedule(plan: Plan) -> tuple[Stage, ...]:
@@ -102,7 +109,11 @@ def default_schedule(plan: Plan) -> tuple[Stage, ...]:
     moves = plan.move_poses
     stages = [Stage("consensus map", "constant", first, 1, half, still)]
     if plan.n_terms > 1:
-        stages.append(Stage("linear subspace", "subspace", first, 3, plan.burn_in, still))
+        # n classes span n - 1 components; along one knob two order the particles
+        components = min(max(plan.n_terms - 1, 2), _MAX_COMPONENTS) if plan.classes else 2
+        stages.append(
+            Stage("linear subspace", "subspace", first, components + 1, plan.burn_in, still)
+        )
     stages += [
         Stage("states, coarse", plan.basis, level(_SECOND), terms, plan.burn_in, moving),
         Stage("states, medium", plan.basis, level(_THIRD), terms, medium, moving, moves),

@@ -58,6 +58,11 @@ class Expansion:
         return tuple(("", order) for order in range(self.n_terms))
 
     @property
+    def whole_terms(self) -> np.ndarray:
+        """Those of the state basis that sum to the constant."""
+        return self.state_basis.constant_weights != 0.0
+
+    @property
     def term_sizes(self) -> np.ndarray:
         """The basis' free coefficients."""
         return np.full(self.n_terms, self.basis.n_coefficients)
@@ -125,15 +130,22 @@ class Expansion:
         """V(., tau) on the basis' grid, [n, n, n]."""
         return jnp.tensordot(self.weights(tau), self.basis.density(theta.maps), axes=1)
 
+    def mean(self, theta: Coefficients) -> np.ndarray:
+        """Mean density over the states' base measure, [n, n, n] on the grid."""
+        return np.asarray(self.basis.density(self.state_basis.mean_of(theta.maps)[None]))[0]
+
     def resize(self, theta: Coefficients, source: "Expansion") -> Coefficients:
         """Carry coefficients from another level: other frequencies in space, terms in state.
 
-        Frequency marching (sec. 5): shared frequencies keep their values, new ones start at zero.
-        Both expansions must be on voxels over the same box.
+        Frequency marching (sec. 5): on one state space shared frequencies keep their values and
+        new ones start at zero; on another space every state starts at the mean density. Both
+        expansions must span the same box.
         """
-        n = self.basis.coefficient_shape[0]
-        maps = crop_or_pad_volume(np.asarray(theta.maps), n)
-        grown = np.zeros((self.n_terms, n, n, n), np.float32)
-        shared = min(self.n_terms, source.n_terms)
-        grown[:shared] = maps[:shared]
-        return Coefficients(self.basis.density(jnp.asarray(grown)))
+        old, new = source.state_basis, self.state_basis
+        densities = np.asarray(source.basis.density(theta.maps))
+        densities = crop_or_pad_volume(densities, self.basis.n)
+        if new.space == old.space:
+            grown = np.tensordot(new.coefficients_of(old), densities, axes=1)
+        else:
+            grown = new.from_mean(old.mean_of(densities))
+        return Coefficients(self.basis.expand(jnp.asarray(grown, jnp.float32)))

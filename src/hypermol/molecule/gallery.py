@@ -11,6 +11,7 @@ from jax import Array
 
 from hypermol.io.errors import InputError
 from hypermol.molecule.moving_gaussians import MovingGaussians, Theta
+from hypermol.space.product import Product
 from hypermol.space.state_space import Circle, Interval, StateSpace
 
 #: Names that `toy` knows.
@@ -25,40 +26,8 @@ _BASE_BLOBS = 11
 #: Bend of each link of a fully curled arm, in radians: 7 links make most of a turn.
 _FULL_CURL = 0.66
 _HELD_ARM = 0.3
+_ARMS = Product((Interval("arm_1"), Interval("arm_2")))
 _CAT_TURN = np.deg2rad(240.0)
-
-
-@final
-@dataclass(frozen=True)
-class IntervalPair(StateSpace):
-    """Two independent states, each in [0, 1] with reflecting ends."""
-
-    first: str = "arm_1"
-    second: str = "arm_2"
-
-    dim = 2
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """The two knobs' names."""
-        return (self.first, self.second)
-
-    def wrap(self, tau: Array) -> Array:
-        """Reflect at the ends of each interval."""
-        return 1.0 - jnp.abs(1.0 - jnp.mod(tau, 2.0))
-
-    def lattice(self, tau: Array, n: int) -> Array:
-        """The product of two folded lattices: floor(sqrt(n))^2 members, tau first."""
-        side = max(int(np.sqrt(n)), 1)
-        steps = 2.0 * jnp.arange(side) / side
-        pairs = jnp.stack(jnp.meshgrid(steps, steps, indexing="ij"), axis=-1).reshape(-1, 2)
-        return self.wrap(tau + pairs)
-
-    def nodes(self, n: int) -> Array:
-        """Bin centres of a square grid with floor(sqrt(n)) bins a side."""
-        side = max(int(np.sqrt(n)), 1)
-        line = (jnp.arange(side) + 0.5) / side
-        return jnp.stack(jnp.meshgrid(line, line, indexing="ij"), axis=-1).reshape(-1, 2)
 
 
 def toy(name: str, radius_angstrom: float = 140.0) -> MovingGaussians:
@@ -121,7 +90,7 @@ def pretzel(radius_angstrom: float = 140.0, *, arms: int = 2) -> MovingGaussians
         "curl": np.array(_FULL_CURL),
     }
     widths = scale * np.repeat([_BASE_WIDTH, _ARM_WIDTH], [_BASE_BLOBS, 2 * _ARM_BLOBS])
-    space: StateSpace = IntervalPair() if arms == 2 else Interval("arm")
+    space: StateSpace = _ARMS if arms == 2 else Interval("arm")
     return _fixed(space, _PretzelPath(arms), path, widths)
 
 

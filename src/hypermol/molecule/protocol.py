@@ -74,8 +74,12 @@ class LinearMolecule(Molecule, Protocol):
 
     @property
     def term_labels(self) -> tuple[tuple[str, int], ...]:
-        """Per term: the part it belongs to ("" for the whole) and its place in the state basis,
-        0 for the mean density."""
+        """Per term: the part it belongs to ("" for the whole) and its place in the state basis."""
+        ...
+
+    @property
+    def whole_terms(self) -> np.ndarray:
+        """bool [T]: terms that a density at rest takes part in."""
         ...
 
     @property

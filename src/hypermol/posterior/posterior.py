@@ -42,6 +42,11 @@ class Posterior:
     plane: HalfPlane
     prior: HyperPrior
 
+    @property
+    def n_bins(self) -> int:
+        """Bins of the states' occupancy in all."""
+        return self.molecule.state_space.n_bins(self.prior.n_bins)
+
     def terms(
         self,
         theta: Coefficients,

@@ -31,7 +31,8 @@ class Nuisance(NamedTuple):
         pose_sd_rad: scalar, width of rotations about the consensus.
         shift_sd_px: scalar, width of shifts about the consensus.
         contrast_sd: scalar, width of contrasts about 1.
-        occupancy: [n_bins] probabilities of equal bins of the state space (mean one a bin: /n).
+        occupancy: [n_bins] probabilities of the state space's bins, which all have the same base
+            measure; reshaped to `space.bin_shape(n_bins)` they have an axis a knob.
     """
 
     noise_variance: Array
@@ -82,7 +83,9 @@ class HyperPrior:
         contrast: of contrast_sd^2; the default is centred near 0.1.
         level_shape, level_rate: Gamma prior of each term's level.
         occupancy: Dirichlet parameter of every bin.
-        n_bins: bins of the occupancy; 1 keeps the state prior uniform.
+        n_bins: bins of the occupancy wanted for each knob; 1 keeps the state prior uniform. The
+            space says how many there are in all: one a class of a discrete space, n_bins^2 of
+            two intervals (`StateSpace.n_bins`).
     """
 
     noise: InverseGamma = InverseGamma(2.0, 1.0)
@@ -125,18 +128,13 @@ def log_contrast(contrast: Array, sd: Array) -> Array:
     return -0.5 * (contrast - 1.0) ** 2 / sd**2 - jnp.log(sd)
 
 
-def occupancy_bin(state: Array, n_bins: int) -> Array:
-    """Bin [...] of states [..., dim] by the first state variable, scaled to [0, 1]."""
-    return jnp.clip((state[..., 0] * n_bins).astype(jnp.int32), 0, n_bins - 1)
-
-
 def log_state(state: Array, occupancy: Array, space: StateSpace) -> Array:
     """log P(tau | mu) [...]: the base measure times the occupancy of the state's bin."""
     base = space.log_base(state)
     if not space.has_occupancy:
         return base
     n_bins = occupancy.shape[0]
-    return base + jnp.log(occupancy * n_bins)[occupancy_bin(state, n_bins)]
+    return base + jnp.log(occupancy * n_bins)[space.bin(state, n_bins)]
 
 
 class Statistics(NamedTuple):
@@ -158,17 +156,15 @@ class Statistics(NamedTuple):
 
 
 def latent_statistics(
-    latents: Latents, consensus: Consensus, present: Array, n_bins: int
+    latents: Latents, consensus: Consensus, present: Array, space: StateSpace, n_bins: int
 ) -> tuple[Array, Array, Array, Array]:
-    """The particles' part of `Statistics`, from blocks [n_blocks, B, ...]."""
+    """The particles' part of `Statistics`, from blocks [n_blocks, B, ...]; n_bins in all."""
     vector = pose_vector(latents.quaternion, consensus.quaternion)
     moved = latents.shift_px - consensus.shift_px
     rotation = jnp.sum(present * jnp.sum(vector**2, axis=-1), axis=1)
     shift = jnp.sum(present * jnp.sum(moved**2, axis=-1), axis=1)
     contrast = jnp.sum(present * (latents.contrast - 1.0) ** 2, axis=1)
-    if latents.state.shape[-1] == 0:
-        return rotation, shift, contrast, jnp.zeros((len(present), n_bins))
-    bins = jax.nn.one_hot(occupancy_bin(latents.state, n_bins), n_bins)
+    bins = jax.nn.one_hot(space.bin(latents.state, n_bins), n_bins)
     return rotation, shift, contrast, jnp.einsum("nb,nbo->no", present, bins)
 
 

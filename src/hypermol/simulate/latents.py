@@ -87,7 +87,10 @@ def draw_states(
     if isinstance(states, np.ndarray):
         return _given_states(states, shape)
     if states == "uniform":
-        return generator.uniform(size=shape)
+        tau = generator.uniform(size=shape)
+        # the c-th part of [0, 1] is the c-th state of a finite set; others stay in float64
+        taken = np.asarray(space.wrap(jnp.asarray(tau)), dtype=np.float64)
+        return np.where(np.abs(taken - tau) > 1e-6, taken, tau)
     peaks = states if isinstance(states, TwoPeaks) else TwoPeaks()
     second = generator.uniform(size=shape) >= peaks.first_weight
     centre = np.where(second, peaks.centres[1], peaks.centres[0])

@@ -17,7 +17,7 @@ from jax import Array
 
 from hypermol.io.errors import InputError
 from hypermol.simulate.map_slices import padded_transform, slices_of_transform
-from hypermol.space.state_space import Circle, StateSpace
+from hypermol.space.state_space import StateSpace
 
 _BLOCK = 16
 _POINTS_AT_ONCE = 8192
@@ -221,10 +221,7 @@ def nearest_state(tau: np.ndarray, states: np.ndarray, space: StateSpace) -> np.
     best = np.zeros(len(tau), np.int64)
     smallest = np.full(len(tau), np.inf)
     for i, state in enumerate(states):
-        difference = np.abs(tau - state)
-        if isinstance(space, Circle):
-            difference = np.minimum(difference % 1.0, -difference % 1.0)
-        distance = np.sum(difference**2, axis=-1)
+        distance = np.sum(space.difference(tau, state) ** 2, axis=-1)
         closer = distance < smallest
         best[closer], smallest[closer] = i, distance[closer]
     return best

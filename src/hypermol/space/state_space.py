@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
+from scipy.cluster.vq import kmeans2
 
 
 class StateSpace(abc.ABC):
@@ -47,17 +48,64 @@ class StateSpace(abc.ABC):
 
     @abc.abstractmethod
     def nodes(self, n: int) -> Array:
-        """[n, dim] evenly spaced states for display and for occupancy histograms."""
+        """[n, dim] evenly spaced states for display; a finite set gives all its members."""
+
+    def propose(self, key: Array, tau: Array, width: float) -> Array:
+        """Other states [..., dim] near `tau`, drawn so that there and back are equally likely.
+
+        Args:
+            key: of the draw.
+            tau: [..., dim].
+            width: largest step, as a share of the space's extent.
+        """
+        step = jax.random.uniform(key, tau.shape, minval=-1.0, maxval=1.0)
+        return self.wrap(tau + width * step)
+
+    def slice_of(self, name: str) -> tuple[int, int]:
+        """(start, stop) of a knob's coordinates within a state.
+
+        Raises:
+            ValueError: no knob has that name.
+        """
+        if name not in self.names:
+            known = ", ".join(self.names) or "none, for it has one state"
+            raise ValueError(f"no knob is called {name!r}: this space has {known}")
+        place = self.names.index(name)
+        return place, place + 1
+
+    def difference(self, first: np.ndarray, second: np.ndarray) -> np.ndarray:
+        """first - second [..., dim], the short way round where there are two ways."""
+        return first - second
 
     @property
     def has_occupancy(self) -> bool:
-        """Whether equal bins of the first variable carry learned probabilities."""
-        return False
+        """Whether bins of the space carry learned probabilities."""
+        return self.n_bins(2) > 1
+
+    def n_bins(self, wanted: int) -> int:
+        """Number of bins of equal base measure where `wanted` are asked for a knob; 1 is none."""
+        return 1
+
+    def bin_shape(self, n_bins: int) -> tuple[int, ...]:
+        """How `n_bins` bins in all are shared by the knobs that have any.
+
+        Occupancies [n_bins] reshaped to it have an axis a knob.
+        """
+        return (n_bins,)
+
+    def bin(self, tau: Array, n_bins: int) -> Array:
+        """Bin int [...] of states [..., dim], out of `n_bins` in all."""
+        return jnp.zeros(tau.shape[:-1], jnp.int32)
 
     @property
     def is_subspace(self) -> bool:
         """Whether states are Gaussian coordinates that enter the density linearly."""
         return False
+
+    @property
+    def n_axes(self) -> int:
+        """Principal axes that `from_subspace` reads at least."""
+        return self.dim
 
     def from_subspace(self, coordinates: np.ndarray) -> np.ndarray:
         """First states [N, dim] from principal coordinates [N, d] of a linear subspace.
@@ -74,6 +122,16 @@ class StateSpace(abc.ABC):
     def sample_base(self, key: Array, shape: tuple[int, ...]) -> Array:
         """Draws [*shape, dim] from the base measure."""
         return jax.random.uniform(key, (*shape, self.dim))
+
+
+def _equal_bin(tau: Array, n_bins: int) -> Array:
+    """Which of n equal bins of [0, 1] holds the first variable of states [..., dim]."""
+    return jnp.clip((tau[..., 0] * n_bins).astype(jnp.int32), 0, n_bins - 1)
+
+
+def _fold(tau: Array) -> Array:
+    """Reflect at 0 and 1: a fold of the circle of length 2."""
+    return 1.0 - jnp.abs(1.0 - jnp.mod(tau, 2.0))
 
 
 @final
@@ -105,7 +163,6 @@ class Interval(StateSpace):
     name: str = "state"
 
     dim = 1
-    has_occupancy = True
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -114,7 +171,15 @@ class Interval(StateSpace):
 
     def wrap(self, tau: Array) -> Array:
         """Reflect at both ends (a fold of the circle of length 2)."""
-        return 1.0 - jnp.abs(1.0 - jnp.mod(tau, 2.0))
+        return _fold(tau)
+
+    def n_bins(self, wanted: int) -> int:
+        """As many as wanted."""
+        return wanted
+
+    def bin(self, tau: Array, n_bins: int) -> Array:
+        """Equal parts of the interval."""
+        return _equal_bin(tau, n_bins)
 
     def from_subspace(self, coordinates: np.ndarray) -> np.ndarray:
         """Ranks along the first principal axis, evenly spread."""
@@ -138,7 +203,6 @@ class Circle(StateSpace):
     name: str = "phase"
 
     dim = 1
-    has_occupancy = True
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -148,6 +212,24 @@ class Circle(StateSpace):
     def wrap(self, tau: Array) -> Array:
         """Modulo one turn."""
         return jnp.mod(tau, 1.0)
+
+    def difference(self, first: np.ndarray, second: np.ndarray) -> np.ndarray:
+        """Turns between -1/2 and 1/2."""
+        turns = first - second
+        return turns - np.rint(turns)
+
+    def n_bins(self, wanted: int) -> int:
+        """As many as wanted."""
+        return wanted
+
+    def bin(self, tau: Array, n_bins: int) -> Array:
+        """Equal arcs."""
+        return _equal_bin(tau, n_bins)
+
+    @property
+    def n_axes(self) -> int:
+        """The plane that the circle lies in."""
+        return 2
 
     def from_subspace(self, coordinates: np.ndarray) -> np.ndarray:
         """The angle in the plane of the first two principal axes, each standardised."""
@@ -195,6 +277,15 @@ class Gaussian(StateSpace):
         line = jnp.linspace(-2.0, 2.0, n)
         return jnp.zeros((n, self.dim)).at[:, 0].set(line)
 
+    def propose(self, key: Array, tau: Array, width: float) -> Array:
+        """Within +-width of the four standard deviations that hold most states."""
+        step = jax.random.uniform(key, tau.shape, minval=-1.0, maxval=1.0)
+        return tau + 4.0 * width * step
+
+    def from_subspace(self, coordinates: np.ndarray) -> np.ndarray:
+        """The leading principal coordinates themselves."""
+        return coordinates[:, : self.n_components]
+
     def log_base(self, tau: Array) -> Array:
         """Standard normal, up to a constant."""
         return -0.5 * jnp.sum(tau**2, axis=-1)
@@ -202,3 +293,115 @@ class Gaussian(StateSpace):
     def sample_base(self, key: Array, shape: tuple[int, ...]) -> Array:
         """Draws [*shape, d] from the standard normal."""
         return jax.random.normal(key, (*shape, self.dim))
+
+
+@final
+@dataclass(frozen=True)
+class Discrete(StateSpace):
+    """n classes without order; class c is the state (c + 1/2) / n.
+
+    The base measure gives every class 1 / n. The lattice of any state is all the classes, so
+    that the class of a particle is drawn from its whole conditional at once.
+
+    Attributes:
+        name: of the knob.
+        n_states: number of classes.
+        labels: names of the classes, for display; 1, 2, ... if not given.
+    """
+
+    name: str = "class"
+    n_states: int = 2
+    labels: tuple[str, ...] = ()
+
+    dim = 1
+
+    def __post_init__(self) -> None:
+        if self.n_states < 1:
+            raise ValueError(f"n_states is {self.n_states} in Discrete: give at least 1")
+        if self.labels and len(self.labels) != self.n_states:
+            raise ValueError(
+                f"Discrete has {self.n_states} states and {len(self.labels)} labels: "
+                "give a label for every state, or none"
+            )
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The one knob's name."""
+        return (self.name,)
+
+    def index(self, tau: Array) -> Array:
+        """Class int [...] of states [..., 1]: the n-th part of [0, 1] that they lie in."""
+        return _equal_bin(tau, self.n_states)
+
+    def state(self, index: Array) -> Array:
+        """States [..., 1] of classes int [...]."""
+        return ((jnp.asarray(index) + 0.5) / self.n_states)[..., None]
+
+    def label(self, index: int) -> str:
+        """What to call a class."""
+        return self.labels[index] if self.labels else str(index + 1)
+
+    def wrap(self, tau: Array) -> Array:
+        """Reflect at 0 and 1, then the state of the class whose part of [0, 1] that is."""
+        return self.state(self.index(_fold(tau)))
+
+    def propose(self, key: Array, tau: Array, width: float) -> Array:
+        """Any class, all equally likely: classes have no neighbours, so `width` says nothing."""
+        return self.sample_base(key, tau.shape[:-1])
+
+    def lattice(self, tau: Array, n: int) -> Array:
+        """All classes [n_states, 1] whatever n, the state's own first."""
+        return self.state(jnp.mod(self.index(tau) + jnp.arange(self.n_states), self.n_states))
+
+    def nodes(self, n: int) -> Array:
+        """All classes [n_states, 1], whatever n."""
+        return self.state(jnp.arange(self.n_states))
+
+    def n_bins(self, wanted: int) -> int:
+        """One a class, unless the occupancy is not to be learned (wanted 1)."""
+        return self.n_states if wanted > 1 else 1
+
+    def bin(self, tau: Array, n_bins: int) -> Array:
+        """The class."""
+        return _equal_bin(tau, n_bins)
+
+    def from_subspace(self, coordinates: np.ndarray) -> np.ndarray:
+        """Clusters in the leading n_states - 1 principal axes, which is all that n classes span.
+
+        Classes are numbered along the first axis.
+        """
+        points = np.asarray(coordinates, np.float64)[:, : max(self.n_states - 1, 1)]
+        index = _clusters(points, self.n_states)
+        return (index[:, None] + 0.5) / self.n_states
+
+    def sample_base(self, key: Array, shape: tuple[int, ...]) -> Array:
+        """Classes [*shape, 1], all equally likely."""
+        return self.state(jax.random.randint(key, shape, 0, self.n_states))
+
+
+#: Starts of k-means, which finds the nearest local optimum only; the best is kept.
+_KMEANS_STARTS = 8
+
+
+def _clusters(points: np.ndarray, n: int) -> np.ndarray:
+    """k-means clusters int [N] of points [N, d], in the order of their first coordinate."""
+    order = np.argsort(np.argsort(points[:, 0]))
+    bins = order * n // len(points)
+    if len(points) <= n:
+        return bins
+    # equal shares along the first axis: a start that always is there, and has no empty cluster
+    best = bins
+    smallest = _scatter(points, bins, n)
+    for seed in range(_KMEANS_STARTS):
+        _, found = kmeans2(points, n, minit="++", rng=np.random.default_rng(seed))
+        scatter = _scatter(points, found, n)
+        if scatter < smallest:
+            best, smallest = found, scatter
+    means = [points[best == c, 0].mean() if np.any(best == c) else np.inf for c in range(n)]
+    return np.argsort(np.argsort(means))[best]
+
+
+def _scatter(points: np.ndarray, index: np.ndarray, n: int) -> float:
+    """Sum of squared distances of points [N, d] to their clusters' means."""
+    members = [points[index == c] for c in range(n)]
+    return float(sum(((m - m.mean(axis=0)) ** 2).sum() for m in members if len(m)))

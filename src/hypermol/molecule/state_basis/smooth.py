@@ -1,6 +1,5 @@
-"""Bases P_q(tau) on state spaces (eq. 20-21), ordered by frequency, P_0 = 1."""
+"""Bases with P_0 = 1 and terms that run over all states: cosines, polynomials, coordinates."""
 
-import abc
 from dataclasses import dataclass
 from typing import final
 
@@ -8,30 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from hypermol.space.state_space import Circle, Gaussian, Interval, Point, StateSpace
-
-
-class StateBasis(abc.ABC):
-    """Functions P_q on a state space."""
-
-    @property
-    @abc.abstractmethod
-    def space(self) -> StateSpace:
-        """The states the functions live on."""
-
-    @property
-    @abc.abstractmethod
-    def n_terms(self) -> int:
-        """Number of functions, the constant included."""
-
-    @property
-    @abc.abstractmethod
-    def frequencies(self) -> np.ndarray:
-        """[n_terms] state frequency of each function, for priors that fall with it."""
-
-    @abc.abstractmethod
-    def __call__(self, tau: Array) -> Array:
-        """Values [..., n_terms] at states [..., dim]."""
+from hypermol.molecule.state_basis.base import StateBasis
+from hypermol.space.state_space import Circle, Gaussian, Interval, Point
 
 
 @final
@@ -85,6 +62,12 @@ class Chebyshev(StateBasis):
         """[n_terms] polynomial degree."""
         return np.arange(self.n_terms, dtype=float)
 
+    @property
+    def mean_weights(self) -> np.ndarray:
+        """[n_terms] 1 / (1 - q^2) for even degrees, 0 for odd: not orthogonal to the constant."""
+        q = np.arange(self.n_terms)
+        return np.where(q % 2 == 0, 1.0 / np.where(q % 2 == 0, 1.0 - q**2, 1.0), 0.0)
+
     def __call__(self, tau: Array) -> Array:
         """Values [..., n_terms] by the three-term recurrence: finite gradients at the ends."""
         x = 2.0 * tau[..., 0] - 1.0
@@ -137,27 +120,3 @@ class Linear(StateBasis):
     def __call__(self, tau: Array) -> Array:
         """Values [..., n_terms]."""
         return jnp.concatenate([jnp.ones((*tau.shape[:-1], 1), tau.dtype), tau], axis=-1)
-
-
-def named_state_basis(kind: str, n_terms: int, state_name: str) -> StateBasis:
-    """The basis a recipe or run names: constant, cosine, chebyshev or fourier.
-
-    Raises:
-        ValueError: unknown kind, or a number of terms it cannot have.
-    """
-    if n_terms < 1:
-        raise ValueError(f"n_terms is {n_terms}: give at least 1")
-    if kind == "constant":
-        return Constant()
-    if kind == "cosine":
-        return Cosine(n_terms, Interval(state_name))
-    if kind == "chebyshev":
-        return Chebyshev(n_terms, Interval(state_name))
-    if kind == "fourier":
-        if n_terms % 2 == 0:
-            raise ValueError(
-                f"n_terms is {n_terms} for a fourier basis: give an odd number "
-                "(one constant, then cosine and sine pairs)"
-            )
-        return Fourier(n_terms, Circle(state_name))
-    raise ValueError(f"state basis {kind!r} is not known: use constant, cosine, chebyshev, fourier")

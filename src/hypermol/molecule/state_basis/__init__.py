@@ -1,0 +1,36 @@
+"""Bases P_q(tau) on state spaces (eq. 20-21)."""
+
+from hypermol.molecule.state_basis.base import StateBasis
+from hypermol.molecule.state_basis.graph import (
+    GraphLaplacian,
+    GraphSpectrum,
+    Landmarks,
+    Tabulated,
+    graph_spectrum,
+    landmark_basis,
+)
+from hypermol.molecule.state_basis.local import Haar, Hats, OneHot
+from hypermol.molecule.state_basis.named import BASES, named_state_basis
+from hypermol.molecule.state_basis.product import ProductBasis
+from hypermol.molecule.state_basis.smooth import Chebyshev, Constant, Cosine, Fourier, Linear
+
+__all__ = [
+    "BASES",
+    "Chebyshev",
+    "Constant",
+    "Cosine",
+    "Fourier",
+    "GraphLaplacian",
+    "GraphSpectrum",
+    "Haar",
+    "Hats",
+    "Landmarks",
+    "Linear",
+    "OneHot",
+    "ProductBasis",
+    "StateBasis",
+    "Tabulated",
+    "graph_spectrum",
+    "landmark_basis",
+    "named_state_basis",
+]
