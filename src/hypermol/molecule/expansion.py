@@ -75,11 +75,10 @@ def resize(theta: Coefficients, source: Expansion, target: Expansion) -> Coeffic
     """Carry coefficients to another level: more frequencies in space, more terms in state.
 
     Frequency marching (sec. 5): shared frequencies keep their values, new ones start at zero.
-    Both expansions must be on voxels over the same box.
+    Goes through the density on the grids, so the spatial bases may differ.
     """
-    n = target.basis.coefficient_shape[0]
-    maps = crop_or_pad_volume(np.asarray(theta.maps), n)
-    grown = np.zeros((target.n_features, n, n, n), np.float32)
+    density = np.asarray(source.basis.density(theta.maps))
+    carried = target.basis.expand(jnp.asarray(crop_or_pad_volume(density, target.basis.n)))
+    shape = target.basis.coefficient_shape
     shared = min(target.n_features, source.n_features)
-    grown[:shared] = maps[:shared]
-    return Coefficients(target.basis.density(jnp.asarray(grown)))
+    return Coefficients(jnp.zeros((target.n_features, *shape)).at[:shared].set(carried[:shared]))

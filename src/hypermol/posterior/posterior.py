@@ -77,7 +77,7 @@ class Posterior:
     def prior_energy(self, theta: Coefficients, spectrum: Array) -> Array:
         """theta' K theta at level 1, per term [F]."""
         applied = self.molecule.basis.precision(theta.maps, spectrum)
-        return jnp.sum(theta.maps * applied, axis=(-3, -2, -1))
+        return jnp.sum((theta.maps * applied).reshape(len(applied), -1), axis=-1)
 
     def log_prior_theta(self, theta: Coefficients, nuisance: Nuisance) -> Array:
         """log P(theta | mu): Gaussian with the spectrum's shape and a level per term."""
