@@ -84,7 +84,7 @@ class BallFunctions:
     @property
     def n_functions(self) -> int:
         """Sum over l of (2 l + 1) n_l."""
-        return sum((2 * l + 1) * table.shape[1] for l, table in enumerate(self.tables))
+        return sum((2 * d + 1) * table.shape[1] for d, table in enumerate(self.tables))
 
     def by_class(self, coefficients: Array, points: Array) -> Array:
         """Sums over the functions of each parity class, [F, 8, n].

@@ -192,16 +192,26 @@ class ProlateFunctions:
         )
         return values
 
+    def band_energies(self, edges: np.ndarray) -> list[np.ndarray]:
+        """For each degree, [n_l, S] int Phi_ln^2 r^2 dr between neighbouring edges [S + 1].
+
+        They are the shares of the energy inside the band (and inside the ball, by the equation)
+        that lie in shells of those radii.
+        """
+        nodes, weights = np.polynomial.legendre.leggauss(8 + int(self.bandlimit / len(edges)))
+        half = 0.5 * np.diff(edges)[:, None]
+        radius = edges[:-1, None] + half * (nodes + 1.0)
+        weights = half * weights * radius**2
+        values = [self.radial(d, radius.reshape(-1)) for d in range(len(self.eigenvalues))]
+        return [np.sum(v.reshape(-1, *radius.shape) ** 2 * weights, axis=-1) for v in values]
+
     def mean_frequencies(self) -> list[np.ndarray]:
         """For each degree, int_0^1 r Phi_ln^2 r^2 dr, [n_l]: the mean radial frequency of the part
         inside the band as a share of the bandlimit (and the mean radius, by the equation).
         """
-        nodes, weights = np.polynomial.legendre.leggauss(2 * self.expansions[0].shape[1])
-        radius, weights = 0.5 * (nodes + 1.0), 0.5 * weights
-        return [
-            self.radial(degree, radius) ** 2 @ (weights * radius**3)
-            for degree in range(len(self.eigenvalues))
-        ]
+        edges = np.linspace(0.0, 1.0, 20 + 4 * int(self.bandlimit))
+        middle = 0.5 * (edges[1:] + edges[:-1])
+        return [energy @ middle for energy in self.band_energies(edges)]
 
 
 def prolate_functions(bandlimit: float, threshold: float = 0.5) -> ProlateFunctions:
