@@ -2,12 +2,35 @@
 
 import abc
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
+#: Stop of the least squares of `expand`: relative residual, and iterations at most.
+_EXPAND_TOLERANCE, _EXPAND_ITERATIONS = 1e-5, 60
+#: Ridge of `expand` relative to the mean curvature: only directions that the grid hardly sees
+#: feel it (Gaussians wider than their spacing).
+_EXPAND_RIDGE = 1e-4
+
 
 class SpatialBasis(abc.ABC):
-    """A linear map from coefficients to densities (eq. 1), and fast slices of their transforms."""
+    """A linear map from coefficients to densities (eq. 1), and fast slices of their transforms.
+
+    A coefficient array whose entries are white with unit variance is a density close to one that
+    is white in the support with unit variance a voxel of the grid `n`, as far as the basis can
+    hold it: prior spectra carry from basis to basis.
+    """
+
+    @property
+    @abc.abstractmethod
+    def n(self) -> int:
+        """Side of the grid of `density`, which spans the images' box."""
+
+    @property
+    @abc.abstractmethod
+    def voxel_size_angstrom(self) -> float:
+        """Side of that grid's voxels."""
 
     @property
     @abc.abstractmethod
@@ -47,9 +70,43 @@ class SpatialBasis(abc.ABC):
     def fourier(self, coefficients: Array, points: Array) -> Array:
         """V-hat, complex [F, n], at points [n, 3] in 1/Angstrom by direct evaluation."""
 
+    def fourier_adjoint(self, values: Array, points: Array) -> Array:
+        """Exact transpose of `fourier` for the real inner product Re sum conj(a) b.
+
+        Args:
+            values: complex [F, n].
+            points: [n, 3] in 1/Angstrom.
+
+        Returns:
+            Coefficients [F, *shape].
+        """
+        zero = jnp.zeros((values.shape[0], *self.coefficient_shape))
+        transpose = jax.linear_transpose(lambda x: self.fourier(x, points), zero)
+        # JAX transposes without conjugation
+        return transpose(jnp.conj(values))[0]
+
     @abc.abstractmethod
     def density(self, coefficients: Array) -> Array:
         """Densities [F, n, n, n] on the basis' own grid, in units of the images' pixels."""
+
+    def expand(self, density: Array) -> Array:
+        """Coefficients [F, *shape] of densities [F, n, n, n] on the grid: least squares inside the
+        support, by conjugate gradients on the normal equations with a slight ridge.
+        """
+        zero = jnp.zeros((density.shape[0], *self.coefficient_shape))
+        transpose = jax.linear_transpose(self.density, zero)
+        probe = jax.random.rademacher(jax.random.key(0), zero.shape, zero.dtype)
+        curvature = jnp.sum(self.density(probe) ** 2) / (len(density) * self.n_coefficients)
+
+        def normal(x: Array) -> Array:
+            return transpose(self.density(x))[0] + _EXPAND_RIDGE * curvature * x
+
+        return jax.scipy.sparse.linalg.cg(
+            normal,
+            transpose(jnp.asarray(density, zero.dtype))[0],
+            tol=_EXPAND_TOLERANCE,
+            maxiter=_EXPAND_ITERATIONS,
+        )[0]
 
     @abc.abstractmethod
     def precision(self, coefficients: Array, weights: Array) -> Array:

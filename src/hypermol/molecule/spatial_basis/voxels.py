@@ -1,7 +1,7 @@
-"""Voxels on the coarsest grid that holds the wanted frequencies, supported in a ball.
+"""Voxels on the coarsest grid that holds the wanted frequencies, supported in a ball or mask.
 
 The transform is taken on a zero-padded grid and sliced by trilinear interpolation; the padded
-box is chosen from the ball's radius so that the interpolation error stays near 1 % of the signal
+box is chosen from the support's reach so that the interpolation error stays near 1 % of the signal
 (measured in tests/molecule/test_voxels.py), and the interpolation's attenuation is divided out.
 """
 
@@ -13,31 +13,42 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
+from hypermol.molecule.region import Mask, Region
 from hypermol.molecule.spatial_basis.base import SpatialBasis
+from hypermol.molecule.spatial_basis.oversampled import (
+    compensation,
+    padded_size,
+    padded_transform,
+)
 from hypermol.molecule.spatial_basis.slicing import grid_radius, slices
 from hypermol.space.fourier import fast_even_size
 
-#: Largest support radius as a fraction of the padded box: sets the interpolation error.
-_RADIUS_TO_PADDED_BOX = 0.175
 _AXES = (-3, -2, -1)
 
 
 @final
 @dataclass(frozen=True)
 class Voxels(SpatialBasis):
-    """Band-limited densities on a cubic grid, zero outside a ball about the origin.
+    """Band-limited densities on a cubic grid, zero outside a ball; softened by a mask if given.
+
+    With a mask M the density is M times the coefficients, while the prior is on the coefficients:
+    its standard deviation then falls with M towards the edge.
 
     Attributes:
         box: side of the images in pixels.
         pixel_size_angstrom: of the images.
         kmax: largest frequency that slices need, in 1/box.
         radius_angstrom: radius of the supporting ball.
+        centre_angstrom: (x, y, z) of the ball's centre.
+        mask: multiplies the density; coefficients are zero where it is.
     """
 
     box: int
     pixel_size_angstrom: float
     kmax: int
     radius_angstrom: float
+    centre_angstrom: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    mask: Mask | None = None
 
     @cached_property
     def n(self) -> int:
@@ -47,8 +58,8 @@ class Voxels(SpatialBasis):
     @cached_property
     def padded(self) -> int:
         """Side of the zero-padded grid in voxels."""
-        radius = min(self.radius_angstrom / self.box_angstrom, 0.5)
-        return fast_even_size(int(np.ceil(self.n * max(1.2, radius / _RADIUS_TO_PADDED_BOX))))
+        reach = max(abs(value) for value in self.centre_angstrom) + self.radius_angstrom
+        return padded_size(self.n, min(reach / self.box_angstrom, 0.5))
 
     @property
     def box_angstrom(self) -> float:
@@ -72,15 +83,26 @@ class Voxels(SpatialBasis):
 
     @property
     def n_coefficients(self) -> int:
-        """Voxels inside the ball."""
+        """Voxels inside the support."""
         return int(self.support.sum())
 
     @cached_property
     def support(self) -> np.ndarray:
-        """float32 [n, n, n]: 1 inside the ball, 0 outside."""
-        axis = (np.arange(self.n) - self.n // 2) * self.voxel_size_angstrom
-        radius2 = axis[:, None, None] ** 2 + axis[None, :, None] ** 2 + axis[None, None, :] ** 2
-        return (radius2 <= self.radius_angstrom**2).astype(np.float32)
+        """float32 [n, n, n]: 1 inside the ball (and where the mask is not 0), 0 outside."""
+        grid = (np.arange(self.n) - self.n // 2) * self.voxel_size_angstrom
+        x, y, z = (grid - centre for centre in self.centre_angstrom)
+        radius2 = z[:, None, None] ** 2 + y[None, :, None] ** 2 + x[None, None, :] ** 2
+        inside = radius2 <= self.radius_angstrom**2
+        if self.mask is not None:
+            inside &= self.mask.on_grid(self.n, self.voxel_size_angstrom) > 0.0
+        return inside.astype(np.float32)
+
+    @cached_property
+    def window(self) -> np.ndarray:
+        """float32 [n, n, n]: density per coefficient, the support times the mask."""
+        if self.mask is None:
+            return self.support
+        return self.support * self.mask.on_grid(self.n, self.voxel_size_angstrom)
 
     @property
     def scale(self) -> float:
@@ -90,10 +112,9 @@ class Voxels(SpatialBasis):
 
     @cached_property
     def _compensation(self) -> np.ndarray:
-        """Support times the inverse of the trilinear attenuation, times `scale`."""
-        axis = np.sinc((np.arange(self.n) - self.n // 2) / self.padded) ** 2
-        attenuation = axis[:, None, None] * axis[None, :, None] * axis[None, None, :]
-        return (self.support * self.scale / attenuation).astype(np.float32)
+        """Window times the inverse of the trilinear attenuation, times `scale`."""
+        full = self.window * (self.scale * compensation(self.n, self.padded))
+        return full.astype(np.float32)
 
     @cached_property
     def _shells(self) -> np.ndarray:
@@ -113,24 +134,7 @@ class Voxels(SpatialBasis):
     def prepare(self, coefficients: Array) -> Array:
         """Padded transform cropped to kmax, float [D, D, X, 2 F] (see `slicing`)."""
         radius = grid_radius(self.kmax, self.oversampling)
-        before = self.padded // 2 - self.n // 2
-        after = self.padded - self.n - before
-        volume = jnp.pad(
-            coefficients * self._compensation, ((0, 0), (before, after), (before, after), (0, 0))
-        )
-        volume = jnp.pad(volume, ((0, 0), (0, 0), (0, 0), (before, after)))
-        transform = jnp.fft.rfftn(jnp.fft.ifftshift(volume, axes=_AXES), axes=_AXES)
-        transform = transform[..., : radius + 1]
-        for axis in (1, 2):
-            transform = jnp.concatenate(
-                [
-                    jnp.take(transform, np.arange(-radius, 0) % self.padded, axis=axis),
-                    jnp.take(transform, np.arange(0, radius + 1), axis=axis),
-                ],
-                axis=axis,
-            )
-        floats = jnp.concatenate([transform.real, transform.imag], axis=0)
-        return jnp.moveaxis(floats, 0, -1)
+        return padded_transform(coefficients * self._compensation, self.padded, radius)
 
     def slices(self, prepared: Array, rotations: Array, frequencies: Array) -> Array:
         """Central slices, complex [B, F, K], in units of orthonormal image coefficients."""
@@ -140,12 +144,18 @@ class Voxels(SpatialBasis):
         """Direct sums over voxels: complex [F, n_points] at points [n_points, 3] in 1/Angstrom."""
         axis = (jnp.arange(self.n) - self.n // 2) * self.voxel_size_angstrom
         waves = [jnp.exp(-2j * jnp.pi * points[:, d, None] * axis) for d in range(3)]
-        volume = coefficients * (self.support * np.float32(self.scale))
+        volume = coefficients * (self.window * np.float32(self.scale))
         return jnp.einsum("fzyx,px,py,pz->fp", volume, *waves)
 
     def density(self, coefficients: Array) -> Array:
-        """The voxels themselves, zero outside the ball."""
-        return coefficients * self.support
+        """The voxels themselves, times the mask, zero outside the support."""
+        return coefficients * self.window
+
+    def expand(self, density: Array) -> Array:
+        """Coefficients [F, n, n, n] of densities on the grid: divided by the mask where it is not
+        small, as they are elsewhere, for a prior of unit scale holds them there.
+        """
+        return density * self.window / np.maximum(self.window**2, 1e-2)
 
     def _filter(self, coefficients: Array, shell_weights: Array) -> Array:
         weights = shell_weights[:, self._shells]
@@ -192,12 +202,13 @@ class Voxels(SpatialBasis):
     @property
     def slice_gain(self) -> np.ndarray:
         """[n_shells]: scale^2 n^3 over the coefficients of each shell."""
-        return self.scale**2 * self.n**3 / self.shell_counts
+        share = float(np.sum(self.window**2)) / self.n_coefficients
+        return self.scale**2 * self.n**3 * share / self.shell_counts
 
     @property
     def power_gain(self) -> float:
-        """scale^2 times the voxels in the ball."""
-        return self.scale**2 * self.n_coefficients
+        """scale^2 times the voxels in the ball, each weighted by its mask squared."""
+        return self.scale**2 * float(np.sum(self.window**2))
 
     def _shell_mean(self, values: Array) -> Array:
         """Mean over shells of rfft-grid values [F, n, n, n // 2 + 1], mirrored half counted."""
@@ -210,3 +221,10 @@ class Voxels(SpatialBasis):
         transform = jnp.fft.rfftn(coefficients * self.support, axes=_AXES)
         mixed = jnp.einsum("zyxfg,gzyx->fzyx", matrices[self._shells], transform)
         return jnp.fft.irfftn(mixed, s=(self.n,) * 3, axes=_AXES) * self.support
+
+
+def voxels_in(region: Region, box: int, pixel_size_angstrom: float, kmax: int) -> Voxels:
+    """Voxels supported in a region: in a ball, or in a mask (and its bounding ball)."""
+    mask = region if isinstance(region, Mask) else None
+    ball = region.bounding_ball() if isinstance(region, Mask) else region
+    return Voxels(box, pixel_size_angstrom, kmax, ball.radius_angstrom, ball.centre_angstrom, mask)

@@ -1,0 +1,47 @@
+"""From a density on a small grid to the zero-padded transform that `slicing` interpolates."""
+
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from hypermol.space.fourier import fast_even_size
+
+#: Largest support radius as a fraction of the padded box: sets the interpolation error.
+_RADIUS_TO_PADDED_BOX = 0.175
+_AXES = (-3, -2, -1)
+
+
+def padded_size(n: int, radius: float) -> int:
+    """Side of the zero-padded grid, in voxels, for a support of `radius` boxes about the origin."""
+    return fast_even_size(int(np.ceil(n * max(1.2, radius / _RADIUS_TO_PADDED_BOX))))
+
+
+def compensation(n: int, padded: int) -> np.ndarray:
+    """float64 [n, n, n]: the inverse of the trilinear interpolation's attenuation."""
+    axis = np.sinc((np.arange(n) - n // 2) / padded) ** 2
+    return 1.0 / (axis[:, None, None] * axis[None, :, None] * axis[None, None, :])
+
+
+def padded_transform(volumes: Array, padded: int, radius: int) -> Array:
+    """Transforms of real volumes [F, n, n, n] on the padded grid, cropped to `radius` steps.
+
+    Returns:
+        float [2 radius + 1, 2 radius + 1, radius + 1, 2 F]: z and y centred, x from 0, F real
+        parts and then F imaginary parts (see `slicing`).
+    """
+    n = volumes.shape[-1]
+    before = padded // 2 - n // 2
+    after = padded - n - before
+    volume = jnp.pad(volumes, ((0, 0), *[(before, after)] * 3))
+    transform = jnp.fft.rfftn(jnp.fft.ifftshift(volume, axes=_AXES), axes=_AXES)
+    transform = transform[..., : radius + 1]
+    for axis in (1, 2):
+        transform = jnp.concatenate(
+            [
+                jnp.take(transform, np.arange(-radius, 0) % padded, axis=axis),
+                jnp.take(transform, np.arange(0, radius + 1), axis=axis),
+            ],
+            axis=axis,
+        )
+    floats = jnp.concatenate([transform.real, transform.imag], axis=0)
+    return jnp.moveaxis(floats, 0, -1)
