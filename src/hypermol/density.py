@@ -52,6 +52,8 @@ class Separable(NamedTuple):
         evidence: (rotations [B, J, 3, 3], states [B, J, dim], shifts_px [B, S, 2]) ->
             (gram [B, J, F, F], linear [B, J, S, F]).
         weights: states [..., dim] -> [..., F].
+        lattice: (state [dim], n) -> [T, dim], about n members of the lattice that holds the
+            state; states that turn stay as they are.
         turning: per state variable, whether it is part of the place.
         log_pose: (quaternions [B, J, 4]) -> [B, J] log prior of rotations.
         log_shift: (shifts_px [B, S, 2]) -> [B, S] log prior of shifts.
@@ -61,6 +63,7 @@ class Separable(NamedTuple):
 
     evidence: Callable[[Array, Array, Array], tuple[Array, Array]]
     weights: Callable[[Array], Array]
+    lattice: Callable[[Array, int], Array]
     turning: tuple[bool, ...]
     log_pose: Callable[[Array], Array]
     log_shift: Callable[[Array], Array]

@@ -23,7 +23,7 @@ from hypermol.inference import exact
 from hypermol.inference.ensemble import MoveSize
 from hypermol.io.errors import InputError
 from hypermol.molecule.expansion import Expansion
-from hypermol.molecule.protocol import Coefficients, LinearMolecule
+from hypermol.molecule.protocol import LinearMolecule
 from hypermol.molecule.spatial_basis.voxels import Voxels
 from hypermol.molecule.state_basis import Linear, StateBasis
 from hypermol.posterior.conditional import molecule_quadratic

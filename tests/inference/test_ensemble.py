@@ -37,6 +37,7 @@ def flat_target(turning: tuple[bool, ...] = (False,), **log_priors) -> Separable
     return Separable(
         evidence=evidence,
         weights=lambda tau: jnp.ones((*tau.shape[:-1], 1)),
+        lattice=lambda tau, n: tau[None],
         turning=turning,
         contrast_precision=jnp.asarray(PRECISION),
         **priors,
@@ -52,6 +53,7 @@ def run(
     steps: int,
 ) -> Particles:
     """N particles after `steps` candidate steps (and state steps within +- 0.1)."""
+    target = target._replace(lattice=space.lattice)
     widths = MoveSize(jnp.full(N, size[0]), jnp.full(N, size[1]))
 
     def one(particles: Particles, key: Array) -> tuple[Particles, None]:
@@ -184,7 +186,9 @@ def test_joint_states_follow_a_given_histogram():
 
     start = start_at(state=jnp.tile(jnp.array([1 / 6, 0.37]), (N, 1)))
     counts = CandidateCounts(rotations=1, shifts_per_axis=1, states=9)
-    end = run(start, flat_target((False, False), log_state=log_state), space, (0.1, 0.1), counts, 60)
+    end = run(
+        start, flat_target((False, False), log_state=log_state), space, (0.1, 0.1), counts, 60
+    )
     found = np.bincount(joint_bin(end.state), minlength=12)
     assert stats.chisquare(found, N * chance).pvalue > 1e-4
     np.testing.assert_allclose(end.state, space.wrap(end.state), atol=1e-6)

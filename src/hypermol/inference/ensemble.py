@@ -93,27 +93,26 @@ _TURN_WIDTHS = (0.01, 0.5)
 
 
 def state_candidates(
-    key: Array, state: Array, turning: tuple[bool, ...], space: StateSpace, counts: CandidateCounts
+    key: Array, state: Array, target: Separable, space: StateSpace, counts: CandidateCounts
 ) -> Array:
     """Candidate states [B, J, T, dim]: T lattice members for each of J = counts.turns places.
 
     Turning states scatter about a hidden pivot, as rotations do, with a random width that does
     not depend on them; the others take every member of their lattice.
     """
-    mask = jnp.asarray(turning, bool)
-    lattice = jax.vmap(lambda tau: space.lattice(tau, counts.states))(state)
-    if not any(turning):
+    lattice = jax.vmap(lambda tau: target.lattice(tau, counts.states))(state)
+    if counts.turns == 1:
         return lattice[:, None]
-    keys = jax.random.split(key)
+    keys = jax.random.split(key, 3)
     low, high = np.log(_TURN_WIDTHS)
     width = jnp.exp(jax.random.uniform(keys[0], (len(state), 1, 1), minval=low, maxval=high))
+    if sum(target.turning) > 1:  # all at once would seldom fit
+        width = width * jax.random.bernoulli(keys[2], 0.5, (len(state), 1, state.shape[1]))
     steps = width * jax.random.normal(keys[1], (len(state), counts.turns, state.shape[1]))
     pivot = space.wrap(state + steps[:, 0])
     others = space.wrap(pivot[:, None] + steps[:, 1:])
     places = jnp.concatenate([state[:, None], others], axis=1)[:, :, None]
-    if all(turning):
-        return places
-    return jnp.where(mask, places, lattice[:, None])
+    return jnp.where(jnp.asarray(target.turning), places, lattice[:, None])
 
 
 def contrast_marginal(linear: Array, gram: Array, precision: Array) -> Array:
@@ -161,7 +160,7 @@ def candidate_step(
     shifts, place = shift_candidates(
         keys[1], particles.shift_px, size.shift_px, counts.shifts_per_axis
     )
-    states = state_candidates(keys[3], particles.state, target.turning, space, counts)
+    states = state_candidates(keys[3], particles.state, target, space, counts)
     n_places = max(counts.rotations, counts.turns)
     rotations = jnp.broadcast_to(rotations, (len(rotations), n_places, 4))
     states = jnp.broadcast_to(states, (len(states), n_places, *states.shape[2:]))

@@ -105,6 +105,10 @@ class Expansion:
         """P_q(tau), [..., F]."""
         return self.state_basis(tau)
 
+    def lattice(self, tau: Array, n: int) -> Array:
+        """The state space's."""
+        return self.state_space.lattice(tau, n)
+
     def precision(self, maps: Array, spectrum: Array) -> Array:
         """The prior's matrix times the maps."""
         return self.basis.precision(maps, spectrum)
@@ -132,7 +136,8 @@ class Expansion:
 
     def mean(self, theta: Coefficients) -> np.ndarray:
         """Mean density over the states' base measure, [n, n, n] on the grid."""
-        return np.asarray(self.basis.density(self.state_basis.mean_of(theta.maps)[None]))[0]
+        mean = jnp.asarray(self.state_basis.mean_of(theta.maps))
+        return np.asarray(self.basis.density(mean[None]))[0]
 
     def resize(self, theta: Coefficients, source: "Expansion") -> Coefficients:
         """Carry coefficients from another level: other frequencies in space, terms in state.

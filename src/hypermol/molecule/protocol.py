@@ -110,6 +110,11 @@ class LinearMolecule(Molecule, Protocol):
         """Weights [..., F] at states [..., dim]."""
         ...
 
+    def lattice(self, tau: Array, n: int) -> Array:
+        """Lattice [T, dim] of the states that act through the weights, `tau` [dim] first; the
+        others stay. See `StateSpace.lattice`."""
+        ...
+
     def precision(self, maps: Any, spectrum: Array) -> Any:
         """The prior's matrix, of precision `spectrum` [T, n_shells] per shell, times the maps."""
         ...
@@ -133,6 +138,10 @@ class LinearMolecule(Molecule, Protocol):
 
     def density(self, theta: Coefficients, tau: Array) -> Array:
         """V(., tau) on the molecule's grid, [n, n, n]."""
+        ...
+
+    def mean(self, theta: Coefficients) -> np.ndarray:
+        """Mean density over the states' base measure, [n, n, n]."""
         ...
 
     def resize(self, theta: Coefficients, source: Any) -> Coefficients:

@@ -51,6 +51,7 @@ def particle_conditional(
     return Separable(
         evidence=evidence,
         weights=molecule.weights,
+        lattice=molecule.lattice,
         turning=molecule.turning,
         log_pose=lambda q: log_pose(q, consensus.quaternion[:, None], nuisance.pose_sd_rad),
         log_shift=lambda s: log_shift(s, consensus.shift_px[:, None], nuisance.shift_sd_px),
