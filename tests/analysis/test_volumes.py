@@ -111,6 +111,14 @@ def test_gauges_invert_and_move_bins():
     assert np.array_equal(StateGauge(1, 0.25, True).apply_bins(bins), [3, 0, 1, 2])
 
 
+def test_classes_numbered_in_another_order():
+    gauge = StateGauge(classes=(2, 0, 1))
+    states = np.array([1 / 6, 0.5, 5 / 6])
+    assert np.allclose(gauge.apply(states), [5 / 6, 1 / 6, 0.5])
+    assert np.allclose(gauge.inverse(gauge.apply(states)), states)
+    assert np.array_equal(gauge.apply_bins(np.array([10.0, 20.0, 30.0])), [20.0, 30.0, 10.0])
+
+
 def test_half_set_fsc(tmp_path):
     fake = random_run()
     run = load_run(write_run(tmp_path / "run", fake))
