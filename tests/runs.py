@@ -11,7 +11,7 @@ from hypermol.io.store import RunDirectory
 from hypermol.space.rotation import quaternion_from_matrix
 
 PIXEL_SIZE = 2.0
-BASES = {"interval": "cosine", "circle": "fourier", "point": "constant"}
+BASES = {"discrete": "onehot", "interval": "cosine", "circle": "fourier", "point": "constant"}
 
 
 @dataclass
@@ -49,7 +49,7 @@ def random_run(
 ) -> FakeRun:
     """A run of noise: every quantity is random."""
     rng = np.random.default_rng(seed)
-    terms = {"interval": 3, "circle": 3, "point": 1}[state_space]
+    terms = {"interval": 3, "circle": 3, "discrete": 3, "point": 1}[state_space]
     shape = (chains, draws)
     base = random_rotations((particles,), rng)
     angle = rng.normal(0, 0.03, (*shape, particles))
@@ -57,12 +57,15 @@ def random_run(
     turn = np.stack([c, -s, 0 * o, s, c, 0 * o, 0 * o, 0 * o, o], -1).reshape(*angle.shape, 3, 3)
     dim = 0 if state_space == "point" else 1
     centre = rng.uniform(0.2, 0.8, (particles, dim))
-    occupancy = rng.uniform(0.5, 1.5, (*shape, 4))
+    state = np.clip(centre + rng.normal(0, 0.03, (*shape, particles, dim)), 0, 1)
+    if state_space == "discrete":
+        state = (np.floor(3 * state) + 0.5) / 3
+    occupancy = rng.uniform(0.5, 1.5, (*shape, 3 if state_space == "discrete" else 4))
     return FakeRun(
         maps=rng.normal(size=(*shape, terms, n, n, n)).astype(np.float32),
         rotations=turn @ base,
         shift_px=rng.normal(size=(*shape, particles, 2)),
-        state=np.clip(centre + rng.normal(0, 0.03, (*shape, particles, dim)), 0, 1),
+        state=state,
         contrast=rng.normal(1, 0.1, (*shape, particles)),
         occupancy=occupancy / occupancy.sum(-1, keepdims=True),
         state_space=state_space,

@@ -125,7 +125,8 @@ def first_state(level: Level) -> ChainState:
 def _even_occupancy(level: Level) -> Array:
     """Uniform probabilities of the level's bins of states."""
     n_bins = level.posterior.n_bins
-    return jnp.full(n_bins, 1.0 / n_bins)
+    # a weak type would be compiled for, and again once it has been drawn
+    return jnp.full(n_bins, 1.0 / n_bins, jnp.float32)
 
 
 def estimate_spectrum(level: Level, state: ChainState) -> ChainState:

@@ -1,8 +1,9 @@
 import numpy as np
 import pytest
 
-from hypermol.analysis.chains import StateGauge, aligned_states, state_gauges
+from hypermol.analysis.chains import StateGauge, aligned_occupancy, aligned_states, state_gauges
 from hypermol.analysis.fsc import fsc
+from hypermol.analysis.particle_summary import summarise_particles
 from hypermol.analysis.run import load_run
 from hypermol.analysis.volumes import (
     half_set_fsc,
@@ -109,6 +110,33 @@ def test_gauges_invert_and_move_bins():
     bins = np.arange(4.0)
     assert np.array_equal(StateGauge(-1, 1.0).apply_bins(bins), bins[::-1])
     assert np.array_equal(StateGauge(1, 0.25, True).apply_bins(bins), [3, 0, 1, 2])
+
+
+def test_classes_numbered_in_another_order():
+    gauge = StateGauge(classes=(2, 0, 1))
+    states = np.array([1 / 6, 0.5, 5 / 6])
+    assert np.allclose(gauge.apply(states), [5 / 6, 1 / 6, 0.5])
+    assert np.allclose(gauge.inverse(gauge.apply(states)), states)
+    assert np.array_equal(gauge.apply_bins(np.array([10.0, 20.0, 30.0])), [20.0, 30.0, 10.0])
+
+
+def test_a_chain_of_renumbered_classes_is_read_as_the_first(tmp_path):
+    fake = random_run(state_space="discrete", particles=60)
+    fake.state[1], fake.maps[1], fake.occupancy[1] = fake.state[0], fake.maps[0], fake.occupancy[0]
+    plain = load_run(write_run(tmp_path / "a", fake))
+    to = np.array([2, 0, 1])
+    fake.state[1] = (to[np.floor(3 * fake.state[0]).astype(int)] + 0.5) / 3
+    fake.maps[1][:, to], fake.occupancy[1][:, to] = fake.maps[0], fake.occupancy[0]
+    turned = load_run(write_run(tmp_path / "b", fake))
+    assert state_gauges(turned)[1].classes == (1, 2, 0)
+    assert np.allclose(aligned_states(turned), aligned_states(plain))
+    assert np.allclose(aligned_occupancy(turned), aligned_occupancy(plain))
+    states = plain.nodes(3)
+    first, second = state_volumes(plain, states), state_volumes(turned, states)
+    assert np.allclose(first.mean, second.mean, atol=1e-5)
+    summary = summarise_particles(turned)
+    assert set(np.round(summary.state, 4)) <= {0.1667, 0.5, 0.8333}
+    assert summary.state_sd.min() >= 0.0 and summary.state_sd.max() < 0.7
 
 
 def test_half_set_fsc(tmp_path):

@@ -13,9 +13,10 @@ from hypermol.density import Separable
 from hypermol.inference import ensemble
 from hypermol.inference.ensemble import CandidateCounts, MoveSize, Particles
 from hypermol.posterior.priors import log_pose, pose_vector
+from hypermol.space.discrete import Discrete
 from hypermol.space.product import Product
 from hypermol.space.rotation import random_quaternions
-from hypermol.space.state_space import Circle, Discrete, Interval, Point, StateSpace
+from hypermol.space.state_space import Circle, Interval, Point, StateSpace
 
 N = 16000
 PRECISION = 4.0

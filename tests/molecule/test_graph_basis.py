@@ -11,7 +11,7 @@ from hypermol.molecule.state_basis import (
     graph_spectrum,
     landmark_basis,
 )
-from hypermol.space.state_space import Discrete
+from hypermol.space.discrete import Discrete
 
 
 def on_circle(n: int, uneven: float, d: int = 2) -> tuple[np.ndarray, np.ndarray]:

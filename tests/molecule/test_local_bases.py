@@ -18,7 +18,8 @@ from hypermol.molecule.state_basis import (
     StateBasis,
     named_state_basis,
 )
-from hypermol.space.state_space import Circle, Discrete, Gaussian, Interval
+from hypermol.space.discrete import Discrete
+from hypermol.space.state_space import Circle, Gaussian, Interval
 
 
 def classes(n: int) -> Discrete:

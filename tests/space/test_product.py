@@ -5,8 +5,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from hypermol.space.discrete import Discrete
 from hypermol.space.product import Product
-from hypermol.space.state_space import Circle, Discrete, Gaussian, Interval, Point
+from hypermol.space.state_space import Circle, Gaussian, Interval, Point
 
 ARMS = Product((Interval("arm_1"), Interval("arm_2")))
 MIXED = Product((Interval("hinge"), Discrete("bound", 3), Circle("turn")))

@@ -1,8 +1,9 @@
 """Reading chains together: samples one at a time, and the state gauge that chains differ by.
 
 The parametrisation of the state is a gauge (sec. 6.2): one chain's motion may run backwards in
-another, and a circle may begin elsewhere. Both are symmetries of the model, so every chain is
-brought to the first one's direction and origin before chains are joined.
+another, a circle may begin elsewhere, and classes may be numbered in another order. These are
+symmetries of the model, so every chain is brought to the first one's direction, origin and order
+before chains are joined.
 """
 
 from collections.abc import Iterator
@@ -10,6 +11,7 @@ from dataclasses import dataclass
 from typing import NamedTuple, final
 
 import numpy as np
+from scipy.optimize import linear_sum_assignment
 
 from hypermol.analysis.run import Run
 from hypermol.io.errors import InputError
@@ -20,22 +22,30 @@ from hypermol.io.errors import InputError
 class StateGauge:
     """tau' = direction * tau + offset, modulo 1 on circles: a chain's states as the first chain's.
 
+    Of classes, the permutation that takes a chain's to the first chain's.
+
     Attributes:
         direction: +1 or -1.
         offset: in units of the state; 1 for an interval that is turned round.
         circular: whether states are modulo 1.
+        classes: the first chain's class of each class; empty where states are not classes.
     """
 
     direction: int = 1
     offset: float = 0.0
     circular: bool = False
+    classes: tuple[int, ...] = ()
 
     def apply(self, states: np.ndarray) -> np.ndarray:
         """A chain's states [...] as the first chain's."""
+        if self.classes:
+            return _renumber(states, np.asarray(self.classes))
         return self._wrap(self.direction * np.asarray(states) + self.offset)
 
     def inverse(self, states: np.ndarray) -> np.ndarray:
         """The first chain's states [...] as this chain's."""
+        if self.classes:
+            return _renumber(states, np.argsort(self.classes))
         return self._wrap(self.direction * (np.asarray(states) - self.offset))
 
     def apply_bins(self, values: np.ndarray) -> np.ndarray:
@@ -49,6 +59,16 @@ class StateGauge:
         return np.mod(states, 1.0) if self.circular else states
 
 
+def _renumber(states: np.ndarray, new: np.ndarray) -> np.ndarray:
+    """States [...] of classes c as those of classes new[c]."""
+    return (new[class_index(states, len(new))] + 0.5) / len(new)
+
+
+def class_index(states: np.ndarray, n: int) -> np.ndarray:
+    """Class int [...] of states [...] among n."""
+    return np.clip((np.asarray(states) * n).astype(np.intp), 0, n - 1)
+
+
 class Sample(NamedTuple):
     """One kept sweep: its chain, its place in the chain, and the entries asked for."""
 
@@ -60,6 +80,11 @@ class Sample(NamedTuple):
 def is_circle(run: Run) -> bool:
     """Whether the run's states are periodic."""
     return run.info["state_space"] == "circle"
+
+
+def n_classes(run: Run) -> int:
+    """Number of classes, 0 where the run's states are not classes."""
+    return run.info["n_terms"] if run.info["state_space"] == "discrete" else 0
 
 
 def has_states(run: Run) -> bool:
@@ -116,16 +141,24 @@ def state_gauges(run: Run) -> dict[int, StateGauge]:
     """What takes each chain's states to the first chain's, from the particles' mean states.
 
     An interval is turned round where the chains' mean states are negatively correlated; a circle
-    is turned and reflected to the best agreement.
+    is turned and reflected to the best agreement; classes are matched one to one so that most
+    particles agree.
     """
-    circular = is_circle(run)
+    circular, classes = is_circle(run), n_classes(run)
     gauges: dict[int, StateGauge] = {}
     reference: np.ndarray | None = None
     for chain in run.chains:
-        gauges[chain] = StateGauge(circular=circular)
+        gauges[chain] = StateGauge(circular=circular, classes=tuple(range(classes)))
         if not has_states(run) or len(run.chains) == 1:
             continue
         states = _chain_states(run, chain)
+        if classes:
+            shares = np.eye(classes)[class_index(states, classes)].mean(axis=0)
+            if reference is None:
+                reference = shares
+            matched = linear_sum_assignment(shares.T @ reference, maximize=True)[1]
+            gauges[chain] = StateGauge(classes=tuple(int(c) for c in matched))
+            continue
         mean = circular_mean(states) if circular else states.mean(axis=0)
         if reference is None:
             reference = mean

@@ -7,7 +7,7 @@ import numpy as np
 from matplotlib import colormaps
 from PIL import Image, ImageDraw
 
-from hypermol.analysis.chains import has_states, is_circle
+from hypermol.analysis.chains import has_states, is_circle, n_classes
 from hypermol.analysis.particle_summary import summarise_particles
 from hypermol.analysis.run import Run
 from hypermol.analysis.summary import write_csv, write_particles
@@ -47,7 +47,7 @@ def export_at(run: Run, state: np.ndarray, folder: Path, sample: int | None = No
 
 
 def series_states(run: Run, count: int) -> np.ndarray:
-    """[T, dim]: both ends and evenly between on an interval, once round a circle.
+    """[T, dim]: both ends and evenly between on an interval, once round a circle, every class.
 
     Raises:
         InputError: fewer than one.
@@ -56,6 +56,8 @@ def series_states(run: Run, count: int) -> np.ndarray:
         raise InputError(f"--series {count}: give at least 1")
     if not has_states(run):
         return np.zeros((1, 0))
+    if n_classes(run):
+        return run.nodes(count)
     line = np.arange(count) / count if is_circle(run) else np.linspace(0.0, 1.0, count)
     return line[:, None]
 

@@ -6,9 +6,11 @@ import numpy as np
 
 from hypermol.analysis.chains import (
     circular_mean,
+    class_index,
     has_states,
     is_circle,
     iterate_samples,
+    n_classes,
     state_gauges,
 )
 from hypermol.analysis.run import Run
@@ -24,8 +26,10 @@ class ParticleSummary(NamedTuple):
         shift_sd_px: [N] root mean square of the two components' sds.
         contrast: [N] mean.
         contrast_sd: [N].
-        state: [N] mean (mean direction on a circle); None for a rigid molecule.
-        state_sd: [N] sd (circular: sqrt(-2 log R) / 2 pi, in turns); None for a rigid molecule.
+        state: [N] mean (mean direction on a circle, most frequent class); None for a rigid
+            molecule.
+        state_sd: [N] sd (circular: sqrt(-2 log R) / 2 pi, in turns; of classes: the share of
+            samples in any other class); None for a rigid molecule.
         n_samples: number of samples.
     """
 
@@ -43,12 +47,13 @@ class ParticleSummary(NamedTuple):
 class _Sums:
     """Running sums over samples, in float64."""
 
-    def __init__(self, n: int) -> None:
+    def __init__(self, n: int, classes: int) -> None:
         self.count = 0
         self.scatter = np.zeros((n, 4, 4))
         self.values = np.zeros((n, 4))  # shift x, shift y, contrast, state
         self.squares = np.zeros((n, 4))
         self.phasor = np.zeros(n, complex)
+        self.counts = np.zeros((n, classes))
 
     def add(self, arrays: dict[str, np.ndarray], state: np.ndarray) -> None:
         q = np.asarray(arrays["quaternion"], np.float64)
@@ -61,6 +66,8 @@ class _Sums:
         self.values += step / self.count
         self.squares += step * (row - self.values)
         self.phasor += np.exp(2j * np.pi * state)
+        if classes := self.counts.shape[1]:
+            self.counts += np.eye(classes)[class_index(state, classes)]
 
     def sd(self) -> np.ndarray:
         return np.sqrt(self.squares / max(self.count - 1, 1))
@@ -97,7 +104,8 @@ def summarise_particles(run: Run) -> ParticleSummary:
     """Means and sds over all samples of all chains, states in the first chain's gauge."""
     gauges = state_gauges(run)
     moves = has_states(run)
-    sums = _Sums(run.info["n_particles"])
+    classes = n_classes(run)
+    sums = _Sums(run.info["n_particles"], classes)
     for sample in iterate_samples(run, "quaternion", "shift_px", "contrast", "state"):
         raw = sample.arrays["state"]
         state = gauges[sample.chain].apply(raw[:, 0]) if moves else np.zeros(len(raw))
@@ -109,6 +117,9 @@ def summarise_particles(run: Run) -> ParticleSummary:
         state_mean = circular_mean(np.angle(sums.phasor)[None] / (2 * np.pi))
         length = np.clip(np.abs(sums.phasor) / sums.count, 1e-12, 1.0)
         state_sd = np.sqrt(-2.0 * np.log(length)) / (2 * np.pi)
+    if classes:
+        state_mean = (sums.counts.argmax(axis=1) + 0.5) / classes
+        state_sd = 1.0 - sums.counts.max(axis=1) / sums.count
     return ParticleSummary(
         rotations,
         pose_sd,

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from hypermol.analysis.alignment import align_volumes
-from hypermol.analysis.chains import aligned_states, has_states, is_circle
+from hypermol.analysis.chains import aligned_states, has_states, is_circle, n_classes
 from hypermol.analysis.fsc import benchmark_images, per_image_fsc
 from hypermol.analysis.gauge import (
     Gauge,
@@ -133,7 +133,7 @@ class Scoring:
     @cached_property
     def compares_states(self) -> bool:
         """Whether both the run and the truth have one state variable of the same kind."""
-        if not has_states(self.run) or self.truth.dim != 1:
+        if not has_states(self.run) or n_classes(self.run) or self.truth.dim != 1:
             return False
         return self.truth.topology in (None, "circle" if is_circle(self.run) else "interval")
 

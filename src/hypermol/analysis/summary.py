@@ -165,8 +165,10 @@ def particle_occupancy(run: Run) -> Occupancy:
     """Density over the state from the particles' sampled states, with bands."""
     states = aligned_states(run)
     n_bins = run.stacked("occupancy").shape[-1]
-    # a model without learned occupancy has one bin; the particles still have a histogram
-    edges = np.linspace(0.0, 1.0, (n_bins if n_bins > 1 else 24) + 1)
+    if n_bins == 1:
+        # a model without learned occupancy has one bin; the particles still have a histogram
+        n_bins = run.state_basis.space.n_bins(24)
+    edges = np.linspace(0.0, 1.0, n_bins + 1)
     return occupancy(states.reshape(-1, states.shape[-1]), edges)
 
 

@@ -76,5 +76,5 @@ def first_latents(consensus: Consensus, n_states: int) -> Latents:
         consensus.quaternion,
         consensus.shift_px,
         jnp.ones(shape),
-        jnp.full((*shape, n_states), 0.5),
+        jnp.full((*shape, n_states), 0.5, jnp.float32),
     )

@@ -10,7 +10,12 @@ from hypermol.report.page import facts, paragraph, render, verdict_box
 from hypermol.report.sections import Pictures, all_sections
 from hypermol.report.verdict import findings, headline
 
-_SPACES = {"interval": "interval", "circle": "circle", "point": "rigid (one state)"}
+_SPACES = {
+    "interval": "interval",
+    "circle": "circle",
+    "discrete": "classes",
+    "point": "rigid (one state)",
+}
 
 
 def write_report(run: Run | str | Path) -> Path:

@@ -8,7 +8,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
-from scipy.cluster.vq import kmeans2
 
 
 class StateSpace(abc.ABC):
@@ -124,12 +123,12 @@ class StateSpace(abc.ABC):
         return jax.random.uniform(key, (*shape, self.dim))
 
 
-def _equal_bin(tau: Array, n_bins: int) -> Array:
+def equal_bin(tau: Array, n_bins: int) -> Array:
     """Which of n equal bins of [0, 1] holds the first variable of states [..., dim]."""
     return jnp.clip((tau[..., 0] * n_bins).astype(jnp.int32), 0, n_bins - 1)
 
 
-def _fold(tau: Array) -> Array:
+def fold(tau: Array) -> Array:
     """Reflect at 0 and 1: a fold of the circle of length 2."""
     return 1.0 - jnp.abs(1.0 - jnp.mod(tau, 2.0))
 
@@ -171,7 +170,7 @@ class Interval(StateSpace):
 
     def wrap(self, tau: Array) -> Array:
         """Reflect at both ends (a fold of the circle of length 2)."""
-        return _fold(tau)
+        return fold(tau)
 
     def n_bins(self, wanted: int) -> int:
         """As many as wanted."""
@@ -179,7 +178,7 @@ class Interval(StateSpace):
 
     def bin(self, tau: Array, n_bins: int) -> Array:
         """Equal parts of the interval."""
-        return _equal_bin(tau, n_bins)
+        return equal_bin(tau, n_bins)
 
     def from_subspace(self, coordinates: np.ndarray) -> np.ndarray:
         """Ranks along the first principal axis, evenly spread."""
@@ -224,7 +223,7 @@ class Circle(StateSpace):
 
     def bin(self, tau: Array, n_bins: int) -> Array:
         """Equal arcs."""
-        return _equal_bin(tau, n_bins)
+        return equal_bin(tau, n_bins)
 
     @property
     def n_axes(self) -> int:
@@ -293,115 +292,3 @@ class Gaussian(StateSpace):
     def sample_base(self, key: Array, shape: tuple[int, ...]) -> Array:
         """Draws [*shape, d] from the standard normal."""
         return jax.random.normal(key, (*shape, self.dim))
-
-
-@final
-@dataclass(frozen=True)
-class Discrete(StateSpace):
-    """n classes without order; class c is the state (c + 1/2) / n.
-
-    The base measure gives every class 1 / n. The lattice of any state is all the classes, so
-    that the class of a particle is drawn from its whole conditional at once.
-
-    Attributes:
-        name: of the knob.
-        n_states: number of classes.
-        labels: names of the classes, for display; 1, 2, ... if not given.
-    """
-
-    name: str = "class"
-    n_states: int = 2
-    labels: tuple[str, ...] = ()
-
-    dim = 1
-
-    def __post_init__(self) -> None:
-        if self.n_states < 1:
-            raise ValueError(f"n_states is {self.n_states} in Discrete: give at least 1")
-        if self.labels and len(self.labels) != self.n_states:
-            raise ValueError(
-                f"Discrete has {self.n_states} states and {len(self.labels)} labels: "
-                "give a label for every state, or none"
-            )
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """The one knob's name."""
-        return (self.name,)
-
-    def index(self, tau: Array) -> Array:
-        """Class int [...] of states [..., 1]: the n-th part of [0, 1] that they lie in."""
-        return _equal_bin(tau, self.n_states)
-
-    def state(self, index: Array) -> Array:
-        """States [..., 1] of classes int [...]."""
-        return ((jnp.asarray(index) + 0.5) / self.n_states)[..., None]
-
-    def label(self, index: int) -> str:
-        """What to call a class."""
-        return self.labels[index] if self.labels else str(index + 1)
-
-    def wrap(self, tau: Array) -> Array:
-        """Reflect at 0 and 1, then the state of the class whose part of [0, 1] that is."""
-        return self.state(self.index(_fold(tau)))
-
-    def propose(self, key: Array, tau: Array, width: float) -> Array:
-        """Any class, all equally likely: classes have no neighbours, so `width` says nothing."""
-        return self.sample_base(key, tau.shape[:-1])
-
-    def lattice(self, tau: Array, n: int) -> Array:
-        """All classes [n_states, 1] whatever n, the state's own first."""
-        return self.state(jnp.mod(self.index(tau) + jnp.arange(self.n_states), self.n_states))
-
-    def nodes(self, n: int) -> Array:
-        """All classes [n_states, 1], whatever n."""
-        return self.state(jnp.arange(self.n_states))
-
-    def n_bins(self, wanted: int) -> int:
-        """One a class, unless the occupancy is not to be learned (wanted 1)."""
-        return self.n_states if wanted > 1 else 1
-
-    def bin(self, tau: Array, n_bins: int) -> Array:
-        """The class."""
-        return _equal_bin(tau, n_bins)
-
-    def from_subspace(self, coordinates: np.ndarray) -> np.ndarray:
-        """Clusters in the leading n_states - 1 principal axes, which is all that n classes span.
-
-        Classes are numbered along the first axis.
-        """
-        points = np.asarray(coordinates, np.float64)[:, : max(self.n_states - 1, 1)]
-        index = _clusters(points, self.n_states)
-        return (index[:, None] + 0.5) / self.n_states
-
-    def sample_base(self, key: Array, shape: tuple[int, ...]) -> Array:
-        """Classes [*shape, 1], all equally likely."""
-        return self.state(jax.random.randint(key, shape, 0, self.n_states))
-
-
-#: Starts of k-means, which finds the nearest local optimum only; the best is kept.
-_KMEANS_STARTS = 8
-
-
-def _clusters(points: np.ndarray, n: int) -> np.ndarray:
-    """k-means clusters int [N] of points [N, d], in the order of their first coordinate."""
-    order = np.argsort(np.argsort(points[:, 0]))
-    bins = order * n // len(points)
-    if len(points) <= n:
-        return bins
-    # equal shares along the first axis: a start that always is there, and has no empty cluster
-    best = bins
-    smallest = _scatter(points, bins, n)
-    for seed in range(_KMEANS_STARTS):
-        _, found = kmeans2(points, n, minit="++", rng=np.random.default_rng(seed))
-        scatter = _scatter(points, found, n)
-        if scatter < smallest:
-            best, smallest = found, scatter
-    means = [points[best == c, 0].mean() if np.any(best == c) else np.inf for c in range(n)]
-    return np.argsort(np.argsort(means))[best]
-
-
-def _scatter(points: np.ndarray, index: np.ndarray, n: int) -> float:
-    """Sum of squared distances of points [N, d] to their clusters' means."""
-    members = [points[index == c] for c in range(n)]
-    return float(sum(((m - m.mean(axis=0)) ** 2).sum() for m in members if len(m)))

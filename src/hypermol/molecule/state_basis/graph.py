@@ -20,8 +20,9 @@ from scipy.sparse.linalg import eigsh
 from scipy.spatial import cKDTree
 
 from hypermol.molecule.state_basis.base import StateBasis
+from hypermol.space.discrete import Discrete
 from hypermol.space.product import Product
-from hypermol.space.state_space import Discrete, Interval, StateSpace
+from hypermol.space.state_space import Interval, StateSpace
 
 #: -log of the Gaussian weight of a point's farthest neighbour, at the median: what lies beyond
 #: the neighbours weighs next to nothing, so that extension to new states may use all points.

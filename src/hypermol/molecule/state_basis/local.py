@@ -10,7 +10,8 @@ import numpy as np
 from jax import Array
 
 from hypermol.molecule.state_basis.base import StateBasis
-from hypermol.space.state_space import Circle, Discrete, Interval
+from hypermol.space.discrete import Discrete
+from hypermol.space.state_space import Circle, Interval
 
 
 @final

@@ -3,7 +3,8 @@
 from hypermol.molecule.state_basis.base import StateBasis
 from hypermol.molecule.state_basis.local import Haar, Hats, OneHot
 from hypermol.molecule.state_basis.smooth import Chebyshev, Constant, Cosine, Fourier
-from hypermol.space.state_space import Circle, Discrete, Interval
+from hypermol.space.discrete import Discrete
+from hypermol.space.state_space import Circle, Interval
 
 #: Names that `named_state_basis` knows, with their default number of terms.
 BASES = {
