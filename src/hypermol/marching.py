@@ -193,23 +193,11 @@ def carry(key: Array, state: ChainState, old: Level, new: Level) -> ChainState:
 
 
 def _new_states(key: Array, state: ChainState, old: Level, new: Level) -> Array:
-    """States of the new space: from the subspace's coordinates, or from its base measure."""
-    blocks = state.latents.contrast.shape
-    if not old.molecule.state_space.is_subspace:
-        return new.molecule.state_space.sample_base(key, blocks)
+    """States of the new space, as the new molecule starts them."""
     n = int(np.asarray(new.data.images.present).sum())
-    coordinates = principal_coordinates(
-        np.asarray(state.theta.maps[1:]), from_blocks(state.latents.state, n)
-    )
-    tau = new.molecule.state_space.from_subspace(coordinates)
-    return to_blocks(tau.astype(np.float32), blocks[1])
-
-
-def principal_coordinates(maps: np.ndarray, states: np.ndarray) -> np.ndarray:
-    """Rotate subspace states [N, d] to the principal axes of the density they explain."""
-    flat = maps.reshape(len(maps), -1).astype(np.float64)
-    axes = np.linalg.eigh(flat @ flat.T)[1][:, ::-1]
-    return states @ axes
+    known = from_blocks(state.latents.state, n)
+    tau = new.molecule.first_states(key, state.theta, known, old.molecule)
+    return to_blocks(np.asarray(tau, np.float32), state.latents.contrast.shape[1])
 
 
 def subspace(n_terms: int) -> StateBasis:

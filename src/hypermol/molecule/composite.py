@@ -5,8 +5,7 @@ its own region (eq. 21), carried by a trajectory (eq. 27); places are its copies
 operators S_p (Remark 5), which share coefficients and trajectory and have their own states.
 """
 
-import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, NamedTuple, final
 
@@ -15,89 +14,27 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
+from hypermol.molecule import composite_march
+from hypermol.molecule.composite_march import carried_density
+from hypermol.molecule.parts import Part, factor_columns, fill_knobs, named_factors
 from hypermol.molecule.protocol import Coefficients
-from hypermol.molecule.spatial_basis.base import SpatialBasis
-from hypermol.molecule.state_basis import StateBasis
-from hypermol.molecule.trajectory import Still, Trajectory
-from hypermol.space.fourier import crop_or_pad_volume
+from hypermol.molecule.state_basis import principal_coordinates
+from hypermol.space.normal import Normal
 from hypermol.space.product import Product
-from hypermol.space.state_space import StateSpace
+from hypermol.space.state_space import Point, StateSpace
 
-IDENTITY = ((1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0))
-Matrix = tuple[tuple[float, float, float], ...]
-
-
-@final
-@dataclass(frozen=True)
-class Place:
-    """One copy of a part.
-
-    Attributes:
-        knobs: names of its state variables: those of the part's state basis, then those of its
-            trajectory, a name that both have standing once. Copies that name the same knob move
-            together.
-        rotation: symmetry operator S, a rotation matrix by rows.
-    """
-
-    knobs: tuple[str, ...] = ()
-    rotation: Matrix = IDENTITY
-
-    def __post_init__(self) -> None:
-        matrix = np.asarray(self.rotation, float)
-        if (
-            matrix.shape != (3, 3)
-            or not np.allclose(matrix @ matrix.T, np.eye(3), atol=1e-4)
-            or np.linalg.det(matrix) < 0.0
-        ):
-            raise ValueError(
-                f"symmetry operator {self.rotation} is not a rotation (orthogonal, determinant "
-                "+1): give a rotation matrix by rows, or a group such as C2"
-            )
+#: States whose mean density stands for the mean molecule.
+_MEAN_STATES = 16
 
 
-@final
-@dataclass(frozen=True)
-class Part:
-    """A component (eq. 25).
-
-    Attributes:
-        name: unique in its composite.
-        basis: spatial basis in the part's region.
-        state_basis: of its deformation; `Constant()` for a rigid part.
-        trajectory: its rigid motion.
-        places: where it stands; several share its coefficients.
-    """
-
-    name: str
-    basis: SpatialBasis
-    state_basis: StateBasis
-    trajectory: Trajectory = Still()
-    places: tuple[Place, ...] = (Place(),)
-
-    @cached_property
-    def _factors(self) -> tuple[tuple[str, StateSpace], ...]:
-        """(part's own knob, space) of state basis and trajectory, one entry a knob."""
-        found: dict[str, StateSpace] = {}
-        for space in (self.state_basis.space, self.trajectory.space):
-            for factor in space.factors if isinstance(space, Product) else (space,):
-                if factor.dim and factor.names[0] not in found:
-                    found |= {factor.names[0]: factor}
-        return tuple(found.items())
-
-    @property
-    def own_knobs(self) -> tuple[str, ...]:
-        """The names that state basis and trajectory use."""
-        return tuple(name for _, factor in self._factors for name in factor.names)
-
-
-class _Seat(NamedTuple):
+class Seat(NamedTuple):
     """A place with the coordinates it reads: of its state basis, and of its trajectory."""
 
     part: Part
     rotation: np.ndarray
     deforms: np.ndarray
     moves: np.ndarray
-    index: int
+    number: int
 
 
 @final
@@ -116,9 +53,9 @@ class Composite:
     # structure
 
     @cached_property
-    def _seats(self) -> tuple[_Seat, ...]:
+    def _seats(self) -> tuple[Seat, ...]:
         where = {name: i for i, name in enumerate(self.state_space.names)}
-        seats = []
+        seats: list[Seat] = []
         for part in self.parts:
             for place in part.places:
                 named = dict(zip(part.own_knobs, place.knobs, strict=True))
@@ -127,7 +64,7 @@ class Composite:
                     return np.array([where[named[name]] for name in space.names], int)
 
                 seats.append(
-                    _Seat(
+                    Seat(
                         part,
                         np.asarray(place.rotation, np.float32),
                         columns(part.state_basis.space),
@@ -165,7 +102,7 @@ class Composite:
     def feature_places(self) -> np.ndarray:
         """The place of each feature."""
         return np.concatenate(
-            [np.full(seat.part.state_basis.n_terms, seat.index) for seat in self._seats]
+            [np.full(seat.part.state_basis.n_terms, seat.number) for seat in self._seats]
         )
 
     @property
@@ -246,23 +183,22 @@ class Composite:
         frequencies: Array,
     ) -> Array:
         """Slices of every part's terms at every place, complex [B, F, K]."""
-        grids, motion = prepared
         return jnp.concatenate(
-            [self._seen(seat, grids, motion, rotations, states, frequencies) for seat in self._seats],
+            [self._seen(seat, prepared, rotations, states, frequencies) for seat in self._seats],
             axis=1,
         )
 
     def _seen(
         self,
-        seat: _Seat,
-        grids: dict[str, Array],
-        motion: dict[str, Any],
+        seat: Seat,
+        prepared: tuple[dict[str, Array], dict[str, Any]],
         rotations: Array,
         states: Array,
         frequencies: Array,
     ) -> Array:
         """One place's slices, [B, F_m, K]: U seen from R S Q, moved by R S t."""
-        part, placed = seat.part, rotations @ seat.rotation
+        (grids, motion), part = prepared, seat.part
+        placed = rotations @ seat.rotation
         if not len(seat.moves):
             return part.basis.slices(grids[part.name], placed, frequencies)
         frames = jax.vmap(lambda tau: part.trajectory.frame(motion[part.name], tau))(
@@ -306,9 +242,7 @@ class Composite:
     def precision_root(self, key: Array, spectrum: Array) -> dict[str, Array]:
         """A draw of N(0, precision)."""
         drawn = {}
-        for part, part_key in zip(
-            self.parts, jax.random.split(key, len(self.parts)), strict=True
-        ):
+        for part, part_key in zip(self.parts, jax.random.split(key, len(self.parts)), strict=True):
             shape = (part.state_basis.n_terms, *part.basis.coefficient_shape)
             white = jax.random.normal(part_key, shape)
             drawn[part.name] = part.basis.precision_root(white, spectrum[self._rows(part)])
@@ -336,6 +270,47 @@ class Composite:
             for part in self.parts
         }
 
+    def subspace(self, n_components: int) -> "Composite | None":
+        """See `composite_march.subspace`."""
+        found = composite_march.subspace(self.parts, n_components)
+        return None if found is None else Composite(*found)
+
+    def resize(self, theta: Coefficients, source: Any) -> Coefficients:
+        """See `composite_march`: from another level of these parts, or from a whole density."""
+        fresh = self.init(jax.random.key(0))
+        if isinstance(source, Composite):
+            return composite_march.resized(self.parts, fresh, source.parts, theta)
+        return composite_march.from_whole(self.parts, fresh, source.mean(theta))
+
+    def first_states(
+        self, key: Array, theta: Coefficients, states: np.ndarray, source: Any
+    ) -> np.ndarray:
+        """States [N, dim] to start from, given those [N, d] of another level.
+
+        Copies of a part are ordered together, for they share its subspace. Knobs of which the
+        subspace says nothing start at draws from the base measure, or at rest.
+        """
+        tau = np.array(self.state_space.sample_base(key, (len(states),)))
+        for factor, columns in factor_columns(self.state_space):
+            if isinstance(factor, Normal):
+                tau[:, columns] = 0.0
+        if not isinstance(source, Composite) or not source.state_space.is_subspace:
+            return tau
+        for part in self.parts:
+            old, new = source.seats_of(part.name), self.seats_of(part.name)
+            if not old[0].part.state_basis.space.dim:
+                continue
+            pooled = np.concatenate([states[:, seat.deforms] for seat in old])
+            pooled = principal_coordinates(np.asarray(theta.maps[part.name][1:]), pooled)
+            ordered = part.state_basis.space.from_subspace(pooled)
+            for seat, values in zip(new, np.split(ordered, len(new)), strict=True):
+                tau[:, seat.deforms] = values
+        return tau
+
+    def seats_of(self, name: str) -> list["Seat"]:
+        """The places of one part."""
+        return [seat for seat in self._seats if seat.part.name == name]
+
     # densities on the common grid
 
     @property
@@ -347,3 +322,60 @@ class Composite:
     def n(self) -> int:
         """Side of the grid of `density`."""
         return self.parts[0].basis.n
+
+    def density(self, theta: Coefficients, tau: Array) -> Array:
+        """V(., tau) on the common grid, [n, n, n]."""
+        total = jnp.zeros((self.n,) * 3)
+        for seat in self._seats:
+            weights = seat.part.state_basis(tau[seat.deforms])
+            maps = jnp.tensordot(weights, theta.maps[seat.part.name], axes=1)[None]
+            if not len(seat.moves) and np.allclose(seat.rotation, np.eye(3)):
+                total = total + seat.part.basis.density(maps)[0]
+            else:
+                frame = seat.part.trajectory.frame(theta.motion[seat.part.name], tau[seat.moves])
+                total = total + carried_density(seat.part.basis, maps, seat.rotation, frame)
+        return total
+
+    def mean(self, theta: Coefficients) -> np.ndarray:
+        """Mean density over states drawn from the base measure, [n, n, n]."""
+        states = self.state_space.sample_base(jax.random.key(0), (_MEAN_STATES,))
+        densities = jax.lax.map(lambda tau: self.density(theta, tau), states)
+        return np.asarray(densities.mean(axis=0))
+
+
+def composite(parts: tuple[Part, ...]) -> Composite:
+    """Check parts against each other and collect their knobs.
+
+    Raises:
+        ValueError: repeated names, places that do not name the knobs of their part, one knob of
+            two kinds, bases on different grids.
+    """
+    names = [part.name for part in parts]
+    for name in names:
+        if names.count(name) > 1:
+            raise ValueError(f"part {name!r} appears {names.count(name)} times: name parts apart")
+    first = parts[0].basis
+    knobs: dict[str, StateSpace] = {}
+    filled = []
+    for part in parts:
+        if (part.basis.n, part.basis.n_shells) != (first.n, first.n_shells):
+            raise ValueError(
+                f"parts {parts[0].name!r} and {part.name!r} have different grids: give all bases "
+                "the images' box, pixel size and one kmax"
+            )
+        places = tuple(fill_knobs(part, place) for place in part.places)
+        filled.append(replace(part, places=places))
+        for place in places:
+            for name, factor in named_factors(part, place):
+                if name in knobs and knobs[name] != factor:
+                    raise ValueError(
+                        f"knob {name!r} is {knobs[name]} in one part and {factor} in part "
+                        f"{part.name!r}: use another name, or the same kind of state"
+                    )
+                knobs[name] = factor
+    factors = tuple(dict.fromkeys(knobs.values()))
+    if not factors:
+        space: StateSpace = Point()
+    else:
+        space = factors[0] if len(factors) == 1 else Product(factors)
+    return Composite(tuple(filled), space)

@@ -14,7 +14,7 @@ from jax import Array
 
 from hypermol.molecule.protocol import Coefficients
 from hypermol.molecule.spatial_basis.base import SpatialBasis
-from hypermol.molecule.state_basis import StateBasis
+from hypermol.molecule.state_basis import StateBasis, principal_coordinates
 from hypermol.space.fourier import crop_or_pad_volume
 from hypermol.space.state_space import StateSpace
 
@@ -138,6 +138,19 @@ class Expansion:
         """Mean density over the states' base measure, [n, n, n] on the grid."""
         mean = jnp.asarray(self.state_basis.mean_of(theta.maps))
         return np.asarray(self.basis.density(mean[None]))[0]
+
+    def first_states(
+        self, key: Array, theta: Coefficients, states: np.ndarray, source: "Expansion"
+    ) -> np.ndarray:
+        """States [N, dim] to start from, given those [N, d] of another level.
+
+        From a linear subspace by the space's own rule for principal coordinates, else draws from
+        the base measure.
+        """
+        if not source.state_space.is_subspace:
+            return np.asarray(self.state_space.sample_base(key, (len(states),)))
+        coordinates = principal_coordinates(np.asarray(theta.maps[1:]), states)
+        return self.state_space.from_subspace(coordinates)
 
     def resize(self, theta: Coefficients, source: "Expansion") -> Coefficients:
         """Carry coefficients from another level: other frequencies in space, terms in state.

@@ -144,6 +144,12 @@ class LinearMolecule(Molecule, Protocol):
         """Mean density over the states' base measure, [n, n, n]."""
         ...
 
+    def first_states(
+        self, key: Array, theta: Coefficients, states: np.ndarray, source: Any
+    ) -> np.ndarray:
+        """States [N, dim] to start from, given another level's molecule, theta and states."""
+        ...
+
     def resize(self, theta: Coefficients, source: Any) -> Coefficients:
         """theta of another level of the march in this molecule's coefficients."""
         ...

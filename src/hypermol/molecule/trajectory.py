@@ -14,8 +14,8 @@ import numpy as np
 from jax import Array
 
 from hypermol.molecule.state_basis import StateBasis
-from hypermol.space.rotation import rotation_from_vector
 from hypermol.space.normal import Normal
+from hypermol.space.rotation import rotation_from_vector
 from hypermol.space.state_space import Circle, Point, StateSpace
 
 Vector = tuple[float, float, float]
@@ -38,7 +38,7 @@ class Trajectory(abc.ABC):
 
     @abc.abstractmethod
     def init(self) -> Any:
-        """Parameters of a trajectory as given: any pytree of arrays (empty if nothing is learned)."""
+        """Parameters as given: any pytree of arrays, empty if nothing is learned."""
 
     @abc.abstractmethod
     def log_prior(self, parameters: Any) -> Array:

@@ -18,15 +18,20 @@ class Normal(StateSpace):
     In contrast to `Gaussian` nothing is assumed about how the density depends on them.
 
     Attributes:
-        names: of the knobs.
+        knobs: their names.
     """
 
-    names: tuple[str, ...]  # type: ignore[assignment]
+    knobs: tuple[str, ...]
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """As given."""
+        return self.knobs
 
     @property
     def dim(self) -> int:
         """Number of knobs."""
-        return len(self.names)
+        return len(self.knobs)
 
     def wrap(self, tau: Array) -> Array:
         """The space has no edges."""

@@ -1,6 +1,7 @@
 """Where the state tau lives: the knobs a person can turn (sec. 3.2)."""
 
 import abc
+import dataclasses
 from dataclasses import dataclass
 from typing import final
 
@@ -75,6 +76,10 @@ class StateSpace(abc.ABC):
     def difference(self, first: np.ndarray, second: np.ndarray) -> np.ndarray:
         """first - second [..., dim], the short way round where there are two ways."""
         return first - second
+
+    def renamed(self, name: str) -> "StateSpace":
+        """The same space with its knob, if it has one, under another name."""
+        return dataclasses.replace(self, name=name) if self.dim else self  # type: ignore[type-var]
 
     @property
     def has_occupancy(self) -> bool:

@@ -34,6 +34,12 @@ class SpatialBasis(abc.ABC):
 
     @property
     @abc.abstractmethod
+    def scale(self) -> float:
+        """Orthonormal image coefficient per unit of sum over that grid's voxels (CONVENTIONS.md:
+        images are sums over z of the density sampled at the images' pixel size)."""
+
+    @property
+    @abc.abstractmethod
     def coefficient_shape(self) -> tuple[int, ...]:
         """Shape of one function's coefficients."""
 

@@ -224,7 +224,8 @@ def prolate_functions(bandlimit: float, threshold: float = 0.5) -> ProlateFuncti
         ValueError: no function is as concentrated as that (the ball is smaller than a resolution
             element).
     """
-    eigenvalues, expansions = [], []
+    eigenvalues: list[np.ndarray] = []
+    expansions: list[np.ndarray] = []
     count = int(bandlimit / np.pi) + 4
     while True:
         degree = len(eigenvalues)

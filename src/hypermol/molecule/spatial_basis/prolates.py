@@ -80,6 +80,11 @@ class Prolates(SpatialBasis):
         return self._voxels.voxel_size_angstrom
 
     @property
+    def scale(self) -> float:
+        """The voxels'."""
+        return self._voxels.scale
+
+    @property
     def coefficient_shape(self) -> tuple[int]:
         """One coefficient a function, ordered by degree l, order n, then m = -l .. l."""
         return (self.n_coefficients,)
@@ -143,7 +148,7 @@ class Prolates(SpatialBasis):
         if not any(self.centre_angstrom):
             return found
         step = (-2.0 * np.pi / self._voxels.box_angstrom) * np.asarray(self.centre_angstrom)
-        angles = (rotations[:, :2] @ step.astype(np.float32)) @ frequencies.T
+        angles = (rotations[:, : frequencies.shape[1]] @ step.astype(np.float32)) @ frequencies.T
         return found * jnp.exp(1j * angles)[:, None]
 
     # direct evaluation

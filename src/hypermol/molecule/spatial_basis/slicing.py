@@ -23,8 +23,8 @@ def grid_radius(kmax: int, oversampling: float) -> int:
 
 
 def _points(rotation: Array, frequencies: Array) -> tuple[Array, Array]:
-    """Slice points k3 = R^T (kx, ky, 0) folded to x >= 0, and -1 where a point was folded."""
-    points = frequencies @ rotation[:2]
+    """Points R^T k folded to x >= 0, and -1 where one was folded; (kx, ky) has kz = 0."""
+    points = frequencies @ rotation[: frequencies.shape[1]]
     sign = jnp.where(points[:, 0] < 0, -1.0, 1.0)
     return points * sign[:, None], sign
 
@@ -75,7 +75,7 @@ def slices(grid: Array, rotations: Array, frequencies: Array) -> Array:
     Args:
         grid: float [D, D, X, 2 F], z and y centred at D // 2, x from 0.
         rotations: [B, 3, 3], molecule to microscope.
-        frequencies: [K, 2] (kx, ky) in grid units.
+        frequencies: [K, 2] (kx, ky) in grid units, or [K, 3] for points anywhere.
 
     Returns:
         complex [B, F, K].
@@ -120,7 +120,7 @@ def _slices_backward(residuals, cotangent: Array):
         floats = _real_cotangent(value, sign)
         along = jnp.einsum("cke,ckf,kf->ke", gradients, _gather(flat, indices), floats)
         top = jnp.einsum("kd,ke->de", frequencies, along * sign[:, None])
-        return jnp.concatenate([top, jnp.zeros_like(top[:1])])
+        return jnp.concatenate([top, jnp.zeros((3 - len(top), 3), top.dtype)])
 
     grid_cotangent = jax.lax.scan(scatter, jnp.zeros_like(flat), (rotations, cotangent))[0]
     rotation_cotangent = jax.lax.map(turn, (rotations, cotangent))

@@ -12,7 +12,14 @@ from hypermol.molecule.state_basis.graph import (
 from hypermol.molecule.state_basis.local import Haar, Hats, OneHot
 from hypermol.molecule.state_basis.named import BASES, named_state_basis
 from hypermol.molecule.state_basis.product import ProductBasis
-from hypermol.molecule.state_basis.smooth import Chebyshev, Constant, Cosine, Fourier, Linear
+from hypermol.molecule.state_basis.smooth import (
+    Chebyshev,
+    Constant,
+    Cosine,
+    Fourier,
+    Linear,
+    principal_coordinates,
+)
 
 __all__ = [
     "BASES",
@@ -33,4 +40,5 @@ __all__ = [
     "graph_spectrum",
     "landmark_basis",
     "named_state_basis",
+    "principal_coordinates",
 ]

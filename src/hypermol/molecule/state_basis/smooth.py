@@ -100,6 +100,18 @@ class Fourier(StateBasis):
         return scale * jnp.cos(2.0 * jnp.pi * (turns - quarter))
 
 
+def principal_coordinates(maps: np.ndarray, states: np.ndarray) -> np.ndarray:
+    """Rotate subspace states [N, d] to the principal axes of the density they explain.
+
+    Args:
+        maps: [d, ...] coefficients of the components.
+        states: [N, d].
+    """
+    flat = maps.reshape(len(maps), -1).astype(np.float64)
+    axes = np.linalg.eigh(flat @ flat.T)[1][:, ::-1]
+    return states @ axes
+
+
 @final
 @dataclass(frozen=True)
 class Linear(StateBasis):

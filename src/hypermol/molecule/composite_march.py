@@ -1,0 +1,97 @@
+"""Carrying composites from level to level of the march, and densities along trajectories."""
+
+from dataclasses import replace
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from hypermol.molecule.parts import Part
+from hypermol.molecule.protocol import Coefficients
+from hypermol.molecule.spatial_basis.base import SpatialBasis
+from hypermol.molecule.state_basis import Constant, Linear
+from hypermol.molecule.trajectory import Frame, Still
+from hypermol.space.fourier import crop_or_pad_volume
+from hypermol.space.state_space import Gaussian
+
+
+def subspace(
+    parts: tuple[Part, ...], n_components: int
+) -> tuple[tuple[Part, ...], Gaussian] | None:
+    """The same parts with linear subspaces for state bases: a start without any states.
+
+    None where no part deforms. Trajectories rest, for only linear states are drawn exactly.
+    """
+    linear, count = [], 0
+    for part in parts:
+        if part.state_basis.n_terms == 1:
+            still = tuple(replace(place, knobs=()) for place in part.places)
+            linear.append(replace(part, state_basis=Constant(), trajectory=Still(), places=still))
+            continue
+        size = max(n_components, part.state_basis.space.n_axes)
+        places = []
+        for place in part.places:
+            places.append(replace(place, knobs=Gaussian(count + size).names[count:]))
+            count += size
+        basis = Linear(Gaussian(size))
+        linear.append(replace(part, state_basis=basis, trajectory=Still(), places=tuple(places)))
+    return (tuple(linear), Gaussian(count)) if count else None
+
+
+def from_whole(parts: tuple[Part, ...], fresh: Coefficients, mean: np.ndarray) -> Coefficients:
+    """What of a mean density [n, n, n] lies in each part's region, the same in every state.
+
+    A start for the solver, which draws all maps anew.
+    """
+    whole = jnp.asarray(crop_or_pad_volume(mean[None], parts[0].basis.n))
+    maps = {
+        part.name: jnp.asarray(
+            part.state_basis.from_mean(np.asarray(part.basis.expand(whole))[0]), jnp.float32
+        )
+        for part in parts
+    }
+    return fresh._replace(maps=maps)
+
+
+def resized(
+    parts: tuple[Part, ...],
+    fresh: Coefficients,
+    old_parts: tuple[Part, ...],
+    theta: Coefficients,
+) -> Coefficients:
+    """theta of the same parts at another resolution or over other states."""
+    maps: dict[str, Array] = {}
+    motion: dict[str, Any] = dict(fresh.motion)
+    for old, new in zip(old_parts, parts, strict=True):
+        densities = np.asarray(old.basis.density(theta.maps[old.name]))
+        densities = crop_or_pad_volume(densities, new.basis.n)
+        if old.state_basis.space == new.state_basis.space:
+            weights = new.state_basis.coefficients_of(old.state_basis)
+            grown = np.tensordot(weights, densities, axes=1)
+        else:
+            grown = new.state_basis.from_mean(old.state_basis.mean_of(densities))
+        maps[new.name] = new.basis.expand(jnp.asarray(grown, jnp.float32))
+        if type(old.trajectory) is type(new.trajectory):
+            motion[new.name] = theta.motion[old.name]
+    return Coefficients(maps, motion)
+
+
+def carried_density(basis: SpatialBasis, maps: Array, operator: np.ndarray, frame: Frame) -> Array:
+    """One density [1, ...] carried by a frame and then a symmetry operator, on the grid [n, n, n].
+
+    Through the transform: the slicing grid is read at the points that the motion asks for.
+    """
+    n = basis.n
+    axis = np.fft.fftfreq(n, 1.0 / n)
+    z, y, x = np.meshgrid(axis, axis, axis, indexing="ij")
+    points = np.stack([x, y, z], axis=-1).reshape(-1, 3).astype(np.float32)
+    inside = np.sum(points**2, axis=1) <= (basis.n_shells - 2) ** 2
+    rotation = jnp.asarray(operator, jnp.float32) @ frame.rotation
+    values = basis.slices(basis.prepare(maps), rotation[None], jnp.asarray(points[inside]))[0, 0]
+    moved = jnp.asarray(operator, jnp.float32) @ frame.translation
+    turns = points[inside] @ moved / (n * basis.voxel_size_angstrom)
+    values = values * jnp.exp(-2j * jnp.pi * turns)
+    full = jnp.zeros(n**3, jnp.complex64).at[np.flatnonzero(inside)].set(values)
+    density = jnp.fft.ifftn(full.reshape(n, n, n)).real / basis.scale
+    return jnp.fft.fftshift(density)
