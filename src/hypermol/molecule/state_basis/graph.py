@@ -249,7 +249,7 @@ class GraphLaplacian(StateBasis):
             )
 
     @cached_property
-    def space(self) -> StateSpace:  # type: ignore[override]
+    def space(self) -> StateSpace:
         """The points' box."""
         d = self.spectrum.points.shape[1]
         if d == 1:

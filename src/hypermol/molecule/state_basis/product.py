@@ -29,7 +29,7 @@ class ProductBasis(StateBasis):
     max_frequency: float | None = None
 
     @cached_property
-    def space(self) -> Product:  # type: ignore[override]
+    def space(self) -> Product:
         """The factors' spaces, side by side."""
         return Product(tuple(factor.space for factor in self.factors))
 
