@@ -168,3 +168,10 @@ def test_recipe_round_trip_and_unknown_keys(tmp_path: Path) -> None:
         read_recipe(path)
     with pytest.raises(InputError, match="cannot be read"):
         read_recipe(tmp_path / "absent.toml")
+
+
+def test_a_subspace_has_the_components_that_classes_span() -> None:
+    for basis, terms, components in (("haar", 2, 2), ("onehot", 5, 4), ("hats", 8, 2)):
+        stages = default_schedule(Plan(12, terms, basis))
+        assert stages[1].basis == "subspace" and stages[1].n_terms == components + 1
+        assert {stage.n_terms for stage in stages[2:]} == {terms}

@@ -15,6 +15,7 @@ from hypermol.fit import Progress as SweepProgress
 from hypermol.fit import fit as run_fit
 from hypermol.io.errors import InputError
 from hypermol.io.store import RunDirectory
+from hypermol.molecule.state_basis import BASES
 from hypermol.options import FitOptions
 from hypermol.recipe import read_recipe
 from hypermol.report import write_report
@@ -35,9 +36,7 @@ def fit(
     ] = None,
     basis: Annotated[
         str | None,
-        typer.Option(
-            help="State basis by name: cosine, chebyshev, hats, fourier, onehot, haar or constant."
-        ),
+        typer.Option(help=f"State basis by name: {', '.join(BASES)}."),
     ] = None,
     terms: Annotated[
         int | None, typer.Option(help="Terms of the state basis; the number of classes.")

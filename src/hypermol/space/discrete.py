@@ -52,7 +52,8 @@ class Discrete(StateSpace):
 
     def state(self, index: Array) -> Array:
         """States [..., 1] of classes int [...]."""
-        return ((jnp.asarray(index) + 0.5) / self.n_states)[..., None]
+        # in float32 from the start: a weak type would make every caller compile twice
+        return ((jnp.asarray(index, jnp.float32) + 0.5) / self.n_states)[..., None]
 
     def label(self, index: int) -> str:
         """What to call a class."""
