@@ -90,7 +90,7 @@ class BallCanvas:
     @cached_property
     def _table(self) -> BallFunctions:
         # profiles hold frequencies up to the folded ones, hence the finer table
-        bandlimit = self.functions.bandlimit * self._folded
+        bandlimit = self.functions.bandlimit * (1.0 + self._folded)
         count = len(self.functions.counts)
         return BallFunctions.tabulate(self._profiles.radial, count, bandlimit, self.edge + 1e-6)
 
