@@ -24,7 +24,9 @@ from hypermol.imaging.blocks import from_blocks
 from hypermol.inference.ensemble import CandidateCounts, contrast_marginal
 from hypermol.inference.schedule import adapt
 from hypermol.marching import Level, first_state, make_level
+from hypermol.molecule.expansion import Expansion
 from hypermol.molecule.protocol import Coefficients
+from hypermol.molecule.spatial_basis.voxels import Voxels
 from hypermol.molecule.state_basis import Cosine
 from hypermol.posterior.conditional import particle_conditional
 from hypermol.posterior.priors import HyperPrior, draw_nuisance, draw_pose_widths
@@ -84,7 +86,8 @@ def run_oracle(particles: ParticleSet, truth: Truth, move: bool) -> dict[str, fl
     """Sweep poses, states and mu at the true maps; scores of the mean over kept sweeps."""
     began = time.process_time()
     radius = 0.45 * particles.box * particles.pixel_size_angstrom
-    level = make_level(particles, Cosine(N_TERMS), KMAX, radius, HyperPrior())
+    grid = Voxels(particles.box, particles.pixel_size_angstrom, KMAX, radius)
+    level = make_level(particles, Expansion(grid, Cosine(N_TERMS)), grid, HyperPrior())
     theta, lost = true_theta(truth, level)
     state = first_state(level)
     state = state._replace(theta=theta, prepared=level.molecule.prepare(theta))

@@ -215,7 +215,9 @@ def main() -> None:
             particles = load_particles(args.particles)
             particles = particles.select(np.arange(min(args.n, particles.n)))
             radius = 0.3 * particles.box * particles.pixel_size_angstrom
-            level = make_level(particles, Cosine(args.terms), kmax, radius, HyperPrior())
+            grid = Voxels(particles.box, particles.pixel_size_angstrom, kmax, radius)
+            molecule = Expansion(grid, Cosine(args.terms))
+            level = make_level(particles, molecule, grid, HyperPrior())
         rows += measure(level)
     n = int(np.asarray(level.data.images.present).sum())
     about = (

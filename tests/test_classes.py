@@ -7,12 +7,13 @@ import numpy as np
 import pytest
 
 from hypermol.inference.ensemble import CandidateCounts
-from hypermol.marching import Level, carry, estimate_spectrum, first_state, subspace
+from hypermol.marching import Level, carry, estimate_spectrum, first_state
 from hypermol.molecule.expansion import Expansion
-from hypermol.molecule.state_basis import Haar, OneHot, StateBasis
+from hypermol.molecule.state_basis import Haar, Linear, OneHot, StateBasis
 from hypermol.posterior.priors import HyperPrior, InverseGamma, draw_nuisance
 from hypermol.sampler import ChainState, molecule_block, nuisance_block, particle_block, run_sweep
 from hypermol.space.discrete import Discrete
+from hypermol.space.state_space import Gaussian
 from simulated import draw_images, draw_prior, make_world
 
 SPACE = Discrete("fold", 2)
@@ -69,7 +70,7 @@ def agreement(state: ChainState, truth: ChainState) -> float:
 
 @pytest.fixture(scope="module")
 def at_subspace(world, drawn) -> tuple[Level, ChainState]:
-    level = level_of(world, drawn[1], subspace(2))
+    level = level_of(world, drawn[1], Linear(Gaussian(1)))
     return level, swept(level, first_state(level), 4, 1)
 
 

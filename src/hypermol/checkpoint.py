@@ -9,7 +9,7 @@ import numpy as np
 from hypermol.data.latents import Latents
 from hypermol.inference.ensemble import MoveSize
 from hypermol.io.store import RunDirectory
-from hypermol.molecule.protocol import Coefficients
+from hypermol.molecule.protocol import LinearMolecule
 from hypermol.posterior.priors import Nuisance
 from hypermol.sampler import ChainState
 
@@ -43,12 +43,16 @@ def save_checkpoint(directory: RunDirectory, chain: int, checkpoint: Checkpoint)
         for name, value in values._asdict().items()
     }
     radius = np.nan if checkpoint.radius is None else checkpoint.radius
-    arrays |= {"maps": state.theta.maps, "done": checkpoint.done, "radius": radius}
+    arrays |= {f"theta.{i:03d}": leaf for i, leaf in enumerate(jax.tree.leaves(state.theta))}
+    arrays |= {"done": checkpoint.done, "radius": radius}
     directory.write_arrays(_name(chain), {key: np.asarray(v) for key, v in arrays.items()})
 
 
 def load_checkpoint(directory: RunDirectory, chain: int) -> Checkpoint | None:
-    """A chain's checkpoint, or None; caches are refreshed by the blocks that read them."""
+    """A chain's checkpoint, or None; caches are refreshed by the blocks that read them.
+
+    theta comes as a list of arrays, which `with_theta` puts in its molecule's form.
+    """
     if not directory.has(_name(chain)):
         return None
     arrays = directory.read_arrays(_name(chain))
@@ -62,7 +66,7 @@ def load_checkpoint(directory: RunDirectory, chain: int) -> Checkpoint | None:
         }
 
     state = ChainState(
-        theta=Coefficients(jnp.asarray(arrays["maps"])),
+        theta=[value for _, value in sorted(group("theta").items())],  # type: ignore[arg-type]
         nuisance=Nuisance(**group("nuisance")),
         latents=Latents(**group("latents")),
         size=MoveSize(**group("size")),
@@ -70,3 +74,18 @@ def load_checkpoint(directory: RunDirectory, chain: int) -> Checkpoint | None:
     )
     radius = float(arrays["radius"])
     return Checkpoint(state, int(arrays["done"]), None if np.isnan(radius) else radius)
+
+
+def with_theta(state: ChainState, molecule: LinearMolecule) -> ChainState:
+    """A loaded state with theta in the form of the molecule that it was saved from."""
+    form = jax.tree.structure(jax.eval_shape(molecule.init, jax.random.key(0)))
+    return state._replace(theta=jax.tree.unflatten(form, jax.tree.leaves(state.theta)))
+
+
+def motion_arrays(motion: Any) -> dict[str, np.ndarray]:
+    """A sample's entries for the trajectories' parameters: motion.part.parameter."""
+    leaves = jax.tree_util.tree_leaves_with_path(motion)
+    return {
+        "motion." + jax.tree_util.keystr(path, simple=True, separator="."): np.asarray(leaf)
+        for path, leaf in leaves
+    }

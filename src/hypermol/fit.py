@@ -15,8 +15,16 @@ from typing import final
 
 import numpy as np
 
-from hypermol.checkpoint import BRANCH, Checkpoint, load_checkpoint, save_checkpoint
+from hypermol.checkpoint import (
+    BRANCH,
+    Checkpoint,
+    load_checkpoint,
+    motion_arrays,
+    save_checkpoint,
+    with_theta,
+)
 from hypermol.data.particles import ParticleSet, load_particles
+from hypermol.design import Grid, consensus
 from hypermol.imaging.blocks import from_blocks
 from hypermol.inference.schedule import Stage, adapt, default_schedule, sweep_key
 from hypermol.io.store import RunDirectory
@@ -28,12 +36,11 @@ from hypermol.marching import (
     first_state,
     half_set_maps,
     make_level,
-    subspace,
     support_radius_angstrom,
 )
-from hypermol.molecule.state_basis import named_state_basis
+from hypermol.molecule.protocol import LinearMolecule
 from hypermol.moving_frame import moving_frame_block
-from hypermol.options import FitOptions, check_same_run, describe, make_plan
+from hypermol.options import FitOptions, check_same_run, describe, make_design, make_plan
 from hypermol.posterior.priors import draw_nuisance, draw_pose_widths
 from hypermol.recipe import write_recipe
 from hypermol.sampler import (
@@ -41,6 +48,7 @@ from hypermol.sampler import (
     Info,
     Sweep,
     molecule_block,
+    motion_blocks,
     nuisance_block,
     particle_block,
     run_sweep,
@@ -132,6 +140,7 @@ class _Job:
         self.particles, self.options, self.schedule = particles, options, schedule
         self.directory, self.listener = directory, listener
         self.radius = options.radius_angstrom
+        self.design = make_design(options, particles.box, particles.pixel_size_angstrom)
         self.total_sweeps = sum(stage.sweeps for stage in schedule)
         self._levels: dict[tuple, Level] = {}
         self._sweeps: dict[tuple, Sweep] = {}
@@ -148,6 +157,8 @@ class _Job:
                 new = self._level(stage)
                 if state is None:
                     state = first_state(new)
+                elif level is None:
+                    state = with_theta(state, new.molecule)
                 elif done == first and level is not None:
                     state = carry(key, state, level, new)
                 level = new
@@ -174,7 +185,7 @@ class _Job:
         kept = not stage.burn_in and (sweep - first + 1) % stage.keep_every == 0
         if kept:
             name = self.directory.sample_name(chain, sweep)
-            self.directory.write_arrays(name, self._sample(state))
+            self.directory.write_arrays(name, self._sample(state, level))
         record = self._record(chain, stage, sweep, kept, state, info)
         record["seconds"] = time.time() - began
         self.directory.append_trace(record)
@@ -220,12 +231,15 @@ class _Job:
             radius = _FIRST_RADIUS * self.particles.box * self.particles.pixel_size_angstrom
         key = (stage.basis, stage.kmax, stage.n_terms, radius)
         if key not in self._levels:
-            if stage.basis == "subspace":
-                basis = subspace(stage.n_terms)
+            grid = Grid(self.particles.box, self.particles.pixel_size_angstrom, stage.kmax, radius)
+            if stage.basis == "constant":
+                molecule: LinearMolecule = consensus(grid)
+            elif stage.basis == "subspace":
+                molecule = self.design.subspace(grid, stage.n_terms - 1)
             else:
-                basis = named_state_basis(stage.basis, stage.n_terms, self.options.state_name)
+                molecule = self.design.molecule(grid, stage.n_terms)
             self._levels[key] = make_level(
-                self.particles, basis, stage.kmax, radius, self.options.prior
+                self.particles, molecule, grid.voxels, self.options.prior
             )
         return self._levels[key]
 
@@ -238,6 +252,7 @@ class _Job:
                 particle_block(level.posterior, stage.candidates, _STATE_STEPS),
                 moving_frame_block(level.posterior),
                 molecule_block(level.posterior, _TOLERANCE, _MAX_ITERATIONS),
+                *motion_blocks(level.posterior),
                 nuisance_block(level.posterior, draws),
             )
         particles, frame, *rest = self._sweeps[key]
@@ -249,14 +264,15 @@ class _Job:
         given = self.particles.half_set
         return given if np.all(given > 0) else 1 + np.arange(self.particles.n) % 2
 
-    def _sample(self, state: ChainState) -> dict[str, np.ndarray]:
+    def _sample(self, state: ChainState, level: Level) -> dict[str, np.ndarray]:
         """What a posterior sample keeps: theta, mu and every particle's latents."""
         latents = {
             name: from_blocks(value, self.particles.n)
             for name, value in state.latents._asdict().items()
         }
         nuisance = {name: np.asarray(value) for name, value in state.nuisance._asdict().items()}
-        return {"maps": np.asarray(state.theta.maps), **latents, **nuisance}
+        shown = {"maps": np.asarray(level.molecule.shown(state.theta))}
+        return {**shown, **motion_arrays(state.theta.motion), **latents, **nuisance}
 
     def _record(
         self, chain: int, stage: Stage, sweep: int, kept: bool, state: ChainState, info: Info

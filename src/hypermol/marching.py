@@ -1,7 +1,7 @@
 """Levels of frequency marching: start a chain, and carry it from one level to the next."""
 
 from dataclasses import dataclass
-from typing import final
+from typing import Any, final
 
 import jax
 import jax.numpy as jnp
@@ -22,16 +22,13 @@ from hypermol.imaging.blocks import (
 from hypermol.inference import exact
 from hypermol.inference.ensemble import MoveSize
 from hypermol.io.errors import InputError
-from hypermol.molecule.expansion import Expansion
 from hypermol.molecule.protocol import LinearMolecule
 from hypermol.molecule.spatial_basis.voxels import Voxels
-from hypermol.molecule.state_basis import Linear, StateBasis
 from hypermol.posterior.conditional import molecule_quadratic
 from hypermol.posterior.posterior import Posterior
 from hypermol.posterior.priors import HyperPrior, Nuisance
 from hypermol.sampler import ChainState, Data
 from hypermol.space.fourier import half_plane
-from hypermol.space.state_space import Gaussian
 
 #: Particles handled together; larger blocks fall out of the cache.
 BLOCK = 32
@@ -58,18 +55,13 @@ class Level:
 
 
 def make_level(
-    particles: ParticleSet,
-    state_basis: StateBasis,
-    kmax: int,
-    radius_angstrom: float,
-    prior: HyperPrior,
+    particles: ParticleSet, molecule: LinearMolecule, grid: Voxels, prior: HyperPrior
 ) -> Level:
-    """Read the images up to kmax and bind them to a molecule of that resolution."""
-    plane = half_plane(particles.box, kmax)
-    basis = Voxels(particles.box, particles.pixel_size_angstrom, kmax, radius_angstrom)
+    """Read the images up to the grid's kmax and bind them to a molecule of that resolution."""
+    plane = half_plane(particles.box, grid.kmax)
     images = image_blocks(read_half_plane(particles, plane), particle_ctf(particles, plane), BLOCK)
     data = Data(images, consensus_poses(particles, BLOCK))
-    return Level(Posterior(Expansion(basis, state_basis), plane, prior), data, basis)
+    return Level(Posterior(molecule, plane, prior), data, grid)
 
 
 def _shell_power(level: Level) -> np.ndarray:
@@ -200,11 +192,6 @@ def _new_states(key: Array, state: ChainState, old: Level, new: Level) -> Array:
     return to_blocks(np.asarray(tau, np.float32), state.latents.contrast.shape[1])
 
 
-def subspace(n_terms: int) -> StateBasis:
-    """The linear subspace with n_terms - 1 components."""
-    return Linear(Gaussian(n_terms - 1))
-
-
 def _radii(level: Level) -> np.ndarray:
     """Distance of every voxel from the origin in Angstrom, [n, n, n]."""
     basis = level.basis
@@ -258,7 +245,7 @@ def half_set_maps(level: Level, state: ChainState, halves: np.ndarray) -> dict[s
     block = images.present.shape[1]
 
     @jax.jit
-    def mean(present: Array) -> Array:
+    def mean(present: Array) -> Any:
         target = molecule_quadratic(
             level.posterior,
             state.nuisance,
@@ -268,9 +255,9 @@ def half_set_maps(level: Level, state: ChainState, halves: np.ndarray) -> dict[s
         )
         return exact.mean(target, state.theta.maps, 0.03, 100)[0]
 
-    return {
-        f"half{half}": np.asarray(
-            mean(to_blocks((halves == half).astype(np.float32), block) * images.present)
-        )
-        for half in (1, 2)
-    }
+    molecule = level.molecule
+    found = {}
+    for half in (1, 2):
+        maps = mean(to_blocks((halves == half).astype(np.float32), block) * images.present)
+        found[f"half{half}"] = np.asarray(molecule.shown(state.theta._replace(maps=maps)))
+    return found

@@ -4,16 +4,17 @@ import platform
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from pathlib import Path
-from typing import final
+from typing import Any, final
 
 import jax
 import numpy as np
 
 from hypermol.data.particles import ParticleSet
+from hypermol.design import Design, Grid
 from hypermol.inference.schedule import Plan, Stage
 from hypermol.io.errors import InputError
 from hypermol.io.store import RunDirectory
-from hypermol.molecule.state_basis import BASES, named_state_basis
+from hypermol.model_recipe import read_generic, read_parts
 from hypermol.posterior.priors import HyperPrior
 
 _DEFAULT_KMAX_FRACTION = 0.93
@@ -40,6 +41,7 @@ class FitOptions:
         seed: of everything random.
         invert_contrast: multiply the images by -1 (particles dark on bright ground).
         checkpoint_every: sweeps between checkpoints.
+        part: tables of a composite's parts (`model_recipe`); none for one generic molecule.
     """
 
     basis: str = "cosine"
@@ -55,13 +57,19 @@ class FitOptions:
     seed: int = 0
     checkpoint_every: int = 5
     invert_contrast: bool = False
+    part: tuple[dict[str, Any], ...] = ()
     prior: HyperPrior = field(default_factory=HyperPrior)
+
+
+def make_design(options: FitOptions, box: int, pixel_size_angstrom: float) -> Design:
+    """What the options say is to be modelled."""
+    if options.part:
+        return read_parts(options.part, box, pixel_size_angstrom)
+    return read_generic(options.basis, options.n_terms, options.state_name)
 
 
 def make_plan(options: FitOptions, particles: ParticleSet) -> Plan:
     """Turn options into a plan, with every remedy spelled out."""
-    if options.basis not in BASES:
-        raise InputError(f"basis {options.basis!r} is not known: use one of {', '.join(BASES)}")
     if options.poses not in ("refine", "fixed"):
         raise InputError(f"poses {options.poses!r} is not known: use refine or fixed")
     for name in ("chains", "burn_in", "samples", "thin", "checkpoint_every"):
@@ -78,15 +86,11 @@ def make_plan(options: FitOptions, particles: ParticleSet) -> Plan:
                 f"{particles.box} px at {particles.pixel_size_angstrom} A/px: choose between "
                 f"{box_angstrom / nyquist:.2f} and {box_angstrom / 4:.0f} A"
             )
-    terms = options.n_terms or BASES[options.basis]
-    try:
-        named_state_basis(options.basis, terms, options.state_name)
-    except ValueError as error:
-        raise InputError(str(error)) from error
+    design = make_design(options, particles.box, particles.pixel_size_angstrom)
     return Plan(
         min(kmax, nyquist),
-        terms,
-        options.basis,
+        design.n_terms,
+        design.kind,
         options.poses == "refine",
         options.burn_in,
         options.samples,
@@ -99,7 +103,10 @@ def describe(
 ) -> dict:
     """run.json: what is run, on what, with what."""
     last = schedule[-1]
-    space = named_state_basis(last.basis, last.n_terms, options.state_name).space
+    design = make_design(options, particles.box, particles.pixel_size_angstrom)
+    size = (particles.box, particles.pixel_size_angstrom)
+    radius = 0.5 * particles.box * particles.pixel_size_angstrom
+    space = design.molecule(Grid(*size, 4, radius), last.n_terms).state_space
     return {
         "particles": str(Path(path).resolve()),
         "data_hash": particles.data_hash(),
@@ -108,7 +115,8 @@ def describe(
         "pixel_size_angstrom": particles.pixel_size_angstrom,
         "kmax": last.kmax,
         "state_space": type(space).__name__.lower(),
-        "state_name": options.state_name,
+        "state_names": list(space.names),
+        "state_name": space.names[0] if space.names else options.state_name,
         "basis": last.basis,
         "n_terms": last.n_terms,
         "chains": options.chains,

@@ -11,7 +11,7 @@ from hypermol.posterior.priors import HyperPrior, InverseGamma
 
 #: Which option stands in which table of the file.
 TABLES: dict[str, tuple[str, ...]] = {
-    "model": ("basis", "n_terms", "state_name", "resolution_angstrom", "radius_angstrom"),
+    "model": ("basis", "n_terms", "state_name", "resolution_angstrom", "radius_angstrom", "part"),
     "data": ("invert_contrast",),
     "sampling": ("poses", "chains", "burn_in", "samples", "thin", "seed", "checkpoint_every"),
 }
@@ -22,6 +22,8 @@ def _literal(value: Any) -> str:
         return str(value).lower()
     if isinstance(value, str):
         return '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
+    if isinstance(value, list | tuple):
+        return "[" + ", ".join(_literal(entry) for entry in value) + "]"
     if isinstance(value, dict):
         return "{ " + ", ".join(f"{key} = {_literal(v)}" for key, v in value.items()) + " }"
     return repr(value)
@@ -30,12 +32,19 @@ def _literal(value: Any) -> str:
 def write_recipe(path: str | Path, options: FitOptions) -> None:
     """Write options as TOML; what is None (chosen from the data) is left out."""
     lines = []
+    parts: tuple[dict[str, Any], ...] = ()
     for table, names in TABLES.items():
         lines.append(f"[{table}]")
         for name in names:
             value = getattr(options, name)
-            if value is not None:
+            if name == "part":
+                parts = value
+            elif value is not None:
                 lines.append(f"{name} = {_literal(value)}")
+        lines.append("")
+    for part in parts:
+        lines.append("[[model.part]]")
+        lines += [f"{key} = {_literal(value)}" for key, value in part.items()]
         lines.append("")
     lines.append("[prior]")
     lines += [f"{name} = {_literal(value)}" for name, value in asdict(options.prior).items()]
@@ -59,7 +68,26 @@ def read_recipe(path: str | Path) -> FitOptions:
     for table, names in TABLES.items():
         _refuse_unknown(path, f"key in [{table}]", content.get(table, {}), names)
         chosen.update(content.get(table, {}))
+    chosen["part"] = _parts(path, chosen.get("part", ()))
     return FitOptions(**chosen, prior=_prior(path, content.get("prior", {})))
+
+
+def _parts(path: str | Path, tables: Any) -> tuple[dict[str, Any], ...]:
+    """Part tables as they stand, masks found beside the recipe; their keys are read with the data.
+
+    Raises:
+        InputError: `part` is not a list of tables.
+    """
+    if not isinstance(tables, list | tuple) or not all(isinstance(t, dict) for t in tables):
+        raise InputError(f"recipe {path}: write every part as a table [[model.part]]")
+    parts = []
+    for table in tables:
+        region = table.get("region", {})
+        if isinstance(region, dict) and "mask" in region:
+            mask = str((Path(path).parent / region["mask"]).resolve())
+            table = {**table, "region": {**region, "mask": mask}}
+        parts.append(table)
+    return tuple(parts)
 
 
 def _prior(path: str | Path, table: dict[str, Any]) -> HyperPrior:

@@ -12,14 +12,17 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
+from jax.flatten_util import ravel_pytree
 
 from hypermol.data.latents import Consensus, ImageBlocks, Latents
+from hypermol.density import Differentiable
 from hypermol.inference import ensemble, exact, langevin
 from hypermol.inference.ensemble import CandidateCounts, MoveSize, Particles
 from hypermol.molecule.protocol import Coefficients
 from hypermol.posterior.conditional import (
     molecule_differentiable,
     molecule_quadratic,
+    motion_information,
     particle_conditional,
     residual_power,
     shell_counts,
@@ -232,3 +235,62 @@ def molecule_mala_block(posterior: Posterior, step_size: float, steps: int) -> B
         return state._replace(theta=chain.position), {"acceptance": jnp.mean(acceptance)}
 
     return Block("molecule", step, reads_no_cache)
+
+
+#: Every so many blocks of images tell the trajectories' curvature.
+_CURVATURE_BLOCKS = 8
+_MOTION_STEPS = 2
+
+
+def motion_blocks(posterior: Posterior) -> tuple[Block, ...]:
+    """The trajectories' parameters given the rest by MALA (eq. 19); none where nothing is learned.
+
+    Preconditioned by the inverse Fisher information at the trajectories as given, from a part of
+    the images: a function of the rest alone, as a Gibbs step needs.
+    """
+    start = posterior.molecule.init(jax.random.key(0)).motion
+    flat, rebuild = ravel_pytree(start)
+    if not flat.size:
+        return ()
+    step_size = 1.2 * flat.size ** (-1.0 / 6.0)
+
+    @jax.jit
+    def step(key: Array, state: ChainState, data: Data) -> tuple[ChainState, Info]:
+        given = (posterior, state.nuisance, state.latents, data.images)
+        full = molecule_differentiable(*given)
+
+        def at(values: Array) -> Coefficients:
+            return state.theta._replace(motion=rebuild(values))
+
+        def log_density(values: Array) -> Array:
+            return full.log_density(at(values))
+
+        def value_and_gradient(values: Array) -> tuple[Array, Array]:
+            terms, transpose = jax.vjp(log_density, values)
+            return terms, transpose(jnp.ones_like(terms))[0]
+
+        some = [
+            jax.tree.map(lambda x: x[::_CURVATURE_BLOCKS], part)
+            for part in (state.latents, data.images)
+        ]
+        share = len(data.images.present) / len(some[1].present)
+        information = share * motion_information(posterior, state.nuisance, some[0], some[1], at)(
+            flat
+        )
+        values, vectors = jnp.linalg.eigh(information + jnp.eye(flat.size))
+        cover = (vectors / values) @ vectors.T
+        root = (vectors / jnp.sqrt(values)) @ vectors.T
+        preconditioner = langevin.Preconditioner(lambda x: cover @ x, lambda x: root @ x)
+        target = Differentiable(log_density, value_and_gradient)
+
+        def one(chain: langevin.State, step_key: Array) -> tuple[langevin.State, Array]:
+            chain, info = langevin.step(step_key, chain, target, step_size, preconditioner)
+            return chain, info.acceptance
+
+        position = ravel_pytree(state.theta.motion)[0]
+        chain, acceptance = jax.lax.scan(
+            one, langevin.init(position, target), jax.random.split(key, _MOTION_STEPS)
+        )
+        return state._replace(theta=at(chain.position)), {"acceptance": jnp.mean(acceptance)}
+
+    return (Block("motion", step, reads_no_cache),)

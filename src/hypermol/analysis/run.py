@@ -8,11 +8,16 @@ from typing import Any, final
 import jax.numpy as jnp
 import numpy as np
 
+from hypermol.design import Design, Grid
 from hypermol.io.errors import InputError
 from hypermol.io.store import RunDirectory
-from hypermol.molecule.state_basis import StateBasis, named_state_basis
+from hypermol.model_recipe import read_generic, read_parts
+from hypermol.molecule.protocol import LinearMolecule
 from hypermol.space.fourier import crop_or_pad_volume
+from hypermol.space.state_space import StateSpace
 
+#: Resolution of the molecule that weights are asked of; they do not depend on it.
+_COARSE_KMAX = 4
 #: Sample entries that are small enough to stack over all samples.
 LATENT_NAMES = ("quaternion", "shift_px", "contrast", "state")
 NUISANCE_NAMES = (
@@ -46,9 +51,21 @@ class Run:
         return [chain for chain in range(self.info["chains"]) if self.directory.sample_names(chain)]
 
     @cached_property
-    def state_basis(self) -> StateBasis:
-        """P_q(tau) of the fitted model."""
-        return named_state_basis(self.info["basis"], self.info["n_terms"], self.info["state_name"])
+    def molecule(self) -> LinearMolecule:
+        """The fitted model, on a coarse grid: for its states and weights alone."""
+        info, options = self.info, self.info["options"]
+        size = (info["box"], info["pixel_size_angstrom"])
+        if options["part"]:
+            design: Design = read_parts(options["part"], *size)
+        else:
+            design = read_generic(info["basis"], info["n_terms"], info["state_name"])
+        grid = Grid(*size, _COARSE_KMAX, 0.5 * size[0] * size[1])
+        return design.molecule(grid, info["n_terms"])
+
+    @property
+    def state_space(self) -> StateSpace:
+        """Where the fitted model's states live."""
+        return self.molecule.state_space
 
     def stacked(self, name: str) -> np.ndarray:
         """One sample entry of all chains, [chains, draws, ...] (draws cut to the shortest chain).
@@ -79,16 +96,16 @@ class Run:
 
     @cached_property
     def maps(self) -> np.ndarray:
-        """theta of all samples, float32 [S, F, n, n, n], on the basis' own grid."""
+        """Densities of all samples, float32 [S, F, n, n, n], on the model's own grid."""
         return self.pooled("maps")
 
     def weights(self, tau: np.ndarray) -> np.ndarray:
         """P_q at states [..., dim]: [..., F]."""
-        return np.asarray(self.state_basis(jnp.asarray(tau, jnp.float32)))
+        return np.asarray(self.molecule.shown_weights(jnp.asarray(tau, jnp.float32)))
 
     def nodes(self, n: int) -> np.ndarray:
         """n states along the first state variable, [n, dim] (one state for a rigid molecule)."""
-        return np.asarray(self.state_basis.space.nodes(n))
+        return np.asarray(self.state_space.nodes(n))
 
     def to_box(self, volumes: np.ndarray) -> np.ndarray:
         """Volumes [..., n, n, n] on the images' grid, [..., box, box, box], in image units."""

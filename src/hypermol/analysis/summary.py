@@ -167,7 +167,7 @@ def particle_occupancy(run: Run) -> Occupancy:
     n_bins = run.stacked("occupancy").shape[-1]
     if n_bins == 1:
         # a model without learned occupancy has one bin; the particles still have a histogram
-        n_bins = run.state_basis.space.n_bins(24)
+        n_bins = run.state_space.n_bins(24)
     edges = np.linspace(0.0, 1.0, n_bins + 1)
     return occupancy(states.reshape(-1, states.shape[-1]), edges)
 

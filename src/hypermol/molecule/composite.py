@@ -15,7 +15,11 @@ import numpy as np
 from jax import Array
 
 from hypermol.molecule import composite_march
-from hypermol.molecule.composite_march import carried_density
+from hypermol.molecule.composite_march import (
+    carried_density,
+    shown_densities,
+    shown_path,
+)
 from hypermol.molecule.parts import Part, factor_columns, fill_knobs, named_factors
 from hypermol.molecule.protocol import Coefficients
 from hypermol.molecule.state_basis import principal_coordinates
@@ -335,6 +339,29 @@ class Composite:
                 frame = seat.part.trajectory.frame(theta.motion[seat.part.name], tau[seat.moves])
                 total = total + carried_density(seat.part.basis, maps, seat.rotation, frame)
         return total
+
+    def shown(self, theta: Coefficients) -> Array:
+        """Densities of every place's terms, [G, n, n, n], carried to where they are.
+
+        A place that moves with one knob is shown as its own expansion in that knob, from its
+        densities at nodes; free rigid motions are shown at rest.
+        """
+        return jnp.concatenate(
+            [
+                shown_densities(seat.part, seat.rotation, theta.maps, theta.motion)
+                for seat in self._seats
+            ]
+        )
+
+    def shown_weights(self, tau: Array) -> Array:
+        """Place by place: P_q, times the path's own expansion where the place moves."""
+        weights = []
+        for seat in self._seats:
+            terms = seat.part.state_basis(tau[..., seat.deforms])
+            path = shown_path(seat.part.trajectory)(tau[..., seat.moves])
+            both = path[..., :, None] * terms[..., None, :]
+            weights.append(both.reshape(*tau.shape[:-1], -1))
+        return jnp.concatenate(weights, axis=-1)
 
     def mean(self, theta: Coefficients) -> np.ndarray:
         """Mean density over states drawn from the base measure, [n, n, n]."""

@@ -3,6 +3,7 @@
 from dataclasses import replace
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
@@ -10,10 +11,10 @@ from jax import Array
 from hypermol.molecule.parts import Part
 from hypermol.molecule.protocol import Coefficients
 from hypermol.molecule.spatial_basis.base import SpatialBasis
-from hypermol.molecule.state_basis import Constant, Linear
-from hypermol.molecule.trajectory import Frame, Still
+from hypermol.molecule.state_basis import Constant, Cosine, Fourier, Linear, StateBasis
+from hypermol.molecule.trajectory import Frame, Still, Trajectory
 from hypermol.space.fourier import crop_or_pad_volume
-from hypermol.space.state_space import Gaussian
+from hypermol.space.state_space import Circle, Gaussian, Interval
 
 
 def subspace(
@@ -95,3 +96,40 @@ def carried_density(basis: SpatialBasis, maps: Array, operator: np.ndarray, fram
     full = jnp.zeros(n**3, jnp.complex64).at[np.flatnonzero(inside)].set(values)
     density = jnp.fft.ifftn(full.reshape(n, n, n)).real / basis.scale
     return jnp.fft.fftshift(density)
+
+
+#: Terms of the expansion that shows a place moving with one knob: half turns, or turns twice.
+_SHOWN_TERMS = 33
+
+
+def shown_path(trajectory: Trajectory) -> StateBasis:
+    """The state basis that a trajectory is shown in: one term where it rests or is not one knob."""
+    space = trajectory.space
+    if isinstance(space, Circle):
+        return Fourier(_SHOWN_TERMS, space)
+    if isinstance(space, Interval):
+        return Cosine(_SHOWN_TERMS, space)
+    return Constant()
+
+
+def shown_densities(
+    part: Part, operator: np.ndarray, maps: dict[str, Array], motion: dict[str, Any]
+) -> Array:
+    """One place's densities, [G n_terms, n, n, n] with G terms of its path, the path's first."""
+    path, trajectory = shown_path(part.trajectory), part.trajectory
+    own, rest = motion[part.name], jnp.zeros(trajectory.space.dim)
+    if path.n_terms == 1 and np.allclose(operator, np.eye(3)):
+        return part.basis.density(maps[part.name])
+
+    def carried(tau: Array) -> Array:
+        frame = trajectory.frame(own, tau)
+        return jnp.stack(
+            [carried_density(part.basis, term[None], operator, frame) for term in maps[part.name]]
+        )
+
+    if path.n_terms == 1:
+        return carried(rest)
+    nodes = path.space.nodes(_SHOWN_TERMS)
+    at_nodes = jax.lax.map(carried, nodes)
+    inverse = jnp.asarray(np.linalg.pinv(np.asarray(path(nodes), np.float64)), jnp.float32)
+    return jnp.tensordot(inverse, at_nodes, axes=1).reshape(-1, *at_nodes.shape[2:])

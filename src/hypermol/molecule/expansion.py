@@ -5,7 +5,7 @@ One class for every expansion: the homogeneous molecule has one term, linear-sub
 """
 
 from dataclasses import dataclass
-from typing import final
+from typing import Any, final
 
 import jax
 import jax.numpy as jnp
@@ -133,6 +133,18 @@ class Expansion:
     def density(self, theta: Coefficients, tau: Array) -> Array:
         """V(., tau) on the basis' grid, [n, n, n]."""
         return jnp.tensordot(self.weights(tau), self.basis.density(theta.maps), axes=1)
+
+    def log_prior_motion(self, motion: Any) -> Array:
+        """There are no trajectories."""
+        return jnp.zeros(())
+
+    def shown(self, theta: Coefficients) -> Array:
+        """The V_q, [Q, n, n, n]."""
+        return self.basis.density(theta.maps)
+
+    def shown_weights(self, tau: Array) -> Array:
+        """P_q(tau)."""
+        return self.weights(tau)
 
     def mean(self, theta: Coefficients) -> np.ndarray:
         """Mean density over the states' base measure, [n, n, n] on the grid."""

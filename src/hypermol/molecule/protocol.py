@@ -140,6 +140,18 @@ class LinearMolecule(Molecule, Protocol):
         """V(., tau) on the molecule's grid, [n, n, n]."""
         ...
 
+    def log_prior_motion(self, motion: Any) -> Array:
+        """log density of the trajectories' parameters up to a constant; zero without any."""
+        ...
+
+    def shown(self, theta: Coefficients) -> Array:
+        """Densities [G, n, n, n] for display and analysis: V(., tau) = sum of `shown_weights`."""
+        ...
+
+    def shown_weights(self, tau: Array) -> Array:
+        """Weights [..., G] of `shown` at states [..., dim]."""
+        ...
+
     def mean(self, theta: Coefficients) -> np.ndarray:
         """Mean density over the states' base measure, [n, n, n]."""
         ...

@@ -69,8 +69,8 @@ class Still(Trajectory):
         return Frame(jnp.eye(3), jnp.zeros(3))
 
 
-def _normal(values: Array, scale: float) -> Array:
-    return -0.5 * jnp.sum((values / scale) ** 2)
+def _normal(values: Array) -> Array:
+    return -0.5 * jnp.sum(values**2)
 
 
 def _varying(basis: StateBasis, tau: Array) -> Array:
@@ -86,7 +86,8 @@ class Translation(Trajectory):
 
     Attributes:
         basis: of the path; two Chebyshev terms make the affine path of eq. 27.
-        scale_angstrom: prior standard deviation of each component of each d_q.
+        scale_angstrom: prior standard deviation of each component of each d_q; parameters are in
+            these.
         start_angstrom: (x, y, z) of the first d, the path's direction before anything is learned.
     """
 
@@ -100,18 +101,18 @@ class Translation(Trajectory):
         return self.basis.space
 
     def init(self) -> Array:
-        """[n_terms - 1, 3]: `start_angstrom`, then zeros."""
+        """[n_terms - 1, 3]: `start_angstrom`, then zeros, in standard deviations."""
         path = np.zeros((self.basis.n_terms - 1, 3), np.float32)
         path[0] = self.start_angstrom
-        return jnp.asarray(path)
+        return jnp.asarray(path / self.scale_angstrom)
 
     def log_prior(self, parameters: Array) -> Array:
         """Independent normals."""
-        return _normal(parameters, self.scale_angstrom)
+        return _normal(parameters)
 
     def frame(self, parameters: Array, tau: Array) -> Frame:
         """Moved, not turned."""
-        return Frame(jnp.eye(3), _varying(self.basis, tau) @ parameters)
+        return Frame(jnp.eye(3), self.scale_angstrom * _varying(self.basis, tau) @ parameters)
 
 
 class HingeParameters(NamedTuple):
@@ -187,7 +188,7 @@ class Hinge(Trajectory):
 
     def log_prior(self, parameters: HingeParameters) -> Array:
         """Standard normal, for parameters are in standard deviations."""
-        return sum((_normal(value, 1.0) for value in parameters), jnp.zeros(()))
+        return sum((_normal(value) for value in parameters), jnp.zeros(()))
 
     def frame(self, parameters: HingeParameters, tau: Array) -> Frame:
         """Turned about the axis."""

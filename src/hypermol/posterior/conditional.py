@@ -4,6 +4,7 @@ Poses, states and contrasts of a block: `Separable`. theta of a linear molecule:
 (and `Differentiable`, for comparison). Noise: sums of squared residuals, conjugate.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -209,3 +210,32 @@ def residual_power(
 def shell_counts(posterior: Posterior) -> np.ndarray:
     """Half-plane pixels per shell, [n_shells]."""
     return np.bincount(posterior.plane.shells, minlength=posterior.plane.n_shells)
+
+
+#: Finite difference for curvatures, in the parameters' own prior standard deviations.
+_STEP = 0.02
+
+
+def motion_information(
+    posterior: Posterior,
+    nuisance: Nuisance,
+    latents: Latents,
+    images: ImageBlocks,
+    theta_at: Callable[[Array], Coefficients],
+) -> Callable[[Array], Array]:
+    """Fisher information of trajectories' parameters [P] from these images: x -> [P, P]."""
+    weight = _data_weight(posterior, nuisance, images)
+
+    def image(values: Array) -> Array:
+        return jnp.sqrt(weight) * _forward(posterior, latents, images, theta_at(values))
+
+    def information(values: Array) -> Array:
+        # slices have a hand-written reverse rule, hence no forward one
+        columns = jax.lax.map(
+            lambda step: (image(values + step) - image(values - step)) / (2.0 * _STEP),
+            _STEP * jnp.eye(values.size),
+        )
+        flat = columns.reshape(values.size, -1)
+        return (jnp.conj(flat) @ flat.T).real
+
+    return information

@@ -88,7 +88,8 @@ class Posterior:
         """log P(theta | mu): Gaussian with the spectrum's shape and a level per term."""
         energy = self.prior_energy(theta, nuisance.spectrum)
         dimension = jnp.asarray(self.molecule.term_sizes, jnp.float32)
-        return jnp.sum(-0.5 * nuisance.level * energy + 0.5 * dimension * jnp.log(nuisance.level))
+        maps = jnp.sum(-0.5 * nuisance.level * energy + 0.5 * dimension * jnp.log(nuisance.level))
+        return maps + self.molecule.log_prior_motion(theta.motion)
 
     def log_prior_nuisance(self, nuisance: Nuisance) -> Array:
         """log P(mu)."""

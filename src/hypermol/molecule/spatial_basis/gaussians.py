@@ -71,6 +71,11 @@ class GaussianGrid(SpatialBasis):
         return self._voxels.voxel_size_angstrom
 
     @property
+    def scale(self) -> float:
+        """The voxels'."""
+        return self._voxels.scale
+
+    @property
     def coefficient_shape(self) -> tuple[int, int, int]:
         """One coefficient a voxel; those off the lattice or outside the ball stay zero."""
         return self._voxels.coefficient_shape
@@ -105,7 +110,7 @@ class GaussianGrid(SpatialBasis):
     def _shell_envelope2(self) -> np.ndarray:
         """float32 [n_shells]: squared envelope at the shells' radii, 1 at the origin."""
         k = np.arange(self.n_shells) / self._voxels.box_angstrom
-        return (self._envelope(k**2) ** 2 / self.stride**3).astype(np.float32)
+        return np.asarray(self._envelope(k**2) ** 2 / self.stride**3, np.float32)
 
     @cached_property
     def _grid_envelope(self) -> np.ndarray:

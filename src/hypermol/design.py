@@ -1,0 +1,175 @@
+"""What a fit models, before grids are chosen: it builds the molecules of the march."""
+
+import abc
+from dataclasses import dataclass
+from typing import NamedTuple, final
+
+from hypermol.molecule.composite import Composite, composite
+from hypermol.molecule.expansion import Expansion
+from hypermol.molecule.parts import Part, Place
+from hypermol.molecule.protocol import LinearMolecule
+from hypermol.molecule.region import Mask, Region
+from hypermol.molecule.spatial_basis.base import SpatialBasis
+from hypermol.molecule.spatial_basis.gaussians import GaussianGrid
+from hypermol.molecule.spatial_basis.prolates import Prolates
+from hypermol.molecule.spatial_basis.voxels import Voxels, voxels_in
+from hypermol.molecule.state_basis import Constant, Linear, named_state_basis
+from hypermol.molecule.trajectory import Trajectory
+from hypermol.space.state_space import Gaussian
+
+
+class Grid(NamedTuple):
+    """Images and resolution of a level, and the radius of the ball that holds everything."""
+
+    box: int
+    pixel_size_angstrom: float
+    kmax: int
+    radius_angstrom: float
+
+    @property
+    def voxels(self) -> Voxels:
+        """Voxels in the ball."""
+        return Voxels(*self)
+
+
+class Design(abc.ABC):
+    """A kind of molecule at any resolution and number of state terms."""
+
+    @property
+    @abc.abstractmethod
+    def kind(self) -> str:
+        """Name of the state basis, or composite."""
+
+    @property
+    @abc.abstractmethod
+    def n_terms(self) -> int:
+        """Largest number of state terms of a part."""
+
+    @abc.abstractmethod
+    def molecule(self, grid: Grid, n_terms: int) -> LinearMolecule:
+        """The molecule of a level with at most so many state terms."""
+
+    @abc.abstractmethod
+    def subspace(self, grid: Grid, n_components: int) -> LinearMolecule:
+        """Its linear subspace (PPCA), which finds the motion without any start."""
+
+
+def consensus(grid: Grid) -> Expansion:
+    """The rigid molecule that every march begins with."""
+    return Expansion(grid.voxels, Constant())
+
+
+@final
+@dataclass(frozen=True)
+class Generic(Design):
+    """One expansion in one ball (eq. 20-21).
+
+    Attributes:
+        basis: name of the state basis.
+        terms: its terms.
+        state_name: of the knob.
+    """
+
+    basis: str
+    terms: int
+    state_name: str
+
+    @property
+    def kind(self) -> str:
+        """The state basis."""
+        return self.basis
+
+    @property
+    def n_terms(self) -> int:
+        """As given."""
+        return self.terms
+
+    def molecule(self, grid: Grid, n_terms: int) -> Expansion:
+        """Voxels in the ball."""
+        basis = named_state_basis(self.basis, min(n_terms, self.terms), self.state_name)
+        return Expansion(grid.voxels, basis)
+
+    def subspace(self, grid: Grid, n_components: int) -> Expansion:
+        """Voxels in the ball, times Gaussian states."""
+        return Expansion(grid.voxels, Linear(Gaussian(n_components)))
+
+
+#: Standard deviation of Gaussians as a share of the resolution: they fall to 1 / 6 there.
+_GAUSSIAN_SHARE = 0.3
+
+
+def _ball(region: Region) -> tuple[float, tuple[float, float, float]]:
+    ball = region.bounding_ball() if isinstance(region, Mask) else region
+    return ball.radius_angstrom, ball.centre_angstrom
+
+
+def _prolates(region: Region, box: int, pixel_size_angstrom: float, kmax: int) -> Prolates:
+    return Prolates(box, pixel_size_angstrom, kmax, *_ball(region))
+
+
+def _gaussians(region: Region, box: int, pixel_size_angstrom: float, kmax: int) -> GaussianGrid:
+    width = _GAUSSIAN_SHARE * box * pixel_size_angstrom / kmax
+    return GaussianGrid(box, pixel_size_angstrom, kmax, width, *_ball(region))
+
+
+#: Spatial bases by name; a mask softens voxels alone, the others take its bounding ball.
+SPATIAL_BASES = {"voxels": voxels_in, "prolates": _prolates, "gaussians": _gaussians}
+
+
+@final
+@dataclass(frozen=True)
+class PartDesign:
+    """A part of a composite before its grid is chosen; see `parts.Part`.
+
+    Attributes:
+        name: unique.
+        region: where its density may be.
+        spatial_basis: one of `SPATIAL_BASES`.
+        state_basis: name of its state basis, constant for a rigid part.
+        n_terms: of the state basis.
+        state_name: the name its own knob has where places name no other.
+        trajectory: its rigid motion.
+        places: its copies.
+    """
+
+    name: str
+    region: Region
+    spatial_basis: str
+    state_basis: str
+    n_terms: int
+    state_name: str
+    trajectory: Trajectory
+    places: tuple[Place, ...]
+
+    def part(self, grid: Grid, n_terms: int) -> Part:
+        """The part at a resolution, with at most so many state terms."""
+        make = SPATIAL_BASES[self.spatial_basis]
+        basis: SpatialBasis = make(self.region, grid.box, grid.pixel_size_angstrom, grid.kmax)
+        states = named_state_basis(self.state_basis, min(n_terms, self.n_terms), self.state_name)
+        return Part(self.name, basis, states, self.trajectory, self.places)
+
+
+@final
+@dataclass(frozen=True)
+class Assembly(Design):
+    """A composite of parts (eq. 25)."""
+
+    parts: tuple[PartDesign, ...]
+
+    kind = "composite"
+
+    @property
+    def n_terms(self) -> int:
+        """The largest of the parts'."""
+        return max(part.n_terms for part in self.parts)
+
+    def molecule(self, grid: Grid, n_terms: int) -> Composite:
+        """All parts on one grid."""
+        return composite(tuple(part.part(grid, n_terms) for part in self.parts))
+
+    def subspace(self, grid: Grid, n_components: int) -> Composite:
+        """Parts that deform as linear subspaces, the others at rest."""
+        found = self.molecule(grid, self.n_terms).subspace(n_components)
+        if found is None:
+            raise ValueError("no part deforms: there is no subspace")
+        return found

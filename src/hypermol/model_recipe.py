@@ -1,0 +1,209 @@
+"""Composite models as tables of a recipe: `[[model.part]]` to parts, every mistake named."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from hypermol.design import SPATIAL_BASES, Assembly, Generic, Grid, PartDesign
+from hypermol.io.errors import InputError
+from hypermol.molecule.parts import IDENTITY, Place
+from hypermol.molecule.region import Ball, Mask, Region, check_inside, read_mask
+from hypermol.molecule.state_basis import BASES, named_state_basis
+from hypermol.molecule.symmetry import symmetry_operators
+from hypermol.molecule.trajectory import Hinge, RigidBody, Still, Trajectory, Translation
+
+#: Resolution at which parts are tried out against each other.
+_TRIAL_KMAX = 4
+#: Keys of a part, of its region, of a place, and of each kind of trajectory.
+PART_KEYS = (
+    "name",
+    "region",
+    "spatial_basis",
+    "state_basis",
+    "n_terms",
+    "state_name",
+    "trajectory",
+    "symmetry",
+    "places",
+)
+REGION_KEYS = ("centre_angstrom", "radius_angstrom", "mask")
+PLACE_KEYS = ("knobs", "rotation")
+TRAJECTORY_KEYS: dict[str, tuple[str, ...]] = {
+    "still": (),
+    "translation": (
+        "basis",
+        "n_terms",
+        "state_name",
+        "scale_angstrom",
+        "start_angstrom",
+    ),
+    "hinge": (
+        "basis",
+        "n_terms",
+        "state_name",
+        "pivot_angstrom",
+        "axis",
+        "turns",
+        "angle_scale_rad",
+        "axis_scale_rad",
+        "pivot_scale_angstrom",
+        "start_rad",
+    ),
+    "rigid_body": ("centre_angstrom", "rotation_sd_rad", "shift_sd_angstrom"),
+}
+
+
+def read_parts(
+    tables: Sequence[Mapping[str, Any]], box: int, pixel_size_angstrom: float
+) -> Assembly:
+    """Build the design that part tables describe.
+
+    Args:
+        tables: one mapping a part, as TOML gives them.
+        box: side of the images in pixels.
+        pixel_size_angstrom: of the images.
+
+    Raises:
+        InputError: naming the part and the key, and what to write.
+    """
+    names = [str(table.get("name", "")) for table in tables]
+    for number, name in enumerate(names, start=1):
+        if not name:
+            raise InputError(f"part {number} of the model has no name: add name = ...")
+        if names.count(name) > 1:
+            raise InputError(f"part {name!r} appears {names.count(name)} times: name parts apart")
+    parts = []
+    for table in tables:
+        try:
+            parts.append(_part(table, box, pixel_size_angstrom))
+        except (ValueError, TypeError) as error:
+            raise InputError(f"part {table['name']!r} of the model: {error}") from error
+    design = Assembly(tuple(parts))
+    try:
+        design.molecule(Grid(box, pixel_size_angstrom, _TRIAL_KMAX, 0.5 * box), design.n_terms)
+    except ValueError as error:
+        raise InputError(f"the model's parts do not fit together: {error}") from error
+    return design
+
+
+def read_generic(basis: str, n_terms: int | None, state_name: str) -> Generic:
+    """The design of one generic molecule.
+
+    Raises:
+        InputError: a basis that is not known, or a number of terms that it cannot have.
+    """
+    if basis not in BASES:
+        raise InputError(f"basis {basis!r} is not known: use one of {', '.join(BASES)}")
+    terms = n_terms or BASES[basis]
+    try:
+        named_state_basis(basis, terms, state_name)
+    except ValueError as error:
+        raise InputError(str(error)) from error
+    return Generic(basis, terms, state_name)
+
+
+def _refuse_unknown(where: str, given: Mapping[str, Any], known: Sequence[str]) -> None:
+    for key in given:
+        if key not in known:
+            raise InputError(f"{where}: key {key!r} is not known: use {', '.join(known) or 'none'}")
+
+
+def _vector(where: str, value: Any) -> tuple[float, float, float]:
+    numbers = np.asarray(value, float)
+    if numbers.shape != (3,):
+        raise InputError(f"{where} is {value}: give three numbers [x, y, z]")
+    return float(numbers[0]), float(numbers[1]), float(numbers[2])
+
+
+def _part(table: Mapping[str, Any], box: int, pixel: float) -> PartDesign:
+    where = f"part {table['name']!r} of the model"
+    _refuse_unknown(where, table, PART_KEYS)
+    if "region" not in table:
+        raise InputError(
+            f"{where} has no region: add region = {{ centre_angstrom = [x, y, z], "
+            "radius_angstrom = r } or { mask = 'file.mrc' }"
+        )
+    spatial = table.get("spatial_basis", "voxels")
+    if spatial not in SPATIAL_BASES:
+        raise InputError(
+            f"{where}: spatial_basis {spatial!r} is not known: use {', '.join(SPATIAL_BASES)}"
+        )
+    states = table.get("state_basis", "constant")
+    if states not in BASES:
+        raise InputError(f"{where}: state_basis {states!r} is not known: use {', '.join(BASES)}")
+    knob = table.get("state_name", table["name"])
+    terms = table.get("n_terms", BASES[states])
+    named_state_basis(states, terms, knob)
+    trajectory = _trajectory(where, table.get("trajectory", {"type": "still"}), table)
+    region = _region(where, table["region"], box, pixel)
+    check_inside(region, box, pixel, table["name"])
+    if isinstance(region, Mask) and spatial != "voxels":
+        raise InputError(f"{where}: a mask needs spatial_basis = 'voxels', not {spatial!r}")
+    places = _places(where, table)
+    return PartDesign(table["name"], region, spatial, states, int(terms), knob, trajectory, places)
+
+
+def _region(where: str, table: Mapping[str, Any], box: int, pixel: float) -> Region:
+    _refuse_unknown(f"{where}, region", table, REGION_KEYS)
+    if "mask" in table:
+        return read_mask(Path(table["mask"]), box, pixel)
+    if "radius_angstrom" not in table:
+        raise InputError(f"{where}: its region has no radius_angstrom (nor a mask): add one")
+    centre = _vector(f"{where}: centre_angstrom", table.get("centre_angstrom", (0.0, 0.0, 0.0)))
+    return Ball(centre, float(table["radius_angstrom"]))
+
+
+def _trajectory(where: str, table: Mapping[str, Any], part: Mapping[str, Any]) -> Trajectory:
+    kind = table.get("type", "")
+    if kind not in TRAJECTORY_KEYS:
+        raise InputError(
+            f"{where}: trajectory type {kind!r} is not known: use {', '.join(TRAJECTORY_KEYS)}"
+        )
+    values = {key: value for key, value in table.items() if key != "type"}
+    _refuse_unknown(f"{where}, trajectory", values, TRAJECTORY_KEYS[kind])
+    for key in values:
+        if key in ("pivot_angstrom", "axis", "start_angstrom", "centre_angstrom"):
+            values[key] = _vector(f"{where}, trajectory: {key}", values[key])
+    if kind == "still":
+        return Still()
+    if kind == "rigid_body":
+        return RigidBody(part["name"], **values)
+    basis = values.pop("basis", "chebyshev" if kind == "translation" else "cosine")
+    terms = values.pop("n_terms", 2 if basis != "fourier" else 1)
+    knob = values.pop("state_name", part.get("state_name", part["name"]))
+    path = named_state_basis(basis, terms, knob)
+    if kind == "translation":
+        return Translation(path, **values)
+    for key in ("pivot_angstrom", "axis"):
+        if key not in values:
+            raise InputError(f"{where}: its hinge has no {key}: add {key} = [x, y, z]")
+    return Hinge(path, **values)
+
+
+def _places(where: str, table: Mapping[str, Any]) -> tuple[Place, ...]:
+    """The copies of a part: by a group and its knobs, or one by one."""
+    tables = table.get("places")
+    operators = symmetry_operators(table["symmetry"]) if "symmetry" in table else None
+    if tables is None:
+        if operators is None:
+            return (Place(),)
+        if table.get("state_basis", "constant") == "constant" and "trajectory" not in table:
+            return tuple(Place((), operator) for operator in operators)
+        knob = table.get("state_name", table["name"])
+        return tuple(
+            Place((f"{knob}_{i}",), operator) for i, operator in enumerate(operators, start=1)
+        )
+    if operators is not None and len(operators) != len(tables):
+        raise InputError(
+            f"{where}: symmetry {table['symmetry']} has {len(operators)} operators but there are "
+            f"{len(tables)} places: give one place an operator, or leave places out"
+        )
+    places = []
+    for number, place in enumerate(tables):
+        _refuse_unknown(f"{where}, place {number + 1}", place, PLACE_KEYS)
+        given = operators[number] if operators is not None else place.get("rotation", IDENTITY)
+        matrix = tuple(_vector(f"{where}: a row of rotation", row) for row in given)
+        places.append(Place(tuple(place.get("knobs", ())), matrix))
+    return tuple(places)
