@@ -21,7 +21,7 @@ def symmetry_operators(group: str) -> tuple[Matrix, ...]:
     if found is None:
         raise ValueError(f"symmetry {group!r} is not known: use C1, C2, ... or D2, D3, ...")
     kind, n = found.group(1), int(found.group(2))
-    turns = Rotation.from_euler("z", 360.0 / n * np.arange(n), degrees=True).as_matrix()
+    turns = Rotation.from_euler("z", 360.0 / n * np.arange(n)[:, None], degrees=True).as_matrix()
     if kind == "D":
         flip = Rotation.from_euler("x", 180.0, degrees=True).as_matrix()
         turns = np.concatenate([turns, turns @ flip])
