@@ -7,6 +7,7 @@ One class for every expansion: the homogeneous molecule has one term, linear-sub
 from dataclasses import dataclass
 from typing import NamedTuple, final
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
@@ -77,8 +78,8 @@ def resize(theta: Coefficients, source: Expansion, target: Expansion) -> Coeffic
     Frequency marching (sec. 5): shared frequencies keep their values, new ones start at zero.
     Goes through the density on the grids, so the spatial bases may differ.
     """
-    density = np.asarray(source.basis.density(theta.maps))
-    carried = target.basis.expand(jnp.asarray(crop_or_pad_volume(density, target.basis.n)))
+    density = np.asarray(jax.jit(source.basis.density)(theta.maps))
+    carried = jax.jit(target.basis.expand)(crop_or_pad_volume(density, target.basis.n))
     shape = target.basis.coefficient_shape
     shared = min(target.n_features, source.n_features)
     return Coefficients(jnp.zeros((target.n_features, *shape)).at[:shared].set(carried[:shared]))
