@@ -15,7 +15,7 @@ from hypermol.molecule.spatial_basis.voxels import Voxels, voxels_in
 from hypermol.molecule.state_basis import Cosine
 from hypermol.space.fourier import half_plane
 
-BOX, PIXEL, KMAX, RADIUS, CENTRE = 16, 2.0, 6, 8.0, (5.0, -4.0, 3.0)
+BOX, PIXEL, KMAX, RADIUS, CENTRE = 16, 2.0, 6, 7.0, (5.0, -4.0, 3.0)
 
 
 def soft_mask() -> Mask:
