@@ -13,6 +13,8 @@ from hypermol.molecule.spatial_basis.gaussians import GaussianGrid
 from hypermol.molecule.spatial_basis.prolates import Prolates
 from hypermol.molecule.spatial_basis.voxels import Voxels, voxels_in
 from hypermol.molecule.state_basis import Cosine
+from hypermol.posterior.posterior import Posterior
+from hypermol.posterior.priors import HyperPrior
 from hypermol.space.fourier import half_plane
 
 BOX, PIXEL, KMAX, RADIUS, CENTRE = 16, 2.0, 6, 7.0, (5.0, -4.0, 3.0)
@@ -105,6 +107,18 @@ def test_prior_is_symmetric_and_its_root_has_its_covariance(basis: SpatialBasis)
     variance = np.var(np.asarray(root(jnp.asarray(white, jnp.float32))), axis=0)
     expected = np.sum((np.asarray(apply(x)) * x).reshape(2, -1), axis=1)
     np.testing.assert_allclose(variance, expected, rtol=5 * np.sqrt(2 / draws))
+
+
+def test_molecules_of_every_basis_have_a_prior(basis: SpatialBasis):
+    molecule = Expansion(basis, Cosine(2))
+    theta = Coefficients(jnp.asarray(coefficients(basis)))
+    expected = -0.5 * np.sum(
+        theta.maps * basis.precision(theta.maps, jnp.ones((2, basis.n_shells)))
+    )
+    assert float(molecule.log_prior(theta)) == pytest.approx(float(expected), rel=1e-4)
+    posterior = Posterior(molecule, half_plane(BOX, KMAX), HyperPrior())
+    energy = posterior.prior_energy(theta, jnp.ones((2, basis.n_shells)))
+    assert -0.5 * float(energy.sum()) == pytest.approx(float(expected), rel=1e-4)
 
 
 def test_preconditioners_are_symmetric_and_positive(basis: SpatialBasis):

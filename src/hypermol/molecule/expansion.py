@@ -52,7 +52,7 @@ class Expansion:
 
     def log_prior(self, theta: Coefficients) -> Array:
         """Unit-level Gaussian prior; its spectrum and level live in mu (`posterior.priors`)."""
-        ones = jnp.ones((self.n_features, 1))
+        ones = jnp.ones((self.n_features, self.basis.n_shells))
         return -0.5 * jnp.sum(theta.maps * self.basis.precision(theta.maps, ones))
 
     def prepare(self, theta: Coefficients) -> Array:
