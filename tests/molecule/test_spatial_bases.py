@@ -6,16 +6,19 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
-from hypermol.molecule.expansion import Coefficients, Expansion, resize
+from hypermol.molecule.expansion import Expansion
+from hypermol.molecule.protocol import Coefficients
 from hypermol.molecule.region import Ball, Mask
 from hypermol.molecule.spatial_basis.base import SpatialBasis
 from hypermol.molecule.spatial_basis.gaussians import GaussianGrid
 from hypermol.molecule.spatial_basis.prolates import Prolates
 from hypermol.molecule.spatial_basis.voxels import Voxels, voxels_in
 from hypermol.molecule.state_basis import Cosine
+from hypermol.posterior.posterior import Posterior
+from hypermol.posterior.priors import HyperPrior
 from hypermol.space.fourier import half_plane
 
-BOX, PIXEL, KMAX, RADIUS, CENTRE = 16, 2.0, 6, 8.0, (5.0, -4.0, 3.0)
+BOX, PIXEL, KMAX, RADIUS, CENTRE = 16, 2.0, 6, 7.0, (5.0, -4.0, 3.0)
 
 
 def soft_mask() -> Mask:
@@ -70,7 +73,7 @@ def test_fourier_adjoint(basis: SpatialBasis):
     y = noise(forward.shape)
     back = np.asarray(jax.jit(basis.fourier_adjoint)(y, p))
     assert back.shape == x.shape
-    scale = np.linalg.norm(forward) * np.linalg.norm(y)
+    scale = float(np.linalg.norm(forward) * np.linalg.norm(y))
     assert np.vdot(forward, y).real == pytest.approx(np.vdot(x, back), abs=2e-6 * scale)
 
 
@@ -89,7 +92,7 @@ def test_slices_agree_with_fourier_and_have_their_adjoint(basis: SpatialBasis):
     assert error < 0.03, error
     y = noise(forward.shape)
     back = np.asarray(transpose(jnp.conj(y))[0])
-    scale = np.linalg.norm(forward) * np.linalg.norm(y)
+    scale = float(np.linalg.norm(forward) * np.linalg.norm(y))
     assert np.vdot(np.asarray(forward), y).real == pytest.approx(np.vdot(x, back), abs=2e-6 * scale)
 
 
@@ -97,7 +100,7 @@ def test_prior_is_symmetric_and_its_root_has_its_covariance(basis: SpatialBasis)
     weights = jnp.asarray(np.linspace(1.0, 4.0, 2 * basis.n_shells).reshape(2, -1), jnp.float32)
     x, y = coefficients(basis), coefficients(basis, seed=1)
     apply = jax.jit(lambda v: basis.precision(v, weights))
-    scale = np.linalg.norm(x) * np.linalg.norm(y)
+    scale = float(np.linalg.norm(x) * np.linalg.norm(y))
     assert np.vdot(apply(x), y) == pytest.approx(np.vdot(x, apply(y)), abs=1e-4 * scale)
     draws = 400
     white = np.random.default_rng(2).normal(size=(draws, 2, *basis.coefficient_shape))
@@ -107,13 +110,25 @@ def test_prior_is_symmetric_and_its_root_has_its_covariance(basis: SpatialBasis)
     np.testing.assert_allclose(variance, expected, rtol=5 * np.sqrt(2 / draws))
 
 
+def test_molecules_of_every_basis_have_a_prior(basis: SpatialBasis):
+    molecule = Expansion(basis, Cosine(2))
+    theta = Coefficients(jnp.asarray(coefficients(basis)))
+    expected = -0.5 * np.sum(
+        theta.maps * basis.precision(theta.maps, jnp.ones((2, basis.n_shells)))
+    )
+    assert float(molecule.log_prior(theta)) == pytest.approx(float(expected), rel=1e-4)
+    posterior = Posterior(molecule, half_plane(BOX, KMAX), HyperPrior())
+    energy = posterior.prior_energy(theta, jnp.ones((2, basis.n_shells)))
+    assert -0.5 * float(energy.sum()) == pytest.approx(float(expected), rel=1e-4)
+
+
 def test_preconditioners_are_symmetric_and_positive(basis: SpatialBasis):
     rng = np.random.default_rng(3)
     roots = rng.normal(size=(basis.n_shells, 2, 2))
     matrices = jnp.asarray(roots @ roots.transpose(0, 2, 1) + np.eye(2), jnp.float32)
     x, y = coefficients(basis), coefficients(basis, seed=1)
     apply = jax.jit(lambda v: basis.multiply_shells(v, matrices))
-    scale = np.linalg.norm(apply(x)) * np.linalg.norm(y)
+    scale = float(np.linalg.norm(apply(x)) * np.linalg.norm(y))
     assert np.vdot(apply(x), y) == pytest.approx(np.vdot(x, apply(y)), abs=1e-5 * scale)
     assert np.vdot(apply(x), x) > 0
 
@@ -140,11 +155,11 @@ def blob(n: int) -> np.ndarray:
 
 
 def test_expanding_a_density(basis: SpatialBasis):
-    """A compact blob in the region survives expansion and evaluation; measured 8 % at most
-    (prolates of so small a ball leave its outermost shell out)."""
+    """A compact blob in the region survives expansion and evaluation; measured 14 % where
+    Gaussians stand two voxels apart, a few per cent elsewhere."""
     density = blob(basis.n)
     back = jax.jit(lambda d: basis.density(basis.expand(d)))(density)
-    assert relative(np.asarray(back), density) < 0.1
+    assert relative(np.asarray(back), density) < 0.17
 
 
 def test_levels_may_change_the_basis():
@@ -153,9 +168,9 @@ def test_levels_may_change_the_basis():
     source = Expansion(voxels_in(ball, BOX, PIXEL, 5), Cosine(1))
     target = Expansion(Prolates(BOX, PIXEL, 7, RADIUS, CENTRE), Cosine(2))
     theta = Coefficients(source.basis.expand(jnp.asarray(blob(source.basis.n))))
-    grown = resize(theta, source, target).maps
+    grown = target.resize(theta, source).maps
     assert grown.shape == (2, target.basis.n_coefficients)
     assert not np.any(grown[1])
     p = points(20) * 0.5
-    expected = source.basis.fourier(theta.maps, p)[0]
+    expected = jax.jit(source.basis.fourier)(theta.maps, p)[0]
     assert relative(jax.jit(target.basis.fourier)(grown, p)[0], expected) < 0.06

@@ -48,7 +48,7 @@ def from_whole(parts: tuple[Part, ...], fresh: Coefficients, mean: np.ndarray) -
     whole = jnp.asarray(crop_or_pad_volume(mean[None], parts[0].basis.n))
     maps = {
         part.name: jnp.asarray(
-            part.state_basis.from_mean(np.asarray(part.basis.expand(whole))[0]), jnp.float32
+            part.state_basis.from_mean(np.asarray(jax.jit(part.basis.expand)(whole))[0]), jnp.float32
         )
         for part in parts
     }
@@ -65,14 +65,14 @@ def resized(
     maps: dict[str, Array] = {}
     motion: dict[str, Any] = dict(fresh.motion)
     for old, new in zip(old_parts, parts, strict=True):
-        densities = np.asarray(old.basis.density(theta.maps[old.name]))
+        densities = np.asarray(jax.jit(old.basis.density)(theta.maps[old.name]))
         densities = crop_or_pad_volume(densities, new.basis.n)
         if old.state_basis.space == new.state_basis.space:
             weights = new.state_basis.coefficients_of(old.state_basis)
             grown = np.tensordot(weights, densities, axes=1)
         else:
             grown = new.state_basis.from_mean(old.state_basis.mean_of(densities))
-        maps[new.name] = new.basis.expand(jnp.asarray(grown, jnp.float32))
+        maps[new.name] = jax.jit(new.basis.expand)(jnp.asarray(grown, jnp.float32))
         if type(old.trajectory) is type(new.trajectory):
             motion[new.name] = theta.motion[old.name]
     return Coefficients(maps, motion)

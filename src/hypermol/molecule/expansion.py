@@ -172,10 +172,10 @@ class Expansion:
         expansions must span the same box.
         """
         old, new = source.state_basis, self.state_basis
-        densities = np.asarray(source.basis.density(theta.maps))
+        densities = np.asarray(jax.jit(source.basis.density)(theta.maps))
         densities = crop_or_pad_volume(densities, self.basis.n)
         if new.space == old.space:
             grown = np.tensordot(new.coefficients_of(old), densities, axes=1)
         else:
             grown = new.from_mean(old.mean_of(densities))
-        return Coefficients(self.basis.expand(jnp.asarray(grown, jnp.float32)))
+        return Coefficients(jax.jit(self.basis.expand)(jnp.asarray(grown, jnp.float32)))

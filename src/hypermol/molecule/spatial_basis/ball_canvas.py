@@ -17,9 +17,9 @@ from hypermol.molecule.spatial_basis.band_matched import BandMatched, band_match
 from hypermol.molecule.spatial_basis.oversampled import compensation, padded_size
 from hypermol.molecule.spatial_basis.prolate_functions import ProlateFunctions
 
-#: Entries of the matrix from coefficients to one octant that are worth keeping (100 MB); above,
+#: Entries of the matrix from coefficients to one octant that are worth keeping (200 MB); above,
 #: functions are evaluated anew each time.
-DENSE_ENTRIES = 25_000_000
+DENSE_ENTRIES = 50_000_000
 #: Voxels between the ball's surface and the profiles' edge.
 _MARGIN = 1.0
 
