@@ -93,6 +93,11 @@ class _Probe:
         inside = space.sample_base(jax.random.fold_in(self.key, 2), (3,))
         return jnp.concatenate([inside, space.wrap(jnp.zeros((1, space.dim)))])
 
+    @cached_property
+    def fourier(self) -> Callable[..., Array]:
+        """The model's `fourier`, compiled: calls one operation at a time are slow."""
+        return jax.jit(self.model.fourier)
+
     def relative(self, found: Array, wanted: Array) -> float:
         """Largest difference as a part of the wanted values' rms."""
         scale = float(jnp.sqrt(jnp.mean(jnp.abs(wanted) ** 2)))
@@ -205,8 +210,8 @@ def _check_values(probe: _Probe) -> Iterator[Finding]:
 def _check_hermitian(probe: _Probe) -> Iterator[Finding]:
     worst = 0.0
     for tau in probe.states:
-        values = probe.model.fourier(probe.theta, probe.k, tau)
-        mirrored = probe.model.fourier(probe.theta, -probe.k, tau)
+        values = probe.fourier(probe.theta, probe.k, tau)
+        mirrored = probe.fourier(probe.theta, -probe.k, tau)
         worst = max(worst, probe.relative(mirrored, jnp.conj(values)))
     passed = worst < _TOLERANCE
     text = f"V-hat(-k) and conj V-hat(k) differ by {worst:.1e} of the rms value"
@@ -220,12 +225,11 @@ def _check_hermitian(probe: _Probe) -> Iterator[Finding]:
 
 def _check_jit(probe: _Probe) -> Iterator[Finding]:
     fourier = probe.model.fourier
-    looped = jnp.stack([fourier(probe.theta, probe.k, tau) for tau in probe.states])
-    jitted = jax.jit(fourier)(probe.theta, probe.k, probe.states[0])
-    difference = probe.relative(jitted, looped[0])
+    looped = jnp.stack([probe.fourier(probe.theta, probe.k, tau) for tau in probe.states])
+    difference = probe.relative(looped[0], fourier(probe.theta, probe.k, probe.states[0]))
     yield _agreement("jit", difference, "jax.jit(fourier)", "avoid Python state and randomness")
     k = jnp.broadcast_to(probe.k, (len(probe.states), *probe.k.shape))
-    mapped = jax.vmap(fourier, in_axes=(None, 0, 0))(probe.theta, k, probe.states)
+    mapped = jax.jit(jax.vmap(fourier, in_axes=(None, 0, 0)))(probe.theta, k, probe.states)
     difference = probe.relative(mapped, looped)
     yield _agreement("vmap", difference, "jax.vmap(fourier)", "sum over the axes of one state only")
 
@@ -247,7 +251,7 @@ def _check_gradients(probe: _Probe) -> Iterator[Finding]:
 
     def value(theta: Any, tau: Array, turn: Array) -> Array:
         k = plane @ rotation_from_vector(turn)[:2]
-        values = probe.model.fourier(theta, k, tau)
+        values = probe.fourier(theta, k, tau)
         return jnp.sum(probes[0] * values.real + probes[1] * values.imag)
 
     turn = jnp.array([0.3, -0.2, 0.5])
@@ -288,7 +292,7 @@ def _check_density(probe: _Probe) -> Iterator[Finding]:
     if density is None:
         return
     tau = probe.states[0]
-    wanted = probe.model.fourier(probe.theta, probe.k, tau)
+    wanted = probe.fourier(probe.theta, probe.k, tau)
     basis = getattr(probe.model, "basis", None)
     if len(inspect.signature(density).parameters) == 2:
         values = density(probe.theta, tau)
@@ -298,7 +302,7 @@ def _check_density(probe: _Probe) -> Iterator[Finding]:
         step = 2.0 * probe.radius_angstrom / side
         axis = (jnp.arange(side) - side // 2) * step
         z, y, x = jnp.meshgrid(axis, axis, axis, indexing="ij")
-        values = density(probe.theta, tau, jnp.stack([x, y, z], axis=-1)) * step**3
+        values = jax.jit(density)(probe.theta, tau, jnp.stack([x, y, z], -1)) * step**3
     axis = (jnp.arange(len(values)) - len(values) // 2) * step
     waves = [jnp.exp(-2j * jnp.pi * probe.k[:, d, None] * axis) for d in range(3)]
     found = jnp.einsum("zyx,kx,ky,kz->k", values, *waves, optimize=True)
@@ -324,8 +328,8 @@ def _check_linearity(probe: _Probe) -> Iterator[Finding]:
     zero, mixed = (
         jax.tree.map(lambda p, q, a=a, b=b: a * p + b * q, x, y) for a, b in ((0, 0), (0.7, -1.3))
     )
-    at_zero = probe.model.fourier(zero, k, tau)
-    parts = [probe.model.fourier(theta, k, tau) - at_zero for theta in (x, y, mixed)]
+    at_zero = probe.fourier(zero, k, tau)
+    parts = [probe.fourier(theta, k, tau) - at_zero for theta in (x, y, mixed)]
     difference = probe.relative(parts[2], 0.7 * parts[0] - 1.3 * parts[1])
     kind = "not linear"
     if difference < _TOLERANCE:
