@@ -233,7 +233,7 @@ def test_every_shipped_molecule_passes(model, radius):
 
 
 def test_coordinate_networks_are_bounded_and_differ_between_states():
-    model = CoordinateNetwork()
+    model = CoordinateNetwork(init_spread=1.0)
     theta = model.init(jax.random.key(3))
     _, _, first = model.gaussians(theta, jnp.array([0.0]))
     _, _, last = model.gaussians(theta, jnp.array([1.0]))

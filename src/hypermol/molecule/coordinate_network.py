@@ -45,6 +45,8 @@ class CoordinateNetwork:
         travel_angstrom: D, largest displacement along each axis.
         hidden: units of each of the hidden layers.
         n_waves: random plane waves of the place that the network sees, beside the place itself.
+        init_spread: `init` draws at this many prior standard deviations. Small starts hardly move,
+            so that the largest motion of the data is found first and the state does not fold.
     """
 
     state_basis: StateBasis = field(default_factory=lambda: Cosine(3))
@@ -53,6 +55,7 @@ class CoordinateNetwork:
     travel_angstrom: float = 25.0
     hidden: tuple[int, ...] = (24, 24)
     n_waves: int = 8
+    init_spread: float = 0.3
 
     @property
     def state_space(self) -> StateSpace:
@@ -85,7 +88,7 @@ class CoordinateNetwork:
         return (3 + 2 * self.n_waves + self.state_basis.n_terms, *self.hidden, _OUTPUTS)
 
     def init(self, key: Array) -> Theta:
-        """A draw from the prior."""
+        """A draw around zero, the prior's mean."""
         keys = jax.random.split(key, 2 * len(self._sizes))
         layers = [
             (
@@ -94,7 +97,8 @@ class CoordinateNetwork:
             )
             for i, (n_in, n_out) in enumerate(zip(self._sizes[:-1], self._sizes[1:], strict=True))
         ]
-        return {"layers": layers, "weight": jax.random.normal(keys[-1], (len(self.centres),))}
+        theta = {"layers": layers, "weight": jax.random.normal(keys[-1], (len(self.centres),))}
+        return jax.tree.map(lambda x: self.init_spread * x, theta)
 
     def log_prior(self, theta: Theta) -> Array:
         """Standard normal, up to a constant."""
