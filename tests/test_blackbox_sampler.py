@@ -9,6 +9,7 @@ import pytest
 from scipy import stats
 
 from hypermol.blackbox_sampler import Schedule, fit_black_box
+from hypermol.blackbox_start import Start
 from hypermol.data.latents import Consensus, Latents
 from hypermol.imaging.blocks import from_blocks, image_blocks, to_blocks
 from hypermol.molecule.coordinate_network import CoordinateNetwork
@@ -101,9 +102,7 @@ def test_elastic_network_recovers_states_poses_and_amplitude(kernel):
     molecule = elastic()
     theta = molecule.init(None) | {"log_amplitude": jnp.array([0.25])}
     problem, images, consensus, truth = simulated(molecule, theta, n, 4.0, 2.0)
-    schedule = Schedule(
-        adam_steps=40, batch=32, lattice=8, burn_in=10, samples=10, theta_kernel=kernel
-    )
+    schedule = Schedule(Start(40, 0.02), burn_in=10, samples=10, theta_kernel=kernel)
     chain = fit_black_box(jax.random.key(1), problem, images, consensus, schedule)
     found = correlation(chain, truth, n)
     amplitude = np.asarray(chain.parameters.theta["log_amplitude"])
@@ -116,6 +115,7 @@ def test_elastic_network_recovers_states_poses_and_amplitude(kernel):
     assert errors[1] < 1.1 * errors[0]
 
 
+@pytest.mark.slow
 def test_coordinate_network_recovers_states_from_nothing():
     n = 400
     molecule = CoordinateNetwork(
@@ -124,15 +124,7 @@ def test_coordinate_network_recovers_states_from_nothing():
     # a truth of the prior's full spread: 10 Angstrom rms from end to end
     theta = replace(molecule, init_spread=1.0).init(jax.random.key(7))
     problem, images, consensus, truth = simulated(molecule, theta, n, 6.0, 0.0)
-    schedule = Schedule(
-        adam_steps=400,
-        adam_rate=0.03,
-        batch=32,
-        lattice=8,
-        burn_in=8,
-        samples=8,
-        move_poses=False,
-    )
+    schedule = Schedule(burn_in=8, samples=8, move_poses=False)
     chain = fit_black_box(jax.random.key(2), problem, images, consensus, schedule)
     found = correlation(chain, truth, n)
     print(found, chain.acceptance.mean(0))

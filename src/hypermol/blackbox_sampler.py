@@ -7,16 +7,16 @@ states, then a state of the lattice for each particle.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, Literal, NamedTuple, final
+from typing import Literal, NamedTuple, final
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 from jax import Array
 
+from hypermol.blackbox_start import Start, adam_start, first_guess, lattice_start
 from hypermol.data.latents import Consensus, ImageBlocks, Latents
 from hypermol.inference import hamiltonian, langevin
 from hypermol.inference.langevin import StepSize
@@ -44,8 +44,6 @@ _FIRST_THETA_STEP, _FIRST_LATENT_STEP = 0.2, 0.7
 _LARGEST_LATENT_STEP = 2.0
 #: Spread of states on an interval of length 1: proposals without information go this far.
 _STATE_SD = 0.3
-#: Times in the start at which the noise is estimated again.
-_ROUNDS = 4
 
 
 @final
@@ -54,10 +52,7 @@ class Schedule:
     """How long a fit runs.
 
     Attributes:
-        adam_steps: steps of the inexact start.
-        adam_rate: learning rate of Adam, in units of theta.
-        batch: images of an Adam step.
-        lattice: states averaged over in the start.
+        start: the inexact start.
         burn_in: sweeps that adapt step sizes; not samples.
         samples: sweeps that are kept.
         latent_steps: MALA steps of each particle in a sweep.
@@ -66,10 +61,7 @@ class Schedule:
         move_poses: sample rotations and shifts; else they stay at the consensus.
     """
 
-    adam_steps: int = 300
-    adam_rate: float = 0.02
-    batch: int = 64
-    lattice: int = 10
+    start: Start = field(default_factory=Start)
     burn_in: int = 15
     samples: int = 15
     latent_steps: int = 8
@@ -134,12 +126,12 @@ def fit_black_box(
     """
     keys = jax.random.split(key, 4)
     theta = problem.molecule.init(keys[0])
-    problem, nuisance = _first_guess(problem, theta, images, consensus)
+    problem, nuisance = first_guess(problem, theta, images, consensus)
     first = Parameters(theta, jnp.asarray(problem.log_gain, jnp.float32))
     parameters, nuisance, variance = adam_start(
-        keys[1], problem, first, (images, consensus, nuisance), schedule
+        keys[1], problem, first, (images, consensus, nuisance), schedule.start
     )
-    draw_lattice = jax.jit(partial(lattice_start, problem, n=schedule.lattice))
+    draw_lattice = jax.jit(partial(lattice_start, problem, n=schedule.start.lattice))
     latents = draw_lattice(keys[2], parameters, nuisance, images, consensus)
     state = State(
         parameters, nuisance, latents, _first_tuning(problem, latents, variance, schedule)
@@ -163,160 +155,6 @@ def fit_black_box(
             acceptance.append(np.asarray(accepted))
     parameters, nuisance, latents = jax.tree.map(lambda *leaves: jnp.stack(leaves), *kept)
     return Chain(parameters, nuisance, latents, np.stack(acceptance), state)
-
-
-def _particles(consensus: Consensus, state: Array) -> Latents:
-    """Latents at the consensus pose with contrast 1, for one particle or many."""
-    shape = consensus.quaternion.shape[:-1]
-    return Latents(consensus.quaternion, consensus.shift_px, jnp.ones(shape), state)
-
-
-def _first_guess(
-    problem: Problem, theta: Any, images: ImageBlocks, consensus: Consensus
-) -> tuple[Problem, Nuisance]:
-    """Noise that explains every image's power, and the gain that would explain it as signal.
-
-    The outer quarter of the shells is taken as noise alone; what is above it inside is signal.
-    """
-    plane, prior = problem.plane, problem.prior
-    dim = problem.molecule.state_space.dim
-    shape = images.present.shape
-    middle = problem.molecule.state_space.nodes(3)[-1 // 2]
-    at_rest = _particles(consensus, jnp.broadcast_to(middle, (*shape, dim)))
-    total = jax.jit(partial(residual_power, problem))
-    unit = Parameters(theta, jnp.zeros(()))
-    data = np.asarray(
-        total(Parameters(theta, jnp.asarray(-jnp.inf)), at_rest, images), np.float64
-    ).sum(0)
-    empty = images._replace(pixels=jnp.zeros_like(images.pixels))
-    model = np.asarray(total(unit, at_rest, empty), np.float64).sum(0)
-    count = np.bincount(plane.shells, minlength=plane.n_shells) * float(images.present.sum())
-    power = data / np.maximum(count, 1.0)
-    floor = power[-max(plane.kmax // 4, 1) :].min()
-    signal = max(np.sum(np.maximum(power - floor, 0.0) * count), 0.01 * data.sum())
-    nuisance = Nuisance(
-        noise_variance=jnp.asarray(np.maximum(power, 1e-12), jnp.float32),
-        spectrum=jnp.zeros((0, plane.n_shells + 1)),
-        level=jnp.zeros(0),
-        pose_sd_rad=jnp.asarray(np.sqrt(prior.pose.scale / (prior.pose.shape + 1)), jnp.float32),
-        shift_sd_px=jnp.asarray(np.sqrt(prior.shift.scale / (prior.shift.shape + 1)), jnp.float32),
-        contrast_sd=jnp.asarray(
-            np.sqrt(prior.contrast.scale / (prior.contrast.shape + 1)), jnp.float32
-        ),
-        occupancy=jnp.full(prior.n_bins, 1.0 / prior.n_bins),
-    )
-    return replace(problem, log_gain=float(0.5 * np.log(signal / model.sum()))), nuisance
-
-
-def lattice_log_likelihood(
-    problem: Problem,
-    parameters: Parameters,
-    nuisance: Nuisance,
-    consensus: Consensus,
-    data: tuple[Array, Array],
-    n: int,
-) -> Array:
-    """Log-likelihood [about n] of one particle at the nodes of the state space."""
-    return jax.vmap(
-        lambda tau: problem.log_likelihood(parameters, nuisance, _particles(consensus, tau), data)
-    )(problem.molecule.state_space.nodes(n))
-
-
-def lattice_start(
-    problem: Problem,
-    key: Array,
-    parameters: Parameters,
-    nuisance: Nuisance,
-    images: ImageBlocks,
-    consensus: Consensus,
-    *,
-    n: int,
-) -> Latents:
-    """Every particle at its consensus pose and at a node drawn by its likelihood."""
-    nodes = problem.molecule.state_space.nodes(n)
-
-    def block(item: tuple[Array, ImageBlocks, Consensus]) -> Latents:
-        key, img, given = item
-        scores = jax.vmap(
-            lambda one, *data: lattice_log_likelihood(problem, parameters, nuisance, one, data, n)
-        )(given, img.pixels, img.ctf)
-        return _particles(given, nodes[jax.random.categorical(key, scores)])
-
-    keys = jax.random.split(key, images.present.shape[0])
-    return jax.lax.map(block, (keys, images, consensus))
-
-
-def adam_start(
-    key: Array,
-    problem: Problem,
-    first: Parameters,
-    given: tuple[ImageBlocks, Consensus, Nuisance],
-    schedule: Schedule,
-) -> tuple[Parameters, Nuisance, Parameters]:
-    """Climb `sum_i log mean_t P(Y_i | theta, t) + log P(theta)`, states on a lattice. Inexact.
-
-    Averaging over states breaks no symmetry by hand: states separate as theta learns them.
-
-    Returns:
-        parameters, mu with the noise of their residuals, and a guess of their posterior variance
-        from the spread of the gradients, for the sampler's preconditioner.
-    """
-    images, consensus, nuisance = given
-    present = np.flatnonzero(np.asarray(images.present).reshape(-1))
-    flat = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:])[present], (images, consensus))
-    n, batch = len(present), min(schedule.batch, len(present))
-    optimizer = optax.adam(schedule.adam_rate, b2=0.99)
-
-    def loss(parameters: Parameters, nuisance: Nuisance, chosen: Any) -> Array:
-        img, poses = chosen
-        scores = jax.vmap(
-            lambda one, *data: lattice_log_likelihood(
-                problem, parameters, nuisance, one, data, schedule.lattice
-            )
-        )(poses, img.pixels, img.ctf)
-        data = jnp.mean(jax.nn.logsumexp(scores, axis=-1))
-        return -data - problem.log_prior_parameters(parameters) / n
-
-    @jax.jit
-    def climb(key: Array, carried: tuple, nuisance: Nuisance) -> tuple:
-        def one(carried: tuple, step_key: Array) -> tuple[tuple, None]:
-            parameters, memory = carried
-            index = jax.random.choice(step_key, n, (batch,), replace=False)
-            gradient = jax.grad(loss)(parameters, nuisance, jax.tree.map(lambda x: x[index], flat))
-            change, memory = optimizer.update(gradient, memory)
-            return (optax.apply_updates(parameters, change), memory), None
-
-        steps = max(schedule.adam_steps // _ROUNDS, 1)
-        return jax.lax.scan(one, carried, jax.random.split(key, steps))[0]
-
-    draw = jax.jit(partial(lattice_start, problem, n=schedule.lattice))
-    total = jax.jit(partial(residual_power, problem))
-    count = n * np.bincount(problem.plane.shells, minlength=problem.plane.n_shells)
-    carried = (first, optimizer.init(first))
-    for round_key in jax.random.split(key, _ROUNDS):
-        carried = climb(round_key, carried, nuisance)
-        latents = draw(round_key, carried[0], nuisance, images, consensus)
-        power = np.asarray(total(carried[0], latents, images), np.float64).sum(0)
-        noise = np.maximum(power, 1e-12) / np.maximum(count, 1)
-        nuisance = nuisance._replace(noise_variance=jnp.asarray(noise, jnp.float32))
-    squared_gradient = carried[1][0].nu
-    return carried[0], nuisance, _variance(problem, carried[0], squared_gradient, n * batch)
-
-
-def _variance(
-    problem: Problem, parameters: Parameters, squared_gradient: Parameters, factor: float
-) -> Parameters:
-    """1 / (empirical Fisher information + the prior's precision), entry by entry.
-
-    A mean gradient of b images of N varies by 1 / (N b) of the summed information.
-    """
-    gradient = jax.grad(problem.log_prior_parameters)
-    ones = jax.tree.map(jnp.ones_like, parameters)
-    # exact for independent priors: their Hessian's row sums are its diagonal
-    curvature = jax.jvp(gradient, (parameters,), (ones,))[1]
-    return jax.tree.map(
-        lambda nu, c: 1.0 / (factor * nu + jnp.maximum(-c, 1e-6)), squared_gradient, curvature
-    )
 
 
 def _first_tuning(
