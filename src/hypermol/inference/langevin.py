@@ -1,5 +1,8 @@
 """The Metropolis-adjusted Langevin algorithm (eq. 17-19) on any pytree, with a preconditioner.
 
+Positions may also live on a group, such as rotations: gradients, noise and drift are then tangent
+vectors at the position, and `retract` walks along them.
+
 The step size is adapted by Robbins-Monro, which breaks reversibility: adapt in burn-in only.
 """
 
@@ -54,6 +57,11 @@ def refresh(state: State, target: Differentiable) -> State:
     return init(state.position, target)
 
 
+def add(position: Position, move: Position) -> Position:
+    """Walk along `move` in a vector space."""
+    return jax.tree_util.tree_map(jnp.add, position, move)
+
+
 def _dot(a: Position, b: Position) -> Array:
     products = jax.tree_util.tree_map(lambda x, y: jnp.sum(x * y), a, b)
     return sum(jax.tree_util.tree_leaves(products), jnp.zeros(()))
@@ -65,17 +73,29 @@ def step(
     target: Differentiable,
     step_size: Array | float,
     preconditioner: Preconditioner = IDENTITY,
+    retract: Callable[[Position, Position], Position] = add,
 ) -> tuple[State, Info]:
     """One step of eq. 19 with sigma = `step_size`, accepted by eq. 15-16.
 
     With u = x' - x and gradients g, g' the Hastings ratio needs no inverse of A:
     `log q(x', x) / q(x, x') = -u.(g + g') / 2 - sigma^2 (g'.A g' - g.A g) / 8`.
+
+    Args:
+        key: random key.
+        state: the chain.
+        target: log density (with respect to the group's invariant measure) and its gradient, a
+            tangent vector at the position.
+        step_size: sigma.
+        preconditioner: A.
+        retract: (position, tangent vector) -> position. Walking back must be the same vector
+            reversed, retract(retract(x, u), -u) = x, and the volume it spans even in u, as with
+            x + u and exp(u) R: then q is that of eq. 19 in u.
     """
     keys = jax.random.split(key)
     drift = preconditioner.apply(state.gradient)
-    noise = preconditioner.root(white_noise(keys[0], state.position))
+    noise = preconditioner.root(white_noise(keys[0], state.gradient))
     move = jax.tree_util.tree_map(lambda d, w: 0.5 * step_size**2 * d + step_size * w, drift, noise)
-    proposal = init(jax.tree_util.tree_map(jnp.add, state.position, move), target)
+    proposal = init(retract(state.position, move), target)
     new_drift = preconditioner.apply(proposal.gradient)
     both = jax.tree_util.tree_map(jnp.add, state.gradient, proposal.gradient)
     curvature = _dot(proposal.gradient, new_drift) - _dot(state.gradient, drift)

@@ -14,6 +14,7 @@ _MASS_TOLERANCE = 0.5
 _PSF_ELEMENTS = ["H", "C", "N", "O", "F", "Na", "Mg", "P", "S", "Cl", "K", "Ca", "Mn", "Fe"]
 _PSF_ELEMENTS += ["Co", "Ni", "Cu", "Zn", "Se", "Br", "I"]
 _POLYMER_ELEMENTS = ("H", "D", "C", "N", "O", "S", "P", "Se")
+_RESIDUE_ATOMS = ("CA", "C1'", "C1*")
 _WATERS = ("TIP3", "HOH", "WAT", "SOL", "TIP")
 #: Places in a DCD file's control record.
 _N_FIXED, _HAS_CELL, _HAS_FOURTH = 8, 10, 11
@@ -79,6 +80,48 @@ def read_structure(
     else:
         raise InputError(f"{path} is none of .pdb, .cif, .dcd: convert it to one of these")
     return _build(path, positions, symbols, ~is_water | waters, hydrogens)
+
+
+@dataclass(frozen=True, eq=False)
+class Residues:
+    """One point a residue, of the first model.
+
+    Attributes:
+        positions_angstrom: float64 [n, 3], (x, y, z) of C-alpha (proteins) or C1' (nucleic acids).
+        electrons: float64 [n], sum of the atomic numbers of the residue's atoms in the file.
+    """
+
+    positions_angstrom: np.ndarray
+    electrons: np.ndarray
+
+
+def read_residues(path: str | Path) -> Residues:
+    """Read the residues of a PDB or mmCIF file's first model; waters and ligands are left out.
+
+    Raises:
+        InputError: the file cannot be read, or has no C-alpha and no C1' atom with finite
+            coordinates, or gemmi is not installed.
+    """
+    path = Path(path)
+    _require_file(path)
+    if not _is_structure(path):
+        raise InputError(f"{path} is neither .pdb nor .cif: convert it to one of these")
+    model = _open_structure(path)[:1]
+    positions, electrons = [], []
+    for residue in [residue for chain in (model[0] if model else []) for residue in chain]:
+        found = {atom.name: atom for atom in residue}
+        place = next((found[name] for name in _RESIDUE_ATOMS if name in found), None)
+        # a residue named CA is a calcium ion
+        if place is None or residue.name == "CA":
+            continue
+        positions.append(place.pos.tolist())
+        electrons.append(float(sum(max(atom.element.atomic_number, 1) for atom in residue)))
+    if not positions or not np.all(np.isfinite(positions)):
+        raise InputError(
+            f"{path} has no residue with coordinates of C-alpha or C1': check that it holds a "
+            "protein or nucleic acid"
+        )
+    return Residues(np.array(positions), np.array(electrons))
 
 
 def read_dcd(path: str | Path) -> np.ndarray:
@@ -161,17 +204,24 @@ def _import_gemmi(path: Path) -> Any:
     return gemmi
 
 
-def _read_models(path: Path, first_only: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Positions [F, n, 3], symbols str [n] and water mask bool [n] of a PDB or mmCIF file."""
+def _open_structure(path: Path) -> list[Any]:
+    """Models of a PDB or mmCIF file, only the first of alternative locations."""
     gemmi = _import_gemmi(path)
     try:
         structure = gemmi.read_structure(str(path))
     except (ValueError, RuntimeError, OSError) as error:
         raise InputError(f"{path} cannot be read as a structure ({error}): check it") from error
     structure.remove_alternative_conformations()
+    # models hold memory of their structure: clone them to outlive it
+    return [model.clone() for model in structure]
+
+
+def _read_models(path: Path, first_only: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Positions [F, n, 3], symbols str [n] and water mask bool [n] of a PDB or mmCIF file."""
+    structure = _open_structure(path)
     frames: list[list[list[float]]] = []
     names: list[list[tuple[str, bool]]] = []
-    for model in list(structure)[: 1 if first_only else None]:
+    for model in structure[: 1 if first_only else None]:
         residues = [residue for chain in model for residue in chain]
         frames.append([atom.pos.tolist() for residue in residues for atom in residue])
         names.append([entry for residue in residues for entry in _residue_elements(residue)])

@@ -43,6 +43,7 @@ def transform_of_gaussians(amplitude: Array, width: Array, centres: Array, k: Ar
     return jax.lax.complex(jnp.sum(envelope * cosine, axis=0), -jnp.sum(envelope * sine, axis=0))
 
 
+@jax.custom_jvp
 def cos_sin_of_turns(turns: Array) -> tuple[Array, Array]:
     """cos and sin of 2 pi x, to 1e-14 in float64 and 6e-7 in float32.
 
@@ -57,6 +58,17 @@ def cos_sin_of_turns(turns: Array) -> tuple[Array, Array]:
         cosine = cosine * square + c
         sine = sine * square + s
     return cosine, sine * x
+
+
+@cos_sin_of_turns.defjvp
+def _cos_sin_tangent(
+    turns: tuple[Array], moved: tuple[Array]
+) -> tuple[tuple[Array, Array], tuple[Array, Array]]:
+    """Derivatives by the other function: differentiating the polynomials would keep each of their
+    steps for the backward pass."""
+    cosine, sine = cos_sin_of_turns(*turns)
+    speed = (2.0 * np.pi) * moved[0]
+    return (cosine, sine), (-sine * speed, cosine * speed)
 
 
 def _polynomial_in_square(function: Callable[[np.ndarray], np.ndarray]) -> tuple[float, ...]:
