@@ -293,16 +293,17 @@ def _draw_nuisance(
     """mu given the rest: conjugate, exact; on the host in float64."""
     images, consensus = given
     prior, space = problem.prior, problem.molecule.state_space
+    n_bins = space.n_bins(prior.n_bins)
     power = _residual_power(problem, state.parameters, state.latents, images)
     statistics = Statistics(
         power,
         jnp.zeros(0),
-        *latent_statistics(state.latents, consensus, images.present, prior.n_bins),
+        *latent_statistics(state.latents, consensus, images.present, space, n_bins),
     )
     counts = Counts(
         int(np.asarray(images.present).sum()),
         np.bincount(problem.plane.shells, minlength=problem.plane.n_shells),
-        0,
+        np.zeros(0),
         space.has_occupancy,
     )
     rng = np.random.default_rng(np.asarray(jax.random.key_data(key)))

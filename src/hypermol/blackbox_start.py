@@ -69,6 +69,7 @@ def first_guess(
     power = data / np.maximum(count, 1.0)
     floor = power[-max(plane.kmax // 4, 1) :].min()
     signal = max(np.sum(np.maximum(power - floor, 0.0) * count), 0.01 * data.sum())
+    n_bins = problem.molecule.state_space.n_bins(prior.n_bins)
     nuisance = Nuisance(
         noise_variance=jnp.asarray(np.maximum(power, 1e-12), jnp.float32),
         spectrum=jnp.zeros((0, plane.n_shells + 1)),
@@ -78,7 +79,7 @@ def first_guess(
         contrast_sd=jnp.asarray(
             np.sqrt(prior.contrast.scale / (prior.contrast.shape + 1)), jnp.float32
         ),
-        occupancy=jnp.full(prior.n_bins, 1.0 / prior.n_bins),
+        occupancy=jnp.full(n_bins, 1.0 / n_bins),
     )
     return replace(problem, log_gain=float(0.5 * np.log(signal / model.sum()))), nuisance
 

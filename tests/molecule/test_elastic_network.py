@@ -10,7 +10,9 @@ import pytest
 from hypermol.io.errors import InputError
 from hypermol.io.structures import read_residues
 from hypermol.molecule import elastic_network as module
-from hypermol.molecule.elastic_network import Box, anisotropic_modes, elastic_network
+from hypermol.molecule.elastic_network import anisotropic_modes, elastic_network
+from hypermol.space.product import Product
+from hypermol.space.state_space import Interval
 
 
 def write_pdb(path: Path, positions: np.ndarray) -> Path:
@@ -79,7 +81,7 @@ def test_two_modes_and_all_atoms(tmp_path):
     path = write_pdb(tmp_path / "a.pdb", helix(20))
     model = elastic_network(path, 2, 18.0, points="atoms")
     assert model.rest_angstrom.shape == (60, 3)
-    assert model.state_space == Box(("mode_1", "mode_2"))
+    assert model.state_space == Product((Interval("mode_1"), Interval("mode_2")))
     nodes = model.state_space.nodes(9)
     assert nodes.shape == (9, 2)
     values = jax.vmap(lambda tau: model.fourier(model.init(None), jnp.ones((4, 3)) / 50, tau))(

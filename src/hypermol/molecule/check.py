@@ -341,6 +341,11 @@ def _check_linearity(probe: _Probe) -> Iterator[Finding]:
         yield Finding("features", False, text)
 
 
+def _rows(tau: Array) -> Array:
+    """One state for each of the two rotations."""
+    return jnp.tile(tau, (2, 1))
+
+
 def _check_features(probe: _Probe) -> Iterator[Finding]:
     """weights(tau) . features(prepare(theta), R) against `fourier` at k = R' k2."""
     model = probe.model
@@ -358,14 +363,16 @@ def _check_features(probe: _Probe) -> Iterator[Finding]:
     frequencies = jnp.asarray(np.stack([kx[near], ky[near]], axis=-1), jnp.float32)
     quaternions = jax.random.normal(jax.random.fold_in(probe.key, 4), (2, 4))
     rotations = matrix_from_quaternion(quaternions)
-    features = model.features(model.prepare(probe.theta), rotations, frequencies)
-    shape = (2, model.n_features, len(frequencies))
+    prepared = model.prepare(probe.theta)
+    shape = (2, len(model.feature_terms), len(frequencies))
+    features = model.features(prepared, rotations, _rows(probe.states[0]), frequencies)
     if features.shape != shape:
         text = f"features gives shape {features.shape} instead of [B, F, K] = {shape}"
         yield Finding("features", False, text)
         return
     worst = 0.0
     for tau in probe.states:
+        features = model.features(prepared, rotations, _rows(tau), frequencies)
         found = jnp.einsum("f,bfk->bk", model.weights(tau), features)
         for slice_found, rotation in zip(found, rotations, strict=True):
             wanted = model.fourier(probe.theta, frequencies @ rotation[:2] / box, tau)

@@ -48,7 +48,8 @@ def from_whole(parts: tuple[Part, ...], fresh: Coefficients, mean: np.ndarray) -
     whole = jnp.asarray(crop_or_pad_volume(mean[None], parts[0].basis.n))
     maps = {
         part.name: jnp.asarray(
-            part.state_basis.from_mean(np.asarray(jax.jit(part.basis.expand)(whole))[0]), jnp.float32
+            part.state_basis.from_mean(np.asarray(jax.jit(part.basis.expand)(whole))[0]),
+            jnp.float32,
         )
         for part in parts
     }

@@ -23,6 +23,7 @@ from scipy.spatial import cKDTree
 from hypermol.io.errors import InputError
 from hypermol.io.structures import read_residues, read_structure
 from hypermol.molecule.moving_gaussians import density_of_gaussians, transform_of_gaussians
+from hypermol.space.product import Product
 from hypermol.space.state_space import Interval, StateSpace
 
 #: log_amplitude [d] and log_width: natural logarithms of the ratio to the builder's values;
@@ -99,44 +100,6 @@ def _hessian(positions: np.ndarray, cutoff: float) -> scipy.sparse.csc_matrix:
     column = np.broadcast_to(3 * columns[:, None, None] + axis[None, :], values.shape)
     entries = (values.reshape(-1), (row.reshape(-1), column.reshape(-1)))
     return scipy.sparse.csc_matrix(entries, shape=(3 * n, 3 * n))
-
-
-@final
-@dataclass(frozen=True)
-class Box(StateSpace):
-    """Independent states in [0, 1]^d, one a mode."""
-
-    knobs: tuple[str, ...]
-
-    @property
-    def dim(self) -> int:
-        """Number of modes."""
-        return len(self.knobs)
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """The knobs, one a mode."""
-        return self.knobs
-
-    def wrap(self, tau: Array) -> Array:
-        """Reflect at the ends of each interval."""
-        return 1.0 - jnp.abs(1.0 - jnp.mod(tau, 2.0))
-
-    def lattice(self, tau: Array, n: int) -> Array:
-        """The product of folded lattices: floor(n^(1/d))^d members, tau first."""
-        side = self._side(n)
-        return self.wrap(tau + self._product(2.0 * jnp.arange(side) / side))
-
-    def nodes(self, n: int) -> Array:
-        """Bin centres of a grid with floor(n^(1/d)) bins a side."""
-        side = self._side(n)
-        return self._product((jnp.arange(side) + 0.5) / side)
-
-    def _side(self, n: int) -> int:
-        return max(int(n ** (1.0 / self.dim) + 1e-9), 1)
-
-    def _product(self, line: Array) -> Array:
-        return jnp.stack(jnp.meshgrid(*[line] * self.dim, indexing="ij"), -1).reshape(-1, self.dim)
 
 
 @final
@@ -233,7 +196,7 @@ def elastic_network(
         raise InputError(f"{path}: {error}") from error
     names = tuple(f"mode_{i + 1}" for i in range(n_modes))
     return ElasticNetwork(
-        Interval(names[0]) if n_modes == 1 else Box(names),
+        Interval(names[0]) if n_modes == 1 else Product(tuple(Interval(name) for name in names)),
         (positions - positions.mean(axis=0)).astype(np.float32),
         modes.astype(np.float32),
         weights.astype(np.float32),
