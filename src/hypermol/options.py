@@ -1,5 +1,6 @@
 """What a user chooses about a fit, and what follows from it: plan, level names, run.json."""
 
+import json
 import platform
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
@@ -122,7 +123,7 @@ def describe(
         "chains": options.chains,
         "poses": options.poses,
         "seed": options.seed,
-        "options": asdict(options),
+        "options": json.loads(json.dumps(asdict(options))),
         "stages": [asdict(stage) for stage in schedule],
         "versions": {
             "hypermol": version("hypermol"),
