@@ -13,7 +13,7 @@ from hypermol.molecule.spatial_basis.base import SpatialBasis
 from hypermol.molecule.spatial_basis.gaussians import GaussianGrid
 from hypermol.molecule.spatial_basis.prolates import Prolates
 from hypermol.molecule.spatial_basis.voxels import Voxels, voxels_in
-from hypermol.molecule.state_basis import Constant, Linear, named_state_basis
+from hypermol.molecule.state_basis import Constant, Linear, ProductBasis, named_state_basis
 from hypermol.molecule.trajectory import Trajectory
 from hypermol.space.state_space import Gaussian
 
@@ -125,9 +125,8 @@ class PartDesign:
         name: unique.
         region: where its density may be.
         spatial_basis: one of `SPATIAL_BASES`.
-        state_basis: name of its state basis, constant for a rigid part.
-        n_terms: of the state basis.
-        state_name: the name its own knob has where places name no other.
+        states: (state basis, terms, knob) for each of its own knobs; constant for a rigid part.
+            The bases of several knobs are multiplied, up to the largest frequency of one.
         trajectory: its rigid motion.
         places: its copies.
     """
@@ -135,17 +134,22 @@ class PartDesign:
     name: str
     region: Region
     spatial_basis: str
-    state_basis: str
-    n_terms: int
-    state_name: str
+    states: tuple[tuple[str, int, str], ...]
     trajectory: Trajectory
     places: tuple[Place, ...]
+
+    @property
+    def n_terms(self) -> int:
+        """Terms of the basis of one knob, the largest."""
+        return max(n for _, n, _ in self.states)
 
     def part(self, grid: Grid, n_terms: int) -> Part:
         """The part at a resolution, with at most so many state terms."""
         make = SPATIAL_BASES[self.spatial_basis]
         basis: SpatialBasis = make(self.region, grid.box, grid.pixel_size_angstrom, grid.kmax)
-        states = named_state_basis(self.state_basis, min(n_terms, self.n_terms), self.state_name)
+        each = [named_state_basis(kind, min(n_terms, n), knob) for kind, n, knob in self.states]
+        largest = max(float(one.frequencies.max()) for one in each)
+        states = each[0] if len(each) == 1 else ProductBasis(tuple(each), largest)
         return Part(self.name, basis, states, self.trajectory, self.places)
 
 

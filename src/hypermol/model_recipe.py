@@ -130,19 +130,39 @@ def _part(table: Mapping[str, Any], box: int, pixel: float) -> PartDesign:
         raise InputError(
             f"{where}: spatial_basis {spatial!r} is not known: use {', '.join(SPATIAL_BASES)}"
         )
-    states = table.get("state_basis", "constant")
-    if states not in BASES:
-        raise InputError(f"{where}: state_basis {states!r} is not known: use {', '.join(BASES)}")
-    knob = table.get("state_name", table["name"])
-    terms = table.get("n_terms", BASES[states])
-    named_state_basis(states, terms, knob)
+    states = _states(where, table)
     trajectory = _trajectory(where, table.get("trajectory", {"type": "still"}), table)
     region = _region(where, table["region"], box, pixel)
     check_inside(region, box, pixel, table["name"])
     if isinstance(region, Mask) and spatial != "voxels":
         raise InputError(f"{where}: a mask needs spatial_basis = 'voxels', not {spatial!r}")
     places = _places(where, table)
-    return PartDesign(table["name"], region, spatial, states, int(terms), knob, trajectory, places)
+    return PartDesign(table["name"], region, spatial, states, trajectory, places)
+
+
+def _listed(value: Any) -> list[Any]:
+    return list(value) if isinstance(value, list | tuple) else [value]
+
+
+def _states(where: str, table: Mapping[str, Any]) -> tuple[tuple[str, int, str], ...]:
+    """(basis, terms, knob) of each knob; keys hold one value, or lists for several knobs."""
+    kinds = _listed(table.get("state_basis", "constant"))
+    for kind in kinds:
+        if kind not in BASES:
+            raise InputError(f"{where}: state_basis {kind!r} is not known: use {', '.join(BASES)}")
+    default = [table["name"]]
+    if len(kinds) > 1:
+        default = [f"{table['name']}_{i}" for i in range(1, len(kinds) + 1)]
+    knobs = _listed(table.get("state_name", default))
+    terms = _listed(table.get("n_terms", [BASES[kind] for kind in kinds]))
+    if not len(kinds) == len(knobs) == len(terms):
+        raise InputError(
+            f"{where}: state_basis, n_terms and state_name hold {len(kinds)}, {len(terms)} and "
+            f"{len(knobs)} values: give one for each knob"
+        )
+    for kind, count, knob in zip(kinds, terms, knobs, strict=True):
+        named_state_basis(kind, count, knob)
+    return tuple((k, int(n), str(name)) for k, n, name in zip(kinds, terms, knobs, strict=True))
 
 
 def _region(where: str, table: Mapping[str, Any], box: int, pixel: float) -> Region:
