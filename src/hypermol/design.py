@@ -45,6 +45,11 @@ class Design(abc.ABC):
     def n_terms(self) -> int:
         """Largest number of state terms of a part."""
 
+    @property
+    @abc.abstractmethod
+    def bases(self) -> tuple[tuple[str, str, int], ...]:
+        """(part, "" for the whole; name of its state basis; its terms) of every part."""
+
     @abc.abstractmethod
     def molecule(self, grid: Grid, n_terms: int) -> LinearMolecule:
         """The molecule of a level with at most so many state terms."""
@@ -83,6 +88,11 @@ class Generic(Design):
     def n_terms(self) -> int:
         """As given."""
         return self.terms
+
+    @property
+    def bases(self) -> tuple[tuple[str, str, int], ...]:
+        """The one."""
+        return (("", self.basis, self.terms),)
 
     def molecule(self, grid: Grid, n_terms: int) -> Expansion:
         """Voxels in the ball."""
@@ -141,6 +151,12 @@ class PartDesign:
     trajectory: Trajectory
     places: tuple[Place, ...]
 
+    @property
+    def own_knobs(self) -> tuple[str, ...]:
+        """The names that its state basis and then its trajectory use, each once."""
+        states = named_state_basis(self.state_basis, self.n_terms, self.state_name)
+        return tuple(dict.fromkeys((*states.space.names, *self.trajectory.space.names)))
+
     def part(self, grid: Grid, n_terms: int) -> Part:
         """The part at a resolution, with at most so many state terms."""
         make = SPATIAL_BASES[self.spatial_basis]
@@ -162,6 +178,11 @@ class Assembly(Design):
     def n_terms(self) -> int:
         """The largest of the parts'."""
         return max(part.n_terms for part in self.parts)
+
+    @property
+    def bases(self) -> tuple[tuple[str, str, int], ...]:
+        """The parts'."""
+        return tuple((part.name, part.state_basis, part.n_terms) for part in self.parts)
 
     def molecule(self, grid: Grid, n_terms: int) -> Composite:
         """All parts on one grid."""
