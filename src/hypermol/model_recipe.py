@@ -158,7 +158,7 @@ def _part(table: Mapping[str, Any], box: int, pixel: float) -> PartDesign:
     if isinstance(region, Mask) and spatial != "voxels":
         raise InputError(f"{where}: a mask needs spatial_basis = 'voxels', not {spatial!r}")
     part = PartDesign(table["name"], region, spatial, states, int(terms), knob, trajectory, ())
-    return replace(part, places=_places(where, table, part.own_knobs))
+    return replace(part, places=_places(where, table, part.own_knobs, ()))
 
 
 def _region(where: str, table: Mapping[str, Any], box: int, pixel: float) -> Region:
@@ -198,15 +198,20 @@ def _trajectory(where: str, table: Mapping[str, Any], part: Mapping[str, Any]) -
     return Hinge(path, **values)
 
 
-def _places(where: str, table: Mapping[str, Any], own: Sequence[str]) -> tuple[Place, ...]:
-    """The copies of a part with the knobs `own`: by a group, or one by one."""
+def _places(
+    where: str, table: Mapping[str, Any], own: Sequence[str], called: Sequence[str]
+) -> tuple[Place, ...]:
+    """The places of a part with the knobs `own`, by a group or one by one.
+
+    `called` names them where the table does not; () leaves them to the part.
+    """
     tables = table.get("places")
     operators = symmetry_operators(table["symmetry"]) if "symmetry" in table else None
     if tables is None:
         if operators is None:
             return (Place(),)
         return tuple(
-            Place(tuple(f"{knob}_{i}" for knob in own), operator)
+            Place(tuple(f"{knob}_{i}" for knob in called or own), operator)
             for i, operator in enumerate(operators, start=1)
         )
     if operators is not None and len(operators) != len(tables):
@@ -215,13 +220,21 @@ def _places(where: str, table: Mapping[str, Any], own: Sequence[str]) -> tuple[P
             f"{len(tables)} places: give one place an operator, or leave places out"
         )
     return tuple(
-        _place(f"{where}, place {number}", place, own, operators and operators[number - 1])
+        _place(
+            f"{where}, place {number}",
+            place,
+            (own, called),
+            None if operators is None else operators[number - 1],
+        )
         for number, place in enumerate(tables, start=1)
     )
 
 
 def _place(
-    where: str, table: Mapping[str, Any], own: Sequence[str], operator: Matrix | None
+    where: str,
+    table: Mapping[str, Any],
+    knobs: tuple[Sequence[str], Sequence[str]],
+    operator: Matrix | None,
 ) -> Place:
     """One place; its own rotation unless a group gives it an operator."""
     _refuse_unknown(where, table, PLACE_KEYS)
@@ -229,7 +242,8 @@ def _place(
         raise InputError(f"{where}: the part's symmetry gives its rotation: remove one of the two")
     rows = table.get("rotation", IDENTITY) if operator is None else operator
     matrix = tuple(_vector(f"{where}: a row of rotation", row) for row in rows)
-    given = table.get("knobs", ())
+    own, called = knobs
+    given = table.get("knobs", tuple(called))
     if not isinstance(given, Mapping):
         return Place(tuple(given), matrix)
     for name in given:
@@ -263,7 +277,8 @@ def _with_copies(table: Mapping[str, Any], parts: Mapping[str, PartDesign]) -> P
             f"{where}: a copy stands where a rotation puts it: add symmetry, or places = "
             "[ { rotation = [[...], [...], [...]] } ]"
         )
-    copies = _places(where, table, tuple(f"{name}_{knob}" if own[1:] else name for knob in own))
+    called = tuple(f"{name}_{knob}" if own[1:] else name for knob in own)
+    copies = _places(where, table, own, called)
     if "places" not in table:
         copies = copies[1:]  # the group's identity is where the part itself stands
     first = tuple(replace(p, knobs=p.knobs or own) for p in part.places)

@@ -27,8 +27,9 @@ from hypermol.report.regions import Outline, regions_figure
 from hypermol.report.style import save
 from hypermol.runtime import configure
 
-#: Conformance is tested at this frequency in 1/box: `fourier` is a direct sum, and slow.
-_CHECK_KMAX = 6
+#: Conformance is tested up to this frequency in 1/box, with a molecule of a little more: `fourier`
+#: is a direct sum, and slow; densities on a grid fold what lies at its last shells.
+_CHECK_KMAX, _MOLECULE_KMAX = 6, 8
 _UNITS = ((1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB"))
 
 
@@ -106,7 +107,7 @@ def _own_class(
 
 def _conformance(design: Design, particles: ParticleSet) -> Report:
     side = particles.box * particles.pixel_size_angstrom
-    grid = Grid(particles.box, particles.pixel_size_angstrom, _CHECK_KMAX, 0.45 * side)
+    grid = Grid(particles.box, particles.pixel_size_angstrom, _MOLECULE_KMAX, 0.45 * side)
     return check_model(
         design.molecule(grid, design.n_terms),
         radius_angstrom=0.5 * side,

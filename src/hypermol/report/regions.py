@@ -13,6 +13,8 @@ from hypermol.report.style import CHAIN_COLOURS, INK, as_png, new_figure, no_tic
 
 #: Slices through the origin: title, axis of [z, y, x] that is cut, labels across and up.
 _SLICES = (("z = 0", 0, "x", "y"), ("y = 0", 1, "x", "z"), ("x = 0", 2, "y", "z"))
+#: Outlines are drawn on a grid so much finer than the map's.
+_FINER = 3
 
 
 class Outline(NamedTuple):
@@ -46,9 +48,11 @@ def regions_figure(
     regions that the central plane misses.
     """
     n = len(density)
-    edge = n // 2 * voxel_size_angstrom
-    axis = np.linspace(-edge, -edge + (n - 1) * voxel_size_angstrom, n)
-    extent = (axis[0], axis[-1], axis[0], axis[-1])
+    fine = _FINER * n
+    step = voxel_size_angstrom / _FINER
+    axis = (np.arange(fine) - fine // 2) * step
+    low_edge, high_edge = -(n // 2 + 0.5), n - n // 2 - 0.5
+    extent = tuple(voxel_size_angstrom * np.array([low_edge, high_edge, low_edge, high_edge]))
     figure = new_figure(9.0, 3.6)
     panels = figure.subplots(1, 3)
     low, high = np.percentile(density, (1.0, 99.8))
@@ -58,6 +62,7 @@ def regions_figure(
             origin="lower",
             extent=extent,
             cmap="gray",
+            interpolation="bilinear",
             vmin=low,
             vmax=high,
         )
@@ -66,10 +71,10 @@ def regions_figure(
     for number, outline in enumerate(outlines):
         colour = CHAIN_COLOURS[number % len(CHAIN_COLOURS)]
         for place in outline.places:
-            values = inside(outline.region, place, n, voxel_size_angstrom)
+            values = inside(outline.region, place, fine, step)
             for ax, (_, cut, _, _) in zip(panels, _SLICES, strict=True):
                 for shown, style in (
-                    (np.take(values, n // 2, axis=cut), "solid"),
+                    (np.take(values, fine // 2, axis=cut), "solid"),
                     (values.max(axis=cut), "dashed"),
                 ):
                     if shown.min() < 0.5 < shown.max():
