@@ -36,6 +36,8 @@ BLOCK = 32
 _NEW_TERM = 0.2
 #: Prior power never falls below this share of a term's largest, so that it can come back.
 _SPECTRUM_FLOOR = 1e-4
+#: Margin of the support's radius, in boxes.
+_MARGIN = 0.05
 _START_ROTATION_RAD, _START_SHIFT_PX, _START_CONTRAST_SD = 0.04, 0.7, 0.1
 
 
@@ -221,7 +223,7 @@ def support_radius_angstrom(level: Level, maps: np.ndarray) -> float:
     """Radius of the molecule from a first map [n, n, n]: where the density's excess power ends.
 
     The posterior's scatter fills the whole ball evenly; its power is read off the outer shells
-    and taken away. A margin of 8 % of the box is added for motion and blur.
+    and taken away. A margin of 5 % of the box is added for what the blur of motion thins out.
     """
     basis, radius = level.basis, _radii(level)
     inside = np.asarray(basis.support) > 0
@@ -232,7 +234,7 @@ def support_radius_angstrom(level: Level, maps: np.ndarray) -> float:
     excess = np.maximum(power - 1.5 * floor, 0.0) * count
     share = np.cumsum(excess) / max(excess.sum(), 1e-30)
     edge = (np.searchsorted(share, 0.995) + 1) * basis.voxel_size_angstrom
-    return float(min(edge + 0.08 * basis.box_angstrom, basis.radius_angstrom))
+    return float(min(edge + _MARGIN * basis.box_angstrom, basis.radius_angstrom))
 
 
 def half_set_maps(level: Level, state: ChainState, halves: np.ndarray) -> dict[str, np.ndarray]:

@@ -10,12 +10,13 @@ import pytest
 
 from hypermol.molecule.check import Finding, Report, check_model
 from hypermol.molecule.coordinate_network import CoordinateNetwork
-from hypermol.molecule.elastic_network import Box, ElasticNetwork, anisotropic_modes
+from hypermol.molecule.elastic_network import ElasticNetwork, anisotropic_modes
 from hypermol.molecule.expansion import Expansion
 from hypermol.molecule.gallery import cat, pretzel
 from hypermol.molecule.moving_gaussians import density_of_gaussians, transform_of_gaussians
 from hypermol.molecule.spatial_basis.voxels import Voxels
 from hypermol.molecule.state_basis import Chebyshev, Constant, Cosine, Fourier
+from hypermol.space.product import Product
 from hypermol.space.state_space import Interval
 
 
@@ -195,7 +196,9 @@ def elastic(n_modes: int) -> ElasticNetwork:
     t = np.arange(30)
     rest = np.stack([9 * np.cos(0.6 * t), 9 * np.sin(0.6 * t), 1.5 * t - 20], axis=-1)
     _, modes = anisotropic_modes(rest, n_modes + 2, 18.0)
-    space = Interval("mode_1") if n_modes == 1 else Box(("mode_1", "mode_2"))
+    space = (
+        Interval("mode_1") if n_modes == 1 else Product((Interval("mode_1"), Interval("mode_2")))
+    )
     weights = np.full(30, 38.0, np.float32)
     return ElasticNetwork(
         space, rest.astype(np.float32), modes.astype(np.float32), weights, 4.0, 5.0

@@ -53,10 +53,11 @@ class Run:
     @cached_property
     def molecule(self) -> LinearMolecule:
         """The fitted model, on a coarse grid: for its states and weights alone."""
-        info, options = self.info, self.info["options"]
+        info = self.info
+        parts = info.get("options", {}).get("part", ())
         size = (info["box"], info["pixel_size_angstrom"])
-        if options["part"]:
-            design: Design = read_parts(options["part"], *size)
+        if parts:
+            design: Design = read_parts(parts, *size)
         else:
             design = read_generic(info["basis"], info["n_terms"], info["state_name"])
         grid = Grid(*size, _COARSE_KMAX, 0.5 * size[0] * size[1])

@@ -22,7 +22,6 @@ from hypermol.molecule.composite_march import (
 )
 from hypermol.molecule.parts import Part, factor_columns, fill_knobs, named_factors
 from hypermol.molecule.protocol import Coefficients
-from hypermol.molecule.state_basis import principal_coordinates
 from hypermol.space.normal import Normal
 from hypermol.space.product import Product
 from hypermol.space.state_space import Point, StateSpace
@@ -209,7 +208,9 @@ class Composite:
             states[:, seat.moves]
         )
         slices = part.basis.slices(grids[part.name], placed @ frames.rotation, frequencies)
-        moved = jnp.einsum("bij,bj->bi", placed[:, :2], frames.translation) / self.box_angstrom
+        moved = jnp.einsum("bij,bj->bi", placed[:, :2], frames.translation) / (
+            part.basis.n * part.basis.voxel_size_angstrom
+        )
         return slices * jnp.exp(-2j * jnp.pi * (moved @ frequencies.T))[:, None]
 
     def weights(self, tau: Array) -> Array:
@@ -291,8 +292,7 @@ class Composite:
     ) -> np.ndarray:
         """States [N, dim] to start from, given those [N, d] of another level.
 
-        Copies of a part are ordered together, for they share its subspace. Knobs of which the
-        subspace says nothing start at draws from the base measure, or at rest.
+        Knobs of which a subspace says nothing start at draws from the base measure, or at rest.
         """
         tau = np.array(self.state_space.sample_base(key, (len(states),)))
         for factor, columns in factor_columns(self.state_space):
@@ -301,14 +301,11 @@ class Composite:
         if not isinstance(source, Composite) or not source.state_space.is_subspace:
             return tau
         for part in self.parts:
-            old, new = source.seats_of(part.name), self.seats_of(part.name)
-            if not old[0].part.state_basis.space.dim:
-                continue
-            pooled = np.concatenate([states[:, seat.deforms] for seat in old])
-            pooled = principal_coordinates(np.asarray(theta.maps[part.name][1:]), pooled)
-            ordered = part.state_basis.space.from_subspace(pooled)
-            for seat, values in zip(new, np.split(ordered, len(new)), strict=True):
-                tau[:, seat.deforms] = values
+            old = [seat.deforms for seat in source.seats_of(part.name)]
+            new = [seat.deforms for seat in self.seats_of(part.name)]
+            if len(old[0]):
+                maps = np.asarray(theta.maps[part.name])
+                tau[:, new] = composite_march.ordered_states(part, maps, states[:, old])
         return tau
 
     def seats_of(self, name: str) -> list["Seat"]:
@@ -317,19 +314,9 @@ class Composite:
 
     # densities on the common grid
 
-    @property
-    def box_angstrom(self) -> float:
-        """Side of the images' box."""
-        return self.n * self.parts[0].basis.voxel_size_angstrom
-
-    @property
-    def n(self) -> int:
-        """Side of the grid of `density`."""
-        return self.parts[0].basis.n
-
     def density(self, theta: Coefficients, tau: Array) -> Array:
         """V(., tau) on the common grid, [n, n, n]."""
-        total = jnp.zeros((self.n,) * 3)
+        total = jnp.zeros((self.parts[0].basis.n,) * 3)
         for seat in self._seats:
             weights = seat.part.state_basis(tau[seat.deforms])
             maps = jnp.tensordot(weights, theta.maps[seat.part.name], axes=1)[None]

@@ -11,7 +11,14 @@ from jax import Array
 from hypermol.molecule.parts import Part
 from hypermol.molecule.protocol import Coefficients
 from hypermol.molecule.spatial_basis.base import SpatialBasis
-from hypermol.molecule.state_basis import Constant, Cosine, Fourier, Linear, StateBasis
+from hypermol.molecule.state_basis import (
+    Constant,
+    Cosine,
+    Fourier,
+    Linear,
+    StateBasis,
+    principal_coordinates,
+)
 from hypermol.molecule.trajectory import Frame, Still, Trajectory
 from hypermol.space.fourier import crop_or_pad_volume
 from hypermol.space.state_space import Circle, Gaussian, Interval
@@ -77,6 +84,22 @@ def resized(
         if type(old.trajectory) is type(new.trajectory):
             motion[new.name] = theta.motion[old.name]
     return Coefficients(maps, motion)
+
+
+def ordered_states(part: Part, maps: np.ndarray, states: np.ndarray) -> np.ndarray:
+    """States of all copies of a part from its subspace: ordered together, for they share it.
+
+    Args:
+        part: whose states are wanted.
+        maps: [1 + d, ...] of the subspace.
+        states: [N, copies, d].
+
+    Returns:
+        [N, copies, dim].
+    """
+    n, copies, d = states.shape
+    pooled = principal_coordinates(maps[1:], states.reshape(n * copies, d))
+    return part.state_basis.space.from_subspace(pooled).reshape(n, copies, -1)
 
 
 def carried_density(basis: SpatialBasis, maps: Array, operator: np.ndarray, frame: Frame) -> Array:
