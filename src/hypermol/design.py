@@ -45,6 +45,11 @@ class Design(abc.ABC):
     def n_terms(self) -> int:
         """Largest number of state terms of a part."""
 
+    @property
+    @abc.abstractmethod
+    def bases(self) -> tuple[tuple[str, str, int], ...]:
+        """(part, "" for the whole; name of its state basis; its terms) of every part."""
+
     @abc.abstractmethod
     def molecule(self, grid: Grid, n_terms: int) -> LinearMolecule:
         """The molecule of a level with at most so many state terms."""
@@ -83,6 +88,11 @@ class Generic(Design):
     def n_terms(self) -> int:
         """As given."""
         return self.terms
+
+    @property
+    def bases(self) -> tuple[tuple[str, str, int], ...]:
+        """The one."""
+        return (("", self.basis, self.terms),)
 
     def molecule(self, grid: Grid, n_terms: int) -> Expansion:
         """Voxels in the ball."""
@@ -143,6 +153,13 @@ class PartDesign:
         """Terms of the basis of one knob, the largest."""
         return max(n for _, n, _ in self.states)
 
+    @property
+    def own_knobs(self) -> tuple[str, ...]:
+        """The names that its state basis and then its trajectory use, each once."""
+        spaces = [named_state_basis(*state).space for state in self.states]
+        names = [name for space in (*spaces, self.trajectory.space) for name in space.names]
+        return tuple(dict.fromkeys(names))
+
     def part(self, grid: Grid, n_terms: int) -> Part:
         """The part at a resolution, with at most so many state terms."""
         make = SPATIAL_BASES[self.spatial_basis]
@@ -166,6 +183,11 @@ class Assembly(Design):
     def n_terms(self) -> int:
         """The largest of the parts'."""
         return max(part.n_terms for part in self.parts)
+
+    @property
+    def bases(self) -> tuple[tuple[str, str, int], ...]:
+        """The parts'."""
+        return tuple((part.name, kind, n) for part in self.parts for kind, n, _ in part.states)
 
     def molecule(self, grid: Grid, n_terms: int) -> Composite:
         """All parts on one grid."""

@@ -60,7 +60,7 @@ _MAX_ITERATIONS = 100
 _STATE_STEPS = 2
 _ADAPT_GAIN = 0.3
 #: Radius of the first map's support as a fraction of the box.
-_FIRST_RADIUS = 0.45
+FIRST_RADIUS = 0.45
 
 
 @final
@@ -123,6 +123,18 @@ def fit(
     info["cpu_seconds"] = before.get("cpu_seconds", 0.0) + time.process_time() - cpu
     directory.write_json("run.json", {**info, "finished": True})
     return directory
+
+
+def sweep_blocks(stage: Stage, level: Level) -> Sweep:
+    """All blocks of a stage's sweep: particles, the moving frame, the molecule, mu."""
+    draws = (draw_nuisance, draw_pose_widths) if stage.learn_widths else (draw_nuisance,)
+    return (
+        particle_block(level.posterior, stage.candidates, _STATE_STEPS),
+        moving_frame_block(level.posterior),
+        molecule_block(level.posterior, _TOLERANCE, _MAX_ITERATIONS),
+        *motion_blocks(level.posterior),
+        nuisance_block(level.posterior, draws),
+    )
 
 
 @final
@@ -228,7 +240,7 @@ class _Job:
         first = stage is self.schedule[0]
         radius = self.radius
         if radius is None or (first and self.options.radius_angstrom is None):
-            radius = _FIRST_RADIUS * self.particles.box * self.particles.pixel_size_angstrom
+            radius = FIRST_RADIUS * self.particles.box * self.particles.pixel_size_angstrom
         key = (stage.basis, stage.kmax, stage.n_terms, radius)
         if key not in self._levels:
             grid = Grid(self.particles.box, self.particles.pixel_size_angstrom, stage.kmax, radius)
@@ -247,14 +259,7 @@ class _Job:
         """The stage's sweep, compiled once for all chains."""
         key = (id(level), stage.candidates, stage.learn_widths)
         if key not in self._sweeps:
-            draws = (draw_nuisance, draw_pose_widths) if stage.learn_widths else (draw_nuisance,)
-            self._sweeps[key] = (
-                particle_block(level.posterior, stage.candidates, _STATE_STEPS),
-                moving_frame_block(level.posterior),
-                molecule_block(level.posterior, _TOLERANCE, _MAX_ITERATIONS),
-                *motion_blocks(level.posterior),
-                nuisance_block(level.posterior, draws),
-            )
+            self._sweeps[key] = sweep_blocks(stage, level)
         particles, frame, *rest = self._sweeps[key]
         settles = stage.burn_in and stage.candidates.rotations > 1
         return (particles, frame, *rest) if settles else (particles, *rest)

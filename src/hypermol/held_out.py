@@ -150,13 +150,7 @@ def _block_evidence(
     turned = log_normal(turns, turn_sd) - proposals[0].log_density(turns, turn_sd)
     slipped = log_normal(slips, slip_sd) - proposals[1].log_density(slips, slip_sd)
     score = jax.nn.logsumexp(score, axis=-1)
-    score = (
-        score
-        + (log_normal(turns, nuisance.pose_sd_rad) - proposals[0].log_density(turns))[:, :, None]
-    )
-    score = (
-        score + (log_normal(slips, nuisance.shift_sd_px) - proposals[1].log_density(slips))[:, None]
-    )
+    score = score + turned[:, :, None] + slipped[:, None]
     score = jax.nn.logsumexp(score, axis=(1, 2)) - np.log(effort.rotations * effort.shifts)
     variance = nuisance.noise_variance[posterior.plane.shells]
     noise = jnp.sum(0.5 * FULL_PLANE_WEIGHT * jnp.abs(images.pixels) ** 2 / variance, axis=-1)

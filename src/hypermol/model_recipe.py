@@ -1,14 +1,21 @@
-"""Composite models as tables of a recipe: `[[model.part]]` to parts, every mistake named."""
+"""Models as tables of a recipe: `[[model.part]]` to parts, `type` to a user's own class; every
+mistake is named."""
 
+import importlib
+import inspect
+import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
 
 from hypermol.design import SPATIAL_BASES, Assembly, Generic, Grid, PartDesign
 from hypermol.io.errors import InputError
-from hypermol.molecule.parts import IDENTITY, Place
+from hypermol.molecule.parts import IDENTITY, Matrix, Place
+from hypermol.molecule.protocol import Molecule
 from hypermol.molecule.region import Ball, Mask, Region, check_inside, read_mask
 from hypermol.molecule.state_basis import BASES, named_state_basis
 from hypermol.molecule.symmetry import symmetry_operators
@@ -27,7 +34,10 @@ PART_KEYS = (
     "trajectory",
     "symmetry",
     "places",
+    "copy_of",
 )
+#: Keys of a part that is a copy: the rest it has from the part that it copies.
+COPY_KEYS = ("name", "copy_of", "symmetry", "places")
 REGION_KEYS = ("centre_angstrom", "radius_angstrom", "mask")
 PLACE_KEYS = ("knobs", "rotation")
 TRAJECTORY_KEYS: dict[str, tuple[str, ...]] = {
@@ -74,13 +84,19 @@ def read_parts(
             raise InputError(f"part {number} of the model has no name: add name = ...")
         if names.count(name) > 1:
             raise InputError(f"part {name!r} appears {names.count(name)} times: name parts apart")
-    parts = []
-    for table in tables:
+    parts: dict[str, PartDesign] = {}
+    for table in sorted(tables, key=lambda table: "copy_of" in table):
         try:
-            parts.append(_part(table, box, pixel_size_angstrom))
+            if "copy_of" in table:
+                found = _with_copies(table, parts)
+            else:
+                found = _part(table, box, pixel_size_angstrom)
+        except InputError:
+            raise
         except (ValueError, TypeError) as error:
             raise InputError(f"part {table['name']!r} of the model: {error}") from error
-    design = Assembly(tuple(parts))
+        parts[found.name] = found
+    design = Assembly(tuple(parts.values()))
     try:
         design.molecule(Grid(box, pixel_size_angstrom, _TRIAL_KMAX, 0.5 * box), design.n_terms)
     except ValueError as error:
@@ -136,8 +152,8 @@ def _part(table: Mapping[str, Any], box: int, pixel: float) -> PartDesign:
     check_inside(region, box, pixel, table["name"])
     if isinstance(region, Mask) and spatial != "voxels":
         raise InputError(f"{where}: a mask needs spatial_basis = 'voxels', not {spatial!r}")
-    places = _places(where, table)
-    return PartDesign(table["name"], region, spatial, states, trajectory, places)
+    part = PartDesign(table["name"], region, spatial, states, trajectory, ())
+    return replace(part, places=_places(where, table, part.own_knobs, ()))
 
 
 def _listed(value: Any) -> list[Any]:
@@ -192,7 +208,7 @@ def _trajectory(where: str, table: Mapping[str, Any], part: Mapping[str, Any]) -
         return RigidBody(part["name"], **values)
     basis = values.pop("basis", "chebyshev" if kind == "translation" else "cosine")
     terms = values.pop("n_terms", 2 if basis != "fourier" else 1)
-    knob = values.pop("state_name", part.get("state_name", part["name"]))
+    knob = values.pop("state_name", _listed(part.get("state_name", part["name"]))[0])
     path = named_state_basis(basis, terms, knob)
     if kind == "translation":
         return Translation(path, **values)
@@ -202,28 +218,161 @@ def _trajectory(where: str, table: Mapping[str, Any], part: Mapping[str, Any]) -
     return Hinge(path, **values)
 
 
-def _places(where: str, table: Mapping[str, Any]) -> tuple[Place, ...]:
-    """The copies of a part: by a group and its knobs, or one by one."""
+def _places(
+    where: str, table: Mapping[str, Any], own: Sequence[str], called: Sequence[str]
+) -> tuple[Place, ...]:
+    """The places of a part with the knobs `own`, by a group or one by one.
+
+    `called` names them where the table does not; () leaves them to the part.
+    """
     tables = table.get("places")
     operators = symmetry_operators(table["symmetry"]) if "symmetry" in table else None
     if tables is None:
         if operators is None:
             return (Place(),)
-        if table.get("state_basis", "constant") == "constant" and "trajectory" not in table:
-            return tuple(Place((), operator) for operator in operators)
-        knob = table.get("state_name", table["name"])
         return tuple(
-            Place((f"{knob}_{i}",), operator) for i, operator in enumerate(operators, start=1)
+            Place(tuple(f"{knob}_{i}" for knob in called or own), operator)
+            for i, operator in enumerate(operators, start=1)
         )
     if operators is not None and len(operators) != len(tables):
         raise InputError(
             f"{where}: symmetry {table['symmetry']} has {len(operators)} operators but there are "
             f"{len(tables)} places: give one place an operator, or leave places out"
         )
-    places = []
-    for number, place in enumerate(tables):
-        _refuse_unknown(f"{where}, place {number + 1}", place, PLACE_KEYS)
-        given = operators[number] if operators is not None else place.get("rotation", IDENTITY)
-        matrix = tuple(_vector(f"{where}: a row of rotation", row) for row in given)
-        places.append(Place(tuple(place.get("knobs", ())), matrix))
-    return tuple(places)
+    return tuple(
+        _place(
+            f"{where}, place {number}",
+            place,
+            (own, called),
+            None if operators is None else operators[number - 1],
+        )
+        for number, place in enumerate(tables, start=1)
+    )
+
+
+def _place(
+    where: str,
+    table: Mapping[str, Any],
+    knobs: tuple[Sequence[str], Sequence[str]],
+    operator: Matrix | None,
+) -> Place:
+    """One place; its own rotation unless a group gives it an operator."""
+    _refuse_unknown(where, table, PLACE_KEYS)
+    if operator is not None and "rotation" in table:
+        raise InputError(f"{where}: the part's symmetry gives its rotation: remove one of the two")
+    rows = table.get("rotation", IDENTITY) if operator is None else operator
+    matrix = tuple(_vector(f"{where}: a row of rotation", row) for row in rows)
+    own, called = knobs
+    given = table.get("knobs", tuple(called))
+    if not isinstance(given, Mapping):
+        return Place(tuple(given), matrix)
+    for name in given:
+        if name not in own:
+            known = f"use {', '.join(own)}" if own else "the part has none, remove knobs"
+            raise InputError(f"{where}: {name!r} is no state of the part: {known}")
+    return Place(tuple(str(given.get(name, name)) for name in own), matrix)
+
+
+def _with_copies(table: Mapping[str, Any], parts: Mapping[str, PartDesign]) -> PartDesign:
+    """The part that a `copy_of` table names, with the copy's places appended to its own."""
+    name, source = table["name"], table["copy_of"]
+    where = f"part {name!r} of the model"
+    if source not in parts:
+        raise InputError(
+            f"{where}: copy_of = {source!r} is no part with a region of its own: use one of "
+            f"{', '.join(parts) or 'none'}"
+        )
+    for key in table:
+        if key in PART_KEYS and key not in COPY_KEYS:
+            raise InputError(
+                f"{where}: it copies {source!r} and shares its region, bases, trajectory and "
+                f"coefficients: remove {key}, or remove copy_of"
+            )
+    _refuse_unknown(where, table, COPY_KEYS)
+    part = parts[source]
+    own = part.own_knobs
+    turned = "symmetry" in table or all("rotation" in place for place in table.get("places", ()))
+    if not turned or not ("symmetry" in table or table.get("places")):
+        raise InputError(
+            f"{where}: a copy stands where a rotation puts it: add symmetry, or places = "
+            "[ { rotation = [[...], [...], [...]] } ]"
+        )
+    called = tuple(f"{name}_{knob}" if own[1:] else name for knob in own)
+    copies = _places(where, table, own, called)
+    if "places" not in table:
+        copies = copies[1:]  # the group's identity is where the part itself stands
+    first = tuple(replace(p, knobs=p.knobs or own) for p in part.places)
+    return replace(part, places=first + copies)
+
+
+#: What a molecule of a user's own must have, as it would be written.
+_PROTOCOL = {
+    "state_space": "state_space = hypermol.space.state_space.Interval('name')",
+    "init": "def init(self, key): ...",
+    "fourier": "def fourier(self, theta, k, tau): ...",
+    "log_prior": "def log_prior(self, theta): ...",
+}
+
+
+def load_model(
+    spec: str, arguments: Mapping[str, Any], beside: str | Path | None = None
+) -> Molecule:
+    """A molecule of a user's own class: `[model] type = "package.module:Class"`.
+
+    Args:
+        spec: where the class is.
+        arguments: what it is called with, the table `[model.arguments]`.
+        beside: a folder where modules are looked for besides Python's own path: the recipe's.
+
+    Raises:
+        InputError: no such module or class, arguments that it does not take, or names of the
+            protocol that it lacks, with what to write.
+    """
+    module_name, _, name = spec.partition(":")
+    if not module_name or not name:
+        raise InputError(f"model.type is {spec!r}: write it as 'package.module:Class'")
+    module = _import(module_name, beside)
+    make = getattr(module, name, None)
+    if not callable(make):
+        known = [key for key, value in vars(module).items() if _defines_class(module, value)]
+        raise InputError(
+            f"model.type: {module_name} has no class {name}: it has {', '.join(known) or 'none'}"
+        )
+    try:
+        model = make(**arguments)
+    except (TypeError, ValueError) as error:
+        raise InputError(
+            f"model.arguments {dict(arguments)} do not make a {name} ({error}): it takes "
+            f"{name}{inspect.signature(make)}"
+        ) from error
+    missing = [text for key, text in _PROTOCOL.items() if not hasattr(model, key)]
+    if missing:
+        raise InputError(f"{spec} is no molecule yet: add {'; '.join(missing)}")
+    return model
+
+
+def _import(name: str, beside: str | Path | None) -> ModuleType:
+    path = sys.path
+    # restored below: a recipe's folder must not shadow what is imported later
+    sys.path = [*path, str(Path(beside).absolute())] if beside is not None else path
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        missing = str(error.name)
+        if name == missing or name.startswith(f"{missing}."):
+            raise InputError(
+                f"model.type: module {missing} is not found: install it, put it beside the recipe, "
+                "or name its folder in PYTHONPATH"
+            ) from error
+        raise InputError(
+            f"model.type: module {name} needs {missing}, which is not installed: install it"
+        ) from error
+    except Exception as error:  # whatever a user's module may raise
+        text = f"{type(error).__name__}: {error}".splitlines()[0]
+        raise InputError(f"model.type: importing {name} fails with {text}: correct it") from error
+    finally:
+        sys.path = path
+
+
+def _defines_class(module: ModuleType, value: Any) -> bool:
+    return inspect.isclass(value) and value.__module__ == module.__name__

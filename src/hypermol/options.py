@@ -43,6 +43,8 @@ class FitOptions:
         invert_contrast: multiply the images by -1 (particles dark on bright ground).
         checkpoint_every: sweeps between checkpoints.
         part: tables of a composite's parts (`model_recipe`); none for one generic molecule.
+        type: "package.module:Class" of a molecule of the user's own, in place of all these.
+        arguments: what that class is called with.
     """
 
     basis: str = "cosine"
@@ -59,11 +61,23 @@ class FitOptions:
     checkpoint_every: int = 5
     invert_contrast: bool = False
     part: tuple[dict[str, Any], ...] = ()
+    type: str | None = None
+    arguments: dict[str, Any] = field(default_factory=dict)
     prior: HyperPrior = field(default_factory=HyperPrior)
 
 
 def make_design(options: FitOptions, box: int, pixel_size_angstrom: float) -> Design:
-    """What the options say is to be modelled."""
+    """What the options say is to be modelled.
+
+    Raises:
+        InputError: the model is wrong, or a class of the user's own, which fits do not run yet.
+    """
+    if options.type is not None:
+        raise InputError(
+            f"model.type is {options.type!r}: `hypermol fit` runs expansions and composites "
+            "([[model.part]]); test your class with `hypermol check`, and sample it from Python "
+            "with hypermol.blackbox_sampler.fit_black_box"
+        )
     if options.part:
         return read_parts(options.part, box, pixel_size_angstrom)
     return read_generic(options.basis, options.n_terms, options.state_name)
@@ -88,6 +102,7 @@ def make_plan(options: FitOptions, particles: ParticleSet) -> Plan:
                 f"{box_angstrom / nyquist:.2f} and {box_angstrom / 4:.0f} A"
             )
     design = make_design(options, particles.box, particles.pixel_size_angstrom)
+    _refuse_empty_states(design, particles.n)
     return Plan(
         min(kmax, nyquist),
         design.n_terms,
@@ -97,6 +112,21 @@ def make_plan(options: FitOptions, particles: ParticleSet) -> Plan:
         options.samples,
         options.thin,
     )
+
+
+#: State bases whose every term belongs to some states alone, and what these are called.
+_LOCAL_BASES = {"hats": "nodes", "onehot": "classes", "haar": "classes"}
+
+
+def _refuse_empty_states(design: Design, n_particles: int) -> None:
+    """More classes or nodes than particles: some of them could not have any."""
+    for part, basis, terms in design.bases:
+        if basis in _LOCAL_BASES and terms > n_particles:
+            where = f"part {part!r} of the model: " if part else ""
+            raise InputError(
+                f"{where}n_terms is {terms} for a {basis} basis but there are {n_particles} "
+                f"particles, so that {_LOCAL_BASES[basis]} would have none: give fewer"
+            )
 
 
 def describe(
@@ -123,6 +153,7 @@ def describe(
         "chains": options.chains,
         "poses": options.poses,
         "seed": options.seed,
+        # as JSON gives it back (tuples become lists), for --resume compares the two
         "options": json.loads(json.dumps(asdict(options))),
         "stages": [asdict(stage) for stage in schedule],
         "versions": {

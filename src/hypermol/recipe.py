@@ -11,7 +11,16 @@ from hypermol.posterior.priors import HyperPrior, InverseGamma
 
 #: Which option stands in which table of the file.
 TABLES: dict[str, tuple[str, ...]] = {
-    "model": ("basis", "n_terms", "state_name", "resolution_angstrom", "radius_angstrom", "part"),
+    "model": (
+        "basis",
+        "n_terms",
+        "state_name",
+        "resolution_angstrom",
+        "radius_angstrom",
+        "part",
+        "type",
+        "arguments",
+    ),
     "data": ("invert_contrast",),
     "sampling": ("poses", "chains", "burn_in", "samples", "thin", "seed", "checkpoint_every"),
 }
@@ -39,7 +48,7 @@ def write_recipe(path: str | Path, options: FitOptions) -> None:
             value = getattr(options, name)
             if name == "part":
                 parts = value
-            elif value is not None:
+            elif value is not None and value != {}:
                 lines.append(f"{name} = {_literal(value)}")
         lines.append("")
     for part in parts:
@@ -69,6 +78,7 @@ def read_recipe(path: str | Path) -> FitOptions:
         _refuse_unknown(path, f"key in [{table}]", content.get(table, {}), names)
         chosen.update(content.get(table, {}))
     chosen["part"] = _parts(path, chosen.get("part", ()))
+    _refuse_mixtures(path, chosen)
     return FitOptions(**chosen, prior=_prior(path, content.get("prior", {})))
 
 
@@ -88,6 +98,16 @@ def _parts(path: str | Path, tables: Any) -> tuple[dict[str, Any], ...]:
             table = {**table, "region": {**region, "mask": mask}}
         parts.append(table)
     return tuple(parts)
+
+
+def _refuse_mixtures(path: str | Path, chosen: dict[str, Any]) -> None:
+    """One kind of model a recipe: parts, a user's own class, or one expansion."""
+    if not isinstance(chosen.get("arguments", {}), dict):
+        raise InputError(f"recipe {path}: write model.arguments as a table [model.arguments]")
+    if "arguments" in chosen and "type" not in chosen:
+        raise InputError(f"recipe {path}: model.arguments go with model.type: add it")
+    if "type" in chosen and chosen["part"]:
+        raise InputError(f"recipe {path}: model.type and [[model.part]] exclude each other")
 
 
 def _prior(path: str | Path, table: dict[str, Any]) -> HyperPrior:

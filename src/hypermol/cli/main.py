@@ -7,9 +7,11 @@ import typer
 from typer.core import TyperGroup
 
 from hypermol.cli import simulate
+from hypermol.cli.check import check
 from hypermol.cli.demo import demo
 from hypermol.cli.export import export
 from hypermol.cli.fit import fit
+from hypermol.cli.import_bodies import import_bodies
 from hypermol.cli.report import report
 from hypermol.cli.score import score
 from hypermol.io.errors import InputError
@@ -34,7 +36,9 @@ app = typer.Typer(
 )
 app.add_typer(simulate.app, name="simulate")
 app.command("demo")(demo)
+app.command("check")(check)
 app.command("fit")(fit)
+app.command("import-bodies")(import_bodies)
 app.command("report")(report)
 app.command("export")(export)
 app.command("score")(score)

@@ -7,7 +7,6 @@ reports each finding as a sentence that says what is wrong and what to write ins
 import inspect
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any, NamedTuple, final
 
 import jax
@@ -15,11 +14,11 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
+from hypermol.molecule.check_probe import N_POINTS, Probe
 from hypermol.molecule.protocol import LinearMolecule
 from hypermol.space.rotation import matrix_from_quaternion, rotation_from_vector
 
 _NAMES = ("state_space", "init", "fourier", "log_prior")
-_N_POINTS = 12
 #: Float32 sums of a few thousand terms agree to this part of their rms value.
 _TOLERANCE = 2e-3
 #: Slices by interpolation and densities on grids agree to this part with the direct transform.
@@ -52,59 +51,7 @@ class Report:
         return "\n".join(f"{marks[f.passed]}  {f.name}: {f.message}" for f in self.findings)
 
 
-@final
-@dataclass(frozen=True, eq=False)
-class _Probe:
-    """A model and where it is evaluated."""
-
-    model: Any
-    radius_angstrom: float
-    resolution_angstrom: float
-    key: Array
-
-    @cached_property
-    def theta(self) -> Any:
-        """`init` moved off its start at random: starts at zero would hide most mistakes."""
-        return self.other_theta(0)
-
-    def other_theta(self, i: int) -> Any:
-        """A random neighbour of `init`."""
-        leaves, tree = jax.tree.flatten(self.model.init(self.key))
-        keys = jax.random.split(jax.random.fold_in(self.key, 100 + i), max(len(leaves), 1))
-        moved = []
-        for leaf, key in zip(leaves, keys, strict=False):
-            size = jnp.sqrt(jnp.mean(jnp.square(leaf))) if jnp.size(leaf) else 1.0
-            spread = 0.1 * jnp.where(size > 0, size, 10.0)
-            moved.append(leaf + spread * jax.random.normal(key, jnp.shape(leaf), leaf.dtype))
-        return jax.tree.unflatten(tree, moved)
-
-    @cached_property
-    def k(self) -> Array:
-        """Points [12, 3] in 1/Angstrom inside the wanted resolution; the first is zero."""
-        k = jax.random.normal(jax.random.fold_in(self.key, 1), (_N_POINTS, 3))
-        length = jnp.linalg.norm(k, axis=-1, keepdims=True)
-        radii = jnp.linspace(0.0, 1.0, _N_POINTS)[:, None] / self.resolution_angstrom
-        return k / length * radii
-
-    @cached_property
-    def states(self) -> Array:
-        """A few states [n, dim], one of them at the origin of the space's coordinates."""
-        space = self.model.state_space
-        inside = space.sample_base(jax.random.fold_in(self.key, 2), (3,))
-        return jnp.concatenate([inside, space.wrap(jnp.zeros((1, space.dim)))])
-
-    @cached_property
-    def fourier(self) -> Callable[..., Array]:
-        """The model's `fourier`, compiled: calls one operation at a time are slow."""
-        return jax.jit(self.model.fourier)
-
-    def relative(self, found: Array, wanted: Array) -> float:
-        """Largest difference as a part of the wanted values' rms."""
-        scale = float(jnp.sqrt(jnp.mean(jnp.abs(wanted) ** 2)))
-        return float(jnp.max(jnp.abs(found - wanted))) / (scale + 1e-30)
-
-
-Check = Callable[[_Probe], Iterator[Finding]]
+Check = Callable[[Probe], Iterator[Finding]]
 
 
 def check_model(
@@ -133,7 +80,7 @@ def check_model(
     if missing:
         found = Finding("names", False, f"the model has no {', '.join(missing)}: write them")
         return Report((found,))
-    probe = _Probe(model, radius_angstrom, resolution_angstrom, jax.random.key(seed))
+    probe = Probe(model, radius_angstrom, resolution_angstrom, jax.random.key(seed))
     findings = [Finding("names", True, "all four are there")]
     findings += _run("state_space", _check_space, probe)
     findings += _run("init", _check_init, probe)
@@ -146,7 +93,7 @@ def check_model(
     return Report(tuple(findings))
 
 
-def _run(name: str, check: Check, probe: _Probe) -> list[Finding]:
+def _run(name: str, check: Check, probe: Probe) -> list[Finding]:
     """The check's findings; an exception of the model's code is one too."""
     found: list[Finding] = []
     try:
@@ -157,7 +104,7 @@ def _run(name: str, check: Check, probe: _Probe) -> list[Finding]:
     return found
 
 
-def _check_space(probe: _Probe) -> Iterator[Finding]:
+def _check_space(probe: Probe) -> Iterator[Finding]:
     space = probe.model.state_space
     if len(space.names) != space.dim:
         text = f"it has {len(space.names)} names for {space.dim} variables: name each knob"
@@ -171,7 +118,7 @@ def _check_space(probe: _Probe) -> Iterator[Finding]:
     yield Finding("state_space", True, f"{space.dim} variable(s): {', '.join(space.names)}")
 
 
-def _check_init(probe: _Probe) -> Iterator[Finding]:
+def _check_init(probe: Probe) -> Iterator[Finding]:
     leaves = jax.tree.leaves(probe.model.init(probe.key))
     kinds = [jnp.result_type(leaf) for leaf in leaves]
     if not all(jnp.issubdtype(kind, jnp.floating) for kind in kinds):
@@ -186,13 +133,13 @@ def _check_init(probe: _Probe) -> Iterator[Finding]:
     yield Finding("init", False, text)
 
 
-def _check_values(probe: _Probe) -> Iterator[Finding]:
+def _check_values(probe: Probe) -> Iterator[Finding]:
     """Shape, type and finiteness of `fourier`; the other checks rest on it."""
     tau = probe.states[0]
     values = probe.model.fourier(probe.theta, probe.k, tau)
-    if values.shape != (_N_POINTS,):
+    if values.shape != (N_POINTS,):
         text = (
-            f"fourier gives shape {values.shape} for k [{_N_POINTS}, 3]: return [{_N_POINTS}], "
+            f"fourier gives shape {values.shape} for k [{N_POINTS}, 3]: return [{N_POINTS}], "
             "one value a point, for one state"
         )
     elif not jnp.iscomplexobj(values):
@@ -202,12 +149,12 @@ def _check_values(probe: _Probe) -> Iterator[Finding]:
     elif float(jnp.max(jnp.abs(values))) == 0.0:
         text = "fourier is zero at random theta: it must depend on theta"
     else:
-        yield Finding("fourier", True, f"complex [{_N_POINTS}], finite")
+        yield Finding("fourier", True, f"complex [{N_POINTS}], finite")
         return
     yield Finding("fourier", False, text)
 
 
-def _check_hermitian(probe: _Probe) -> Iterator[Finding]:
+def _check_hermitian(probe: Probe) -> Iterator[Finding]:
     worst = 0.0
     for tau in probe.states:
         values = probe.fourier(probe.theta, probe.k, tau)
@@ -223,7 +170,7 @@ def _check_hermitian(probe: _Probe) -> Iterator[Finding]:
     yield Finding("hermitian", passed, text)
 
 
-def _check_jit(probe: _Probe) -> Iterator[Finding]:
+def _check_jit(probe: Probe) -> Iterator[Finding]:
     fourier = probe.model.fourier
     looped = jnp.stack([probe.fourier(probe.theta, probe.k, tau) for tau in probe.states])
     difference = probe.relative(looped[0], fourier(probe.theta, probe.k, probe.states[0]))
@@ -244,9 +191,9 @@ def _finite(tree: Any) -> bool:
     return all(bool(jnp.all(jnp.isfinite(leaf))) for leaf in jax.tree.leaves(tree))
 
 
-def _check_gradients(probe: _Probe) -> Iterator[Finding]:
+def _check_gradients(probe: Probe) -> Iterator[Finding]:
     """Gradients of a random real function of the values, also at k = 0 and at the space's edge."""
-    probes = jax.random.normal(jax.random.fold_in(probe.key, 3), (2, _N_POINTS))
+    probes = jax.random.normal(jax.random.fold_in(probe.key, 3), (2, N_POINTS))
     plane = probe.k[:, :2]
 
     def value(theta: Any, tau: Array, turn: Array) -> Array:
@@ -272,7 +219,7 @@ def _check_gradients(probe: _Probe) -> Iterator[Finding]:
         yield Finding("gradient in theta", False, text)
 
 
-def _check_prior(probe: _Probe) -> Iterator[Finding]:
+def _check_prior(probe: Probe) -> Iterator[Finding]:
     value = jnp.asarray(probe.model.log_prior(probe.theta))
     if value.shape != () or not jnp.issubdtype(value.dtype, jnp.floating):
         text = f"log_prior gives {value.dtype} of shape {value.shape}: return one real number"
@@ -286,23 +233,23 @@ def _check_prior(probe: _Probe) -> Iterator[Finding]:
     yield Finding("log_prior", False, text)
 
 
-def _check_density(probe: _Probe) -> Iterator[Finding]:
+def _check_density(probe: Probe) -> Iterator[Finding]:
     """The density's Fourier sum over a grid, against `fourier`."""
     density = getattr(probe.model, "density", None)
     if density is None:
         return
-    tau = probe.states[0]
-    wanted = probe.fourier(probe.theta, probe.k, tau)
+    theta, tau = probe.smooth_theta, probe.states[0]
+    wanted = probe.fourier(theta, probe.k, tau)
     basis = getattr(probe.model, "basis", None)
     if len(inspect.signature(density).parameters) == 2:
-        values = density(probe.theta, tau)
+        values = density(theta, tau)
         step = getattr(basis, "box_angstrom", 2.0 * probe.radius_angstrom) / len(values)
     else:
         side = _GRID_SIDE
         step = 2.0 * probe.radius_angstrom / side
         axis = (jnp.arange(side) - side // 2) * step
         z, y, x = jnp.meshgrid(axis, axis, axis, indexing="ij")
-        values = jax.jit(density)(probe.theta, tau, jnp.stack([x, y, z], -1)) * step**3
+        values = jax.jit(density)(theta, tau, jnp.stack([x, y, z], -1)) * step**3
     axis = (jnp.arange(len(values)) - len(values) // 2) * step
     waves = [jnp.exp(-2j * jnp.pi * probe.k[:, d, None] * axis) for d in range(3)]
     found = jnp.einsum("zyx,kx,ky,kz->k", values, *waves, optimize=True)
@@ -321,7 +268,7 @@ def _check_density(probe: _Probe) -> Iterator[Finding]:
     yield Finding("density", passed, text)
 
 
-def _check_linearity(probe: _Probe) -> Iterator[Finding]:
+def _check_linearity(probe: Probe) -> Iterator[Finding]:
     """Random affine probe: f(a x + b y) - f(0) against a (f(x) - f(0)) + b (f(y) - f(0))."""
     tau, k = probe.states[0], probe.k
     x, y = probe.theta, probe.other_theta(1)
@@ -346,7 +293,7 @@ def _rows(tau: Array) -> Array:
     return jnp.tile(tau, (2, 1))
 
 
-def _check_features(probe: _Probe) -> Iterator[Finding]:
+def _check_features(probe: Probe) -> Iterator[Finding]:
     """weights(tau) . features(prepare(theta), R) against `fourier` at k = R' k2."""
     model = probe.model
     if not isinstance(model, LinearMolecule):

@@ -67,6 +67,16 @@ class Mask:
         z, y, x = (float(value) * self.voxel_size_angstrom for value in middle)
         return Ball((x, y, z), float(radius) * self.voxel_size_angstrom)
 
+    def centre_of_mass(self) -> Vector:
+        """(x, y, z) in Angstrom from the box' origin, each voxel weighted by its value."""
+        axis = (np.arange(len(self.values)) - len(self.values) // 2) * self.voxel_size_angstrom
+        total = float(self.values.sum(dtype=np.float64))
+        z, y, x = (
+            float(self.values.sum(axis=others, dtype=np.float64) @ axis) / total
+            for others in ((1, 2), (0, 2), (0, 1))
+        )
+        return x, y, z
+
 
 #: Where a spatial basis may put density.
 Region = Ball | Mask

@@ -1,0 +1,137 @@
+"""`hypermol check`: findings, regions, memory, and classes of one's own."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from typer.testing import CliRunner
+
+from bodies import BOX, CENTRES, PIXEL, RADII, simulate, soft_ball, write_bodies
+from hypermol.cli.main import app
+from hypermol.data.particles import load_particles
+from hypermol.design import Grid
+from hypermol.forecast import final_molecule, predict_memory
+from hypermol.inference.schedule import default_schedule
+from hypermol.io.bodies import read_bodies
+from hypermol.marching import make_level
+from hypermol.model_recipe import read_parts
+from hypermol.molecule.parts import Place
+from hypermol.molecule.region import Ball, Mask
+from hypermol.multi_body import body_tables
+from hypermol.options import FitOptions, make_design, make_plan
+from hypermol.recipe import write_recipe
+from hypermol.report.regions import inside
+
+HALF_TURN = ((-1.0, 0.0, 0.0), (0.0, -1.0, 0.0), (0.0, 0.0, 1.0))
+PARTS = (
+    {"name": "body", "region": {"centre_angstrom": [-9.0, 0.0, 0.0], "radius_angstrom": 20.0}},
+    {
+        "name": "head",
+        "region": {"centre_angstrom": [14.0, 2.0, -3.0], "radius_angstrom": 15.0},
+        "state_basis": "cosine",
+        "n_terms": 3,
+    },
+)
+
+
+@pytest.fixture(scope="module")
+def particles(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("data")
+    bodies = read_bodies(write_bodies(folder))
+    design = read_parts(body_tables(bodies, BOX, PIXEL), BOX, PIXEL)
+    return simulate(folder, design, 40, 0.5)[0]
+
+
+def check(*arguments: str | Path) -> object:
+    return CliRunner().invoke(app, ["check", *(str(a) for a in arguments)])
+
+
+def test_findings_memory_and_a_picture(particles, tmp_path):
+    model = tmp_path / "model.toml"
+    write_recipe(model, FitOptions(part=PARTS, resolution_angstrom=12.0))
+    result = check(model, particles, "--no-timing")
+    assert result.exit_code == 0, result.output
+    assert "hermitian" in result.output and "wrong" not in result.output
+    assert "12 bytes x Fourier" in result.output and "estimate" not in result.output
+    with Image.open(tmp_path / "model-check" / "regions.png") as picture:
+        seen = np.asarray(picture.convert("RGB")).reshape(-1, 3).astype(int)
+    for colour in ((0x00, 0x72, 0xB2), (0xE6, 0x9F, 0x00)):
+        assert np.sum(np.all(np.abs(seen - colour) < 8, axis=1)) > 200
+
+
+@pytest.mark.slow
+def test_seconds_are_an_estimate(particles, tmp_path):
+    model = tmp_path / "model.toml"
+    write_recipe(model, FitOptions(part=PARTS, resolution_angstrom=12.0))
+    result = check(model, particles, "--out", tmp_path / "here")
+    assert result.exit_code == 0, result.output
+    assert "s a sweep at full resolution for 40 particles (measured on 40" in result.output
+
+
+def test_memory_is_what_the_arrays_take(particles):
+    options = FitOptions(part=PARTS, resolution_angstrom=12.0, radius_angstrom=33.0)
+    loaded = load_particles(particles)
+    schedule = default_schedule(make_plan(options, loaded))
+    design = make_design(options, BOX, PIXEL)
+    molecule = final_molecule(design, options, loaded, schedule[-1])
+    memory = predict_memory(molecule, schedule, BOX, loaded.n)
+    taken = 0
+    for kmax in {(s.basis, s.kmax, s.n_terms): s.kmax for s in schedule}.values():
+        grid = Grid(BOX, PIXEL, kmax, 33.0)
+        images = make_level(loaded, molecule, grid.voxels, options.prior).data.images
+        taken += images.pixels.nbytes + images.ctf.nbytes
+    assert memory.images == taken
+    n = molecule.n
+    assert memory.coefficients == 7 * (1 + 3) * 4 * n**3
+    assert memory.total > memory.images + memory.coefficients
+
+
+def test_a_class_of_ones_own(particles, tmp_path):
+    code = (Path(__file__).resolve().parents[2] / "docs" / "recipe.md").read_text()
+    code = code.split("```python\n")[1].split("```")[0]
+    model = tmp_path / "model.toml"
+    model.write_text('[model]\ntype = "own_ball:Ball"\n[model.arguments]\ntravel_angstrom = 9.0\n')
+    (tmp_path / "own_ball.py").write_text(code)
+    result = check(model, particles)
+    assert result.exit_code == 0, result.output
+    assert "does not run classes of your own yet" in result.output
+    broken = code.replace("jnp.exp(-2j", "1j * jnp.exp(-2j")  # no real density
+    (tmp_path / "own_wrong.py").write_text(broken)
+    model.write_text(model.read_text().replace("own_ball", "own_wrong"))
+    result = check(model, particles)
+    assert result.exit_code == 1
+    assert "wrong" in result.output and "hermitian" in result.output
+    fitted = CliRunner().invoke(
+        app, ["fit", str(particles), "--out", str(tmp_path / "run"), "--recipe", str(model)]
+    )
+    assert fitted.exit_code == 1 and "test your class with `hypermol check`" in fitted.output
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("[model]\nbasis = 'spline'\n", "basis 'spline' is not known"),
+        ("[[model.part]]\nname = 'a'\n", "part 'a' of the model has no region"),
+        ("[model]\nresolution_angstrom = 1.0\n", "does not fit a box of 24 px"),
+        ("[model]\ntype = 'nowhere:X'\n", "module nowhere is not found"),
+    ],
+)
+def test_errors_before_compute(particles, tmp_path, text, said):
+    (tmp_path / "model.toml").write_text(text)
+    result = check(tmp_path / "model.toml", particles)
+    assert result.exit_code == 1
+    assert result.output.startswith("Error: ") and said in result.output
+    assert len(result.output.splitlines()) == 1
+
+
+def test_outlines_stand_where_the_region_is():
+    for turned, sign in ((False, 1.0), (True, -1.0)):
+        place = Place((), HALF_TURN) if turned else Place()
+        mask = Mask(soft_ball(CENTRES[1], RADII[1]), PIXEL)
+        for region in (Ball(CENTRES[1], RADII[1] + 3.0), mask):
+            values = inside(region, place, 48, PIXEL / 2)
+            z, y, x = np.argwhere(values > 0.5).mean(axis=0) - 24
+            wanted = (sign * CENTRES[1][0], sign * CENTRES[1][1], CENTRES[1][2])
+            assert np.allclose(np.array([x, y, z]) * PIXEL / 2, wanted, atol=1.0)

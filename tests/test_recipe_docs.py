@@ -1,0 +1,72 @@
+"""docs/recipe.md says every key, and its examples build."""
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from hypermol.design import Grid
+from hypermol.io.mrc import write_volume
+from hypermol.model_recipe import (
+    COPY_KEYS,
+    PART_KEYS,
+    PLACE_KEYS,
+    REGION_KEYS,
+    TRAJECTORY_KEYS,
+    load_model,
+)
+from hypermol.molecule.check import check_model
+from hypermol.options import make_design
+from hypermol.recipe import TABLES, read_recipe
+
+DOCS = Path(__file__).resolve().parents[1] / "docs"
+TEXT = (DOCS / "recipe.md").read_text()
+#: Images whose box holds every example.
+BOX, PIXEL = 64, 5.0
+
+
+def blocks(kind: str) -> list[tuple[str, str]]:
+    found = []
+    for path in sorted(DOCS.glob("*.md")):
+        texts = re.findall(rf"```{kind}\n(.*?)```", path.read_text(), re.DOTALL)
+        found += [(f"{path.stem} {i}", text) for i, text in enumerate(texts, start=1)]
+    return found
+
+
+def test_every_key_is_documented():
+    keys = {*PART_KEYS, *COPY_KEYS, *REGION_KEYS, *PLACE_KEYS, *TRAJECTORY_KEYS}
+    keys |= {key for kind in TRAJECTORY_KEYS.values() for key in kind}
+    keys |= {f"{table}.{name}" for table, names in TABLES.items() for name in names} - {
+        "model.part"
+    }
+    assert [key for key in sorted(keys) if f"`{key}`" not in TEXT] == []
+
+
+def test_every_trajectory_has_all_its_keys():
+    table = TEXT[TEXT.index("| `type` | key |") : TEXT.index("A rigid body and a hinged part")]
+    rows = re.split(r"\n\| (?=`)", table)[1:]
+    written = {row.split("`")[1]: set(re.findall(r"`(\w+)`", row)) for row in rows}
+    for kind, keys in TRAJECTORY_KEYS.items():
+        assert set(keys) <= written[kind], kind
+
+
+@pytest.mark.parametrize("text", [pytest.param(text, id=name) for name, text in blocks("toml")])
+def test_toml_examples_build(tmp_path, text):
+    path = tmp_path / "model.toml"
+    path.write_text(text)
+    for name in re.findall(r'mask = "(.*?)"', text):
+        write_volume(tmp_path / name, np.ones((BOX,) * 3, np.float32), PIXEL)
+    options = read_recipe(path)
+    if options.type is None:
+        design = make_design(options, BOX, PIXEL)
+        molecule = design.molecule(Grid(BOX, PIXEL, 6, 150.0), 3)
+        assert molecule.state_space.dim > 0
+        return
+    (code,) = [code for _, code in blocks("python") if "class Ball" in code]
+    (tmp_path / "own_model.py").write_text(code)
+    report = check_model(
+        load_model(options.type, options.arguments, tmp_path),
+        radius_angstrom=options.radius_angstrom,
+    )
+    assert report.ok, str(report)
