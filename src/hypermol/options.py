@@ -15,6 +15,7 @@ from hypermol.inference.schedule import Plan, Stage
 from hypermol.io.errors import InputError
 from hypermol.io.store import RunDirectory
 from hypermol.model_recipe import read_generic, read_parts
+from hypermol.posterior.density_prior_tables import Tables
 from hypermol.posterior.priors import HyperPrior
 
 _DEFAULT_KMAX_FRACTION = 0.93
@@ -42,6 +43,8 @@ class FitOptions:
         invert_contrast: multiply the images by -1 (particles dark on bright ground).
         checkpoint_every: sweeps between checkpoints.
         part: tables of a composite's parts (`model_recipe`); none for one generic molecule.
+        prior: of what is not particle-specific.
+        density_prior: tables of priors on the densities (`posterior.density_prior_tables`).
     """
 
     basis: str = "cosine"
@@ -59,6 +62,7 @@ class FitOptions:
     invert_contrast: bool = False
     part: tuple[dict[str, Any], ...] = ()
     prior: HyperPrior = field(default_factory=HyperPrior)
+    density_prior: Tables = field(default_factory=dict)
 
 
 def make_design(options: FitOptions, box: int, pixel_size_angstrom: float) -> Design:
