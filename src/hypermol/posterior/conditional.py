@@ -158,13 +158,13 @@ def molecule_quadratic(
         return _add(data, prior_matrix(maps))
 
     def perturbed_residual(key: Array, maps: Any) -> Any:
-        keys = jax.random.split(key, 3)
+        keys = jax.random.split(key, 4)
         white = jax.lax.complex(
             jax.random.normal(keys[0], weight.shape), jax.random.normal(keys[1], weight.shape)
         )
         predicted, transpose = jax.vjp(operator, maps)
         misfit = weight * (images.pixels - predicted) + jnp.sqrt(weight) * white
-        own = density_prior.precision_root(jax.random.fold_in(key, 3), molecule, theta)
+        own = density_prior.precision_root(keys[3], molecule, theta)
         noise = _add(molecule.precision_root(keys[2], precision), own)
         shrink = prior_matrix(jax.tree.map(jnp.negative, maps))
         return _add(_add(transpose(jnp.conj(misfit))[0], noise), shrink)
