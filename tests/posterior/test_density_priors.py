@@ -8,10 +8,21 @@ from scipy.special import erf
 from scipy.stats import wasserstein_distance
 
 from hypermol.io.errors import InputError
+from hypermol.molecule.composite import composite
 from hypermol.molecule.expansion import Expansion
+from hypermol.molecule.parts import Part, Place
 from hypermol.molecule.protocol import Coefficients
 from hypermol.molecule.spatial_basis.voxels import Voxels
-from hypermol.molecule.state_basis import Cosine, Fourier, Hats, OneHot, ProductBasis
+from hypermol.molecule.state_basis import (
+    Chebyshev,
+    Constant,
+    Cosine,
+    Fourier,
+    Hats,
+    OneHot,
+    ProductBasis,
+)
+from hypermol.molecule.trajectory import Translation
 from hypermol.posterior.density_prior_tables import read_density_prior
 from hypermol.posterior.density_priors import (
     AdjacentStates,
@@ -202,6 +213,30 @@ def test_product_molecules_are_smooth_along_both_knobs() -> None:
         expected += float(prior.log_density(one, own))
     found = float(prior.log_density(both, Coefficients(jnp.asarray(maps))))
     assert found == pytest.approx(expected, rel=1e-4)
+
+
+def test_parts_that_move_are_compared_where_they_are() -> None:
+    """A rigid arm that swings with a knob: against densities at the nodes; smooth in the path."""
+    arm = Voxels(BOX, PIXEL, KMAX, 3.5, (4.0, 0.0, 0.0))
+    path = Translation(Chebyshev(2, Interval("arm")), 1.0, (0.0, 3.0, 0.0))
+    molecule = composite(
+        (
+            Part("body", BASIS, Constant()),
+            Part("arm", arm, Constant(), path, (Place(("arm",)),)),
+        )
+    )
+    fresh, prior = molecule.init(jax.random.key(0)), AdjacentStates(0.3, NODES, BOX)
+    spectrum = jnp.tile(jnp.exp(-jnp.arange(BASIS.n_shells) / 1.0), (2, 1))
+    theta = fresh._replace(maps=molecule.precision_root(jax.random.key(1), spectrum))
+    known = molecule.state_space.neighbours(NODES).nodes
+    values = jax.jit(lambda t: jax.lax.map(lambda tau: molecule.density(t, tau), known))(theta)
+    steps = np.diff(np.asarray(values, np.float64), axis=0) * (NODES - 1)
+    norm = np.mean(np.sum(steps**2, axis=(1, 2, 3))) * BOX * (BOX / BASIS.n) ** 3
+    found, slope = jax.jit(jax.value_and_grad(lambda t: prior.log_density(molecule, t)))(theta)
+    assert float(found) == pytest.approx(-0.15 * norm, rel=0.1)
+    assert not np.any(slope.maps["body"]) and np.any(slope.maps["arm"])
+    motion = np.concatenate([np.ravel(leaf) for leaf in jax.tree.leaves(slope.motion)])
+    assert np.all(np.isfinite(motion)) and np.any(motion)
 
 
 # mass flow
