@@ -13,7 +13,8 @@ from hypermol.inference.ensemble import MoveSize
 from hypermol.molecule.protocol import Coefficients
 from hypermol.options import FitOptions
 from hypermol.posterior.conditional import molecule_quadratic, molecule_target
-from hypermol.posterior.density_priors import AdjacentStates, MassFlow, NoPrior, Positivity
+from hypermol.posterior.density_priors import NoPrior, Positivity
+from hypermol.posterior.state_smoothness import AdjacentStates, MassFlow
 from hypermol.recipe import read_recipe, write_recipe
 from hypermol.sampler import ChainState, Data, molecule_block
 from small_posterior import BOX, make_small

@@ -24,15 +24,8 @@ from hypermol.molecule.state_basis import (
 )
 from hypermol.molecule.trajectory import Translation
 from hypermol.posterior.density_prior_tables import read_density_prior
-from hypermol.posterior.density_priors import (
-    AdjacentStates,
-    DensityPrior,
-    MassFlow,
-    NoPrior,
-    Positivity,
-    UserPrior,
-    translation_reference,
-)
+from hypermol.posterior.density_priors import DensityPrior, NoPrior, Positivity, UserPrior
+from hypermol.posterior.state_smoothness import AdjacentStates, MassFlow, translation_reference
 from hypermol.space.discrete import Discrete
 from hypermol.space.product import Product
 from hypermol.space.state_space import Circle, Gaussian, Interval

@@ -3,14 +3,8 @@
 from typing import Any, NamedTuple
 
 from hypermol.io.errors import InputError
-from hypermol.posterior.density_priors import (
-    AdjacentStates,
-    DensityPrior,
-    MassFlow,
-    NoPrior,
-    Positivity,
-    Sum,
-)
+from hypermol.posterior.density_priors import DensityPrior, NoPrior, Positivity, Sum
+from hypermol.posterior.state_smoothness import AdjacentStates, MassFlow
 
 #: A recipe's tables by name, as numbers.
 Tables = dict[str, dict[str, Any]]
