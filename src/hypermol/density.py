@@ -40,6 +40,18 @@ class Quadratic(NamedTuple):
     dimension: int
 
 
+class Tilted(NamedTuple):
+    """A Gaussian times a smooth factor: enough for preconditioned Crank-Nicolson steps.
+
+    Attributes:
+        reference: the Gaussian.
+        tilt: log of the factor, as terms, and the gradient of their sum.
+    """
+
+    reference: Quadratic
+    tilt: Differentiable
+
+
 class Separable(NamedTuple):
     """A block of particles whose images are linear in contrast x weights(state) at a known pose.
 

@@ -41,6 +41,7 @@ from hypermol.marching import (
 from hypermol.molecule.protocol import LinearMolecule
 from hypermol.moving_frame import moving_frame_block
 from hypermol.options import FitOptions, check_same_run, describe, make_design, make_plan
+from hypermol.posterior.density_prior_tables import read_density_prior
 from hypermol.posterior.priors import draw_nuisance, draw_pose_widths
 from hypermol.recipe import write_recipe
 from hypermol.sampler import (
@@ -152,7 +153,9 @@ class _Job:
         self.particles, self.options, self.schedule = particles, options, schedule
         self.directory, self.listener = directory, listener
         self.radius = options.radius_angstrom
-        self.design = make_design(options, particles.box, particles.pixel_size_angstrom)
+        size = (particles.box, particles.pixel_size_angstrom)
+        self.design = make_design(options, *size)
+        self.density_prior = read_density_prior(options.density_prior, *size)
         self.total_sweeps = sum(stage.sweeps for stage in schedule)
         self._levels: dict[tuple, Level] = {}
         self._sweeps: dict[tuple, Sweep] = {}
@@ -251,7 +254,7 @@ class _Job:
             else:
                 molecule = self.design.molecule(grid, stage.n_terms)
             self._levels[key] = make_level(
-                self.particles, molecule, grid.voxels, self.options.prior
+                self.particles, molecule, grid.voxels, self.options.prior, self.density_prior
             )
         return self._levels[key]
 

@@ -25,6 +25,7 @@ from hypermol.io.errors import InputError
 from hypermol.molecule.protocol import LinearMolecule
 from hypermol.molecule.spatial_basis.voxels import Voxels
 from hypermol.posterior.conditional import molecule_quadratic
+from hypermol.posterior.density_priors import DensityPrior, NoPrior
 from hypermol.posterior.posterior import Posterior
 from hypermol.posterior.priors import HyperPrior, Nuisance
 from hypermol.sampler import ChainState, Data
@@ -57,13 +58,17 @@ class Level:
 
 
 def make_level(
-    particles: ParticleSet, molecule: LinearMolecule, grid: Voxels, prior: HyperPrior
+    particles: ParticleSet,
+    molecule: LinearMolecule,
+    grid: Voxels,
+    prior: HyperPrior,
+    density_prior: DensityPrior = NoPrior(),
 ) -> Level:
     """Read the images up to the grid's kmax and bind them to a molecule of that resolution."""
     plane = half_plane(particles.box, grid.kmax)
     images = image_blocks(read_half_plane(particles, plane), particle_ctf(particles, plane), BLOCK)
     data = Data(images, consensus_poses(particles, BLOCK))
-    return Level(Posterior(molecule, plane, prior), data, grid)
+    return Level(Posterior(molecule, plane, prior, density_prior), data, grid)
 
 
 def _shell_power(level: Level) -> np.ndarray:

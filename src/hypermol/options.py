@@ -16,6 +16,7 @@ from hypermol.inference.schedule import Plan, Stage
 from hypermol.io.errors import InputError
 from hypermol.io.store import RunDirectory
 from hypermol.model_recipe import read_generic, read_parts
+from hypermol.posterior.density_prior_tables import Tables
 from hypermol.posterior.priors import HyperPrior
 
 _DEFAULT_KMAX_FRACTION = 0.93
@@ -45,6 +46,8 @@ class FitOptions:
         part: tables of a composite's parts (`model_recipe`); none for one generic molecule.
         type: "package.module:Class" of a molecule of the user's own, in place of all these.
         arguments: what that class is called with.
+        prior: of what is not particle-specific.
+        density_prior: tables of priors on the densities (`posterior.density_prior_tables`).
     """
 
     basis: str = "cosine"
@@ -64,6 +67,7 @@ class FitOptions:
     type: str | None = None
     arguments: dict[str, Any] = field(default_factory=dict)
     prior: HyperPrior = field(default_factory=HyperPrior)
+    density_prior: Tables = field(default_factory=dict)
 
 
 def make_design(options: FitOptions, box: int, pixel_size_angstrom: float) -> Design:

@@ -7,6 +7,7 @@ from typing import Any
 
 from hypermol.io.errors import InputError
 from hypermol.options import FitOptions
+from hypermol.posterior.density_prior_tables import ENTRIES, read_density_prior
 from hypermol.posterior.priors import HyperPrior, InverseGamma
 
 #: Which option stands in which table of the file.
@@ -57,6 +58,7 @@ def write_recipe(path: str | Path, options: FitOptions) -> None:
         lines.append("")
     lines.append("[prior]")
     lines += [f"{name} = {_literal(value)}" for name, value in asdict(options.prior).items()]
+    lines += [f"{name} = {_literal(table)}" for name, table in options.density_prior.items()]
     Path(path).write_text("\n".join(lines) + "\n")
 
 
@@ -79,7 +81,14 @@ def read_recipe(path: str | Path) -> FitOptions:
         chosen.update(content.get(table, {}))
     chosen["part"] = _parts(path, chosen.get("part", ()))
     _refuse_mixtures(path, chosen)
-    return FitOptions(**chosen, prior=_prior(path, content.get("prior", {})))
+    given = dict(content.get("prior", {}))
+    densities = {name: given.pop(name) for name in ENTRIES if name in given}
+    try:
+        # the tables say nothing of the images: any box tells whether they can be read
+        read_density_prior(densities, 2, 1.0)
+    except InputError as error:
+        raise InputError(f"recipe {path}: {error}") from error
+    return FitOptions(**chosen, prior=_prior(path, given), density_prior=densities)
 
 
 def _parts(path: str | Path, tables: Any) -> tuple[dict[str, Any], ...]:
@@ -112,7 +121,7 @@ def _refuse_mixtures(path: str | Path, chosen: dict[str, Any]) -> None:
 
 def _prior(path: str | Path, table: dict[str, Any]) -> HyperPrior:
     known = {entry.name: entry.default for entry in fields(HyperPrior)}
-    _refuse_unknown(path, "key in [prior]", table, tuple(known))
+    _refuse_unknown(path, "key in [prior]", table, (*known, *ENTRIES))
     values = {}
     for name, value in table.items():
         if isinstance(known[name], InverseGamma):

@@ -16,12 +16,13 @@ from jax.flatten_util import ravel_pytree
 
 from hypermol.data.latents import Consensus, ImageBlocks, Latents
 from hypermol.density import Differentiable
-from hypermol.inference import ensemble, exact, langevin
+from hypermol.inference import crank_nicolson, ensemble, exact, langevin
 from hypermol.inference.ensemble import CandidateCounts, MoveSize, Particles
 from hypermol.molecule.protocol import Coefficients
 from hypermol.posterior.conditional import (
     molecule_differentiable,
     molecule_quadratic,
+    molecule_tilted,
     motion_information,
     particle_conditional,
     residual_power,
@@ -150,7 +151,10 @@ def particle_block(posterior: Posterior, counts: CandidateCounts, state_steps: i
 
 
 def molecule_block(posterior: Posterior, tolerance: float, max_iterations: int) -> Block:
-    """theta given the rest, exactly, by perturb-and-solve."""
+    """theta given the rest: an exact draw by perturb-and-solve where its conditional is Gaussian,
+    else Crank-Nicolson steps about the Gaussian part."""
+    if not posterior.density_prior.is_quadratic:
+        return _tilted_molecule_block(posterior, tolerance, max_iterations)
 
     @jax.jit
     def step(key: Array, state: ChainState, data: Data) -> tuple[ChainState, Info]:
@@ -159,6 +163,44 @@ def molecule_block(posterior: Posterior, tolerance: float, max_iterations: int) 
         maps, record = exact.draw(key, target, state.theta.maps, tolerance, max_iterations)
         info: Info = {"iterations": record.iterations, "error_in_sd": record.error_in_sd}
         return state._replace(theta=state.theta._replace(maps=maps)), info
+
+    return Block("molecule", step, reads_no_cache)
+
+
+#: Crank-Nicolson steps of theta a sweep, and the range of their shares: log-uniform, drawn afresh
+#: for every step, because what is best differs by a hundred between priors and is not known.
+_TILTED_STEPS = 6
+_TILTED_SHARES = (0.02, 1.0)
+#: Their solves' error as a share of `molecule_block`'s: errors of small steps add up.
+_TILTED_ERROR = 0.1
+
+
+def _tilted_molecule_block(posterior: Posterior, tolerance: float, max_iterations: int) -> Block:
+    """theta given the rest by `crank_nicolson`, for density priors that are not quadratic."""
+    solver = crank_nicolson.Solver(_TILTED_ERROR * tolerance, max_iterations)
+    low, high = np.log(_TILTED_SHARES)
+
+    @jax.jit
+    def step(key: Array, state: ChainState, data: Data) -> tuple[ChainState, Info]:
+        given = (state.nuisance, state.latents, data.images, state.theta)
+        target = molecule_tilted(posterior, *given)
+        mean, record = exact.mean(target.reference, state.theta.maps, *solver)
+        chain, _ = crank_nicolson.init(state.theta.maps, target, solver)
+
+        def one(
+            chain: crank_nicolson.State, step_key: Array
+        ) -> tuple[crank_nicolson.State, crank_nicolson.Info]:
+            keys = jax.random.split(step_key)
+            share = jnp.exp(jax.random.uniform(keys[0], minval=low, maxval=high))
+            return crank_nicolson.step(keys[1], chain, target, mean, share, solver)
+
+        chain, steps = jax.lax.scan(one, chain, jax.random.split(key, _TILTED_STEPS))
+        info: Info = {
+            "iterations": record.iterations + jnp.sum(steps.iterations),
+            "error_in_sd": jnp.maximum(record.error_in_sd, jnp.max(steps.error_in_sd)),
+            "acceptance": jnp.mean(steps.acceptance),
+        }
+        return state._replace(theta=state.theta._replace(maps=chain.position)), info
 
     return Block("molecule", step, reads_no_cache)
 

@@ -153,7 +153,8 @@ def shown_densities(
 
     if path.n_terms == 1:
         return carried(rest)
-    nodes = path.space.nodes(_SHOWN_TERMS)
+    with jax.ensure_compile_time_eval():  # numbers, also where maps and motion are traced
+        nodes = path.space.nodes(_SHOWN_TERMS)
+        inverse = np.linalg.pinv(np.asarray(path(nodes), np.float64)).astype(np.float32)
     at_nodes = jax.lax.map(carried, nodes)
-    inverse = jnp.asarray(np.linalg.pinv(np.asarray(path(nodes), np.float64)), jnp.float32)
     return jnp.tensordot(inverse, at_nodes, axes=1).reshape(-1, *at_nodes.shape[2:])

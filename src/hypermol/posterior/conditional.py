@@ -1,7 +1,8 @@
 """The strongest true type of target for each variable, given the rest.
 
-Poses, states and contrasts of a block: `Separable`. theta of a linear molecule: `Quadratic`
-(and `Differentiable`, for comparison). Noise: sums of squared residuals, conjugate.
+Poses, states and contrasts of a block: `Separable`. theta of a linear molecule: `Quadratic`, or
+`Tilted` under a prior that is not (and `Differentiable`, for comparison). Noise: sums of squared
+residuals, conjugate.
 """
 
 from collections.abc import Callable
@@ -13,7 +14,7 @@ import numpy as np
 from jax import Array
 
 from hypermol.data.latents import Consensus, ImageBlocks, Latents
-from hypermol.density import Differentiable, Quadratic, Separable
+from hypermol.density import Differentiable, Quadratic, Separable, Tilted
 from hypermol.imaging.forward import predict
 from hypermol.molecule.protocol import Coefficients
 from hypermol.posterior.posterior import Posterior
@@ -114,8 +115,10 @@ def shell_precision(
     posterior: Posterior, nuisance: Nuisance, latents: Latents, images: ImageBlocks
 ) -> Array:
     """Posterior precision of the maps as if it were one matrix a shell, [n_shells + 1, T, T]."""
-    prior = nuisance.level[:, None] * nuisance.spectrum
-    return _shell_normal(posterior, nuisance, latents, images) + jax.vmap(jnp.diag)(prior.T)
+    prior = jax.vmap(jnp.diag)((nuisance.level[:, None] * nuisance.spectrum).T)
+    if posterior.density_prior.members:
+        prior = prior + posterior.density_prior.shell_precision(posterior.molecule, len(prior))
+    return _shell_normal(posterior, nuisance, latents, images) + prior
 
 
 def _add(first: Any, second: Any) -> Any:
@@ -129,8 +132,11 @@ def molecule_quadratic(
     images: ImageBlocks,
     theta: Coefficients,
 ) -> Quadratic:
-    """theta's maps given the rest, its trajectories included: Gaussian."""
-    molecule = posterior.molecule
+    """theta's maps given the rest, its trajectories included: Gaussian.
+
+    Of the density prior the quadratic part; `molecule_target` says what is left.
+    """
+    molecule, density_prior = posterior.molecule, posterior.density_prior
     precision = nuisance.level[:, None] * nuisance.spectrum
     weight = _data_weight(posterior, nuisance, images)
     zero = jax.tree.map(jnp.zeros_like, theta.maps)
@@ -142,20 +148,25 @@ def molecule_quadratic(
         # JAX's complex cotangents are unconjugated, hence conj
         return jax.vjp(operator, zero)[1](jnp.conj(values))[0]
 
+    def prior_matrix(maps: Any) -> Any:
+        given = density_prior.precision(molecule, theta._replace(maps=maps))
+        return _add(molecule.precision(maps, precision), given)
+
     def apply(maps: Any) -> Any:
         predicted, transpose = jax.vjp(operator, maps)
         (data,) = transpose(jnp.conj(weight * predicted))
-        return _add(data, molecule.precision(maps, precision))
+        return _add(data, prior_matrix(maps))
 
     def perturbed_residual(key: Array, maps: Any) -> Any:
-        keys = jax.random.split(key, 3)
+        keys = jax.random.split(key, 4)
         white = jax.lax.complex(
             jax.random.normal(keys[0], weight.shape), jax.random.normal(keys[1], weight.shape)
         )
         predicted, transpose = jax.vjp(operator, maps)
         misfit = weight * (images.pixels - predicted) + jnp.sqrt(weight) * white
-        noise = molecule.precision_root(keys[2], precision)
-        shrink = molecule.precision(jax.tree.map(jnp.negative, maps), precision)
+        own = density_prior.precision_root(keys[3], molecule, theta)
+        noise = _add(molecule.precision_root(keys[2], precision), own)
+        shrink = prior_matrix(jax.tree.map(jnp.negative, maps))
         return _add(_add(transpose(jnp.conj(misfit))[0], noise), shrink)
 
     inverse = jnp.linalg.inv(shell_precision(posterior, nuisance, latents, images))
@@ -166,6 +177,39 @@ def molecule_quadratic(
         precondition=lambda residual: molecule.multiply_shells(residual, inverse),
         dimension=int(np.sum(molecule.term_sizes)),
     )
+
+
+def molecule_tilted(
+    posterior: Posterior,
+    nuisance: Nuisance,
+    latents: Latents,
+    images: ImageBlocks,
+    theta: Coefficients,
+) -> Tilted:
+    """theta's maps given the rest: a Gaussian times what of the density prior is not quadratic."""
+
+    def log_density(maps: Any) -> Array:
+        return posterior.density_prior.tilt(posterior.molecule, theta._replace(maps=maps))
+
+    def value_and_gradient(maps: Any) -> tuple[Array, Any]:
+        terms, transpose = jax.vjp(log_density, maps)
+        return terms, transpose(jnp.ones_like(terms))[0]
+
+    gaussian = molecule_quadratic(posterior, nuisance, latents, images, theta)
+    return Tilted(gaussian, Differentiable(log_density, value_and_gradient))
+
+
+def molecule_target(
+    posterior: Posterior,
+    nuisance: Nuisance,
+    latents: Latents,
+    images: ImageBlocks,
+    theta: Coefficients,
+) -> Quadratic | Tilted:
+    """The strongest true type of theta's maps given the rest, its trajectories included."""
+    exact = posterior.density_prior.is_quadratic
+    find = molecule_quadratic if exact else molecule_tilted
+    return find(posterior, nuisance, latents, images, theta)
 
 
 def molecule_differentiable(

@@ -13,6 +13,7 @@ from jax import Array
 from hypermol.data.latents import Consensus, ImageBlocks, Latents
 from hypermol.imaging.forward import predict
 from hypermol.molecule.protocol import Coefficients, LinearMolecule
+from hypermol.posterior.density_priors import DensityPrior, NoPrior
 from hypermol.posterior.priors import (
     HyperPrior,
     Nuisance,
@@ -36,11 +37,15 @@ class Terms(NamedTuple):
 @final
 @dataclass(frozen=True)
 class Posterior:
-    """A molecule, an image plane and a hyperprior: everything but the data and the unknowns."""
+    """A molecule, an image plane and the priors: everything but the data and the unknowns.
+
+    `density_prior` multiplies the Gaussian prior of theta; see `density_priors`.
+    """
 
     molecule: LinearMolecule
     plane: HalfPlane
     prior: HyperPrior
+    density_prior: DensityPrior = NoPrior()
 
     @property
     def n_bins(self) -> int:
@@ -85,11 +90,13 @@ class Posterior:
         return self.molecule.term_products(theta.maps, applied)
 
     def log_prior_theta(self, theta: Coefficients, nuisance: Nuisance) -> Array:
-        """log P(theta | mu): Gaussian with the spectrum's shape and a level per term."""
+        """log P(theta | mu): Gaussian with the spectrum's shape and a level per term, times the
+        density prior."""
         energy = self.prior_energy(theta, nuisance.spectrum)
         dimension = jnp.asarray(self.molecule.term_sizes, jnp.float32)
         maps = jnp.sum(-0.5 * nuisance.level * energy + 0.5 * dimension * jnp.log(nuisance.level))
-        return maps + self.molecule.log_prior_motion(theta.motion)
+        given = self.density_prior.log_density(self.molecule, theta)
+        return maps + given + self.molecule.log_prior_motion(theta.motion)
 
     def log_prior_nuisance(self, nuisance: Nuisance) -> Array:
         """log P(mu)."""

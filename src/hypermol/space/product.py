@@ -10,7 +10,10 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from hypermol.space.state_space import StateSpace
+from hypermol.space.state_space import Neighbours, StateSpace
+
+#: Largest grid of nodes that `Product.neighbours` makes.
+_MOST_NODES = 4096
 
 
 @final
@@ -92,6 +95,25 @@ class Product(StateSpace):
         """The grid of the factors' nodes, at most about n of them."""
         side = self._side(n, _node_count)
         return _grid([factor.nodes(side) for factor in self.factors])
+
+    def neighbours(self, n: int) -> Neighbours:
+        """The grid of the factors' nodes; neighbours differ in one factor, and the mean along it
+        is also the mean over the other factors' nodes.
+
+        Many knobs get fewer than n nodes each, so that the grid stays below a few thousand.
+        """
+        side = min(n, max(self._side(_MOST_NODES, _node_count), 2))
+        factors = [factor.neighbours(side) for factor in self.factors]
+        rows = np.arange(math.prod(len(f.nodes) for f in factors))
+        rows = rows.reshape([len(f.nodes) for f in factors])
+        pairs, weights = [np.zeros((0, 2), int)], [np.zeros(0)]
+        for axis, factor in enumerate(factors):
+            along = np.moveaxis(rows, axis, 0)[factor.pairs]  # [E, 2, others...]
+            pairs.append(np.moveaxis(along, 1, -1).reshape(-1, 2))
+            others = rows.size // rows.shape[axis]
+            weights.append(np.repeat(factor.weights / others, others))
+        nodes = _grid([factor.nodes for factor in factors])
+        return Neighbours(nodes, np.concatenate(pairs), np.concatenate(weights))
 
     def _side(self, n: int, count: Callable[[StateSpace, int], int]) -> int:
         """What to ask each factor for, so that n members come of it in all."""

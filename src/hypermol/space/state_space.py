@@ -3,12 +3,30 @@
 import abc
 import dataclasses
 from dataclasses import dataclass
-from typing import final
+from typing import NamedTuple, final
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
+
+
+class Neighbours(NamedTuple):
+    """States along the knobs, and which of them stand next to each other.
+
+    `sum_e weights[e] |f(second_e) - f(first_e)|^2` is, summed over the knobs that have an extent,
+    the mean of |df/dtau|^2 along the knob: it does not depend on how fine the nodes are, once
+    they resolve f.
+
+    Attributes:
+        nodes: [J, dim] states.
+        pairs: int [E, 2] (first, second) rows of `nodes`; none where states have no neighbours.
+        weights: float64 [E].
+    """
+
+    nodes: Array
+    pairs: np.ndarray
+    weights: np.ndarray
 
 
 class StateSpace(abc.ABC):
@@ -49,6 +67,14 @@ class StateSpace(abc.ABC):
     @abc.abstractmethod
     def nodes(self, n: int) -> Array:
         """[n, dim] evenly spaced states for display; a finite set gives all its members."""
+
+    def neighbours(self, n: int) -> Neighbours:
+        """About n nodes along every knob, with their pairs of neighbours.
+
+        No pairs here: classes have no order, and along the unbounded coordinates of subspaces and
+        rigid motions there is no path to follow.
+        """
+        return Neighbours(self.nodes(n), np.zeros((0, 2), int), np.zeros(0))
 
     def propose(self, key: Array, tau: Array, width: float) -> Array:
         """Other states [..., dim] near `tau`, drawn so that there and back are equally likely.
@@ -138,6 +164,14 @@ def fold(tau: Array) -> Array:
     return 1.0 - jnp.abs(1.0 - jnp.mod(tau, 2.0))
 
 
+def _path(nodes: Array, closed: bool) -> Neighbours:
+    """Evenly spaced nodes [n, 1] whose path spans an extent of 1."""
+    first = np.arange(len(nodes) if closed else len(nodes) - 1)
+    pairs = np.stack([first, (first + 1) % len(nodes)], axis=-1)
+    # the mean over E pairs of |difference|^2 / spacing^2, with spacing 1 / E
+    return Neighbours(nodes, pairs, np.full(len(pairs), float(len(pairs))))
+
+
 @final
 @dataclass(frozen=True)
 class Point(StateSpace):
@@ -194,6 +228,10 @@ class Interval(StateSpace):
         """Points of an even lattice on the circle of length 2, folded at the ends."""
         return self.wrap(tau + 2.0 * jnp.arange(n)[:, None] / n)
 
+    def neighbours(self, n: int) -> Neighbours:
+        """n nodes from end to end."""
+        return _path(jnp.linspace(0.0, 1.0, n)[:, None], closed=False)
+
     def nodes(self, n: int) -> Array:
         """Centres of n equal bins."""
         return ((jnp.arange(n) + 0.5) / n)[:, None]
@@ -243,6 +281,10 @@ class Circle(StateSpace):
     def lattice(self, tau: Array, n: int) -> Array:
         """n points evenly round the circle."""
         return self.wrap(tau + jnp.arange(n)[:, None] / n)
+
+    def neighbours(self, n: int) -> Neighbours:
+        """n nodes once round; the last is next to the first."""
+        return _path(self.nodes(n), closed=True)
 
     def nodes(self, n: int) -> Array:
         """n points evenly round the circle, at bin centres."""
