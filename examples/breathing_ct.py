@@ -76,7 +76,7 @@ class Scan:
     seconds: float = 75.0
     coarse: int = 6
     fine: int = 9
-    sweeps: tuple[int, int, int] = (2, 5, 10)
+    sweeps: tuple[int, int, int] = (2, 4, 9)
     kept: int = 5
     seed: int = 0
 

@@ -1,7 +1,7 @@
 """The CT operator against rays marched through the volume, and the seam it enters by.
 
-Measured: marched rays and predicted views differ by 0.6 % of the signal (asserted: 1 %), what
-trilinear slices cost.
+Measured: marched rays and predicted views differ by 0.8 % of the signal (asserted: 1.2 %), what
+trilinear slices cost; without the detector's aperture by 4.5 %.
 """
 
 import jax
@@ -43,7 +43,7 @@ def theta(posterior: Posterior) -> Coefficients:
     axis = (np.arange(grid.n) - grid.n // 2) * grid.voxel_size_angstrom
     z, y, x = np.meshgrid(axis, axis, axis, indexing="ij")
     centres = [(5.0, -8.0, 3.0), (-9.0, 4.0, -6.0), (2.0, 9.0, 8.0)]
-    maps = [np.exp(-((x - a) ** 2 + (y - b) ** 2 + (z - c) ** 2) / 60.0) for a, b, c in centres]
+    maps = [np.exp(-((x - a) ** 2 + (y - b) ** 2 + (z - c) ** 2) / 16.0) for a, b, c in centres]
     return Coefficients(jnp.asarray(0.02 * np.stack(maps), jnp.float32))
 
 
@@ -56,7 +56,7 @@ def latents() -> Latents:
     return Latents(*consensus, ones, jnp.asarray(STATES)[None])
 
 
-def marched(volume: np.ndarray, angle: float, rays: int = 3) -> np.ndarray:
+def marched(volume: np.ndarray, angle: float, rays: int = 4) -> np.ndarray:
     """Line integrals [BOX, BOX] by marching rays through a volume [n, n, n] that spans the box,
     averaged over rays x rays in each detector pixel; plain geometry, no Fourier transform."""
     fine = crop_or_pad_volume(volume.astype(np.float64), 3 * BOX)
@@ -80,13 +80,13 @@ def test_views_are_line_integrals(posterior, theta, latents):
     images, _ = view_blocks(integrals, WEIGHTS, views_about_z(ANGLES), PLANE, N)
     found = predict(posterior, theta, latents, images)
     expected = np.asarray(images.pixels[0])
-    assert relative(found, expected) < 0.01
+    assert relative(found, expected) < 0.012
     backwards, _ = view_blocks(integrals, WEIGHTS, views_about_z(-ANGLES), PLANE, N)
     turned = latents._replace(quaternion=latents.quaternion * jnp.array([1.0, -1.0, -1.0, -1.0]))
     assert relative(predict(posterior, theta, turned, backwards), expected) > 0.1
     whole = ParallelBeam(PIXEL).transfer(images.ctf[0], PLANE)
     blunt = found / np.asarray(whole) * WEIGHTS[:, None] * PIXEL
-    assert relative(blunt, expected) > 0.015  # without the aperture
+    assert relative(blunt, expected) > 0.03  # without the aperture
 
 
 def predict(posterior, theta, latents, images) -> np.ndarray:
