@@ -18,6 +18,7 @@ import jax
 import numpy as np
 from matplotlib.figure import Figure
 from PIL import Image, ImageDraw
+from scipy.ndimage import gaussian_filter
 
 from hypermol import runtime
 from hypermol.analysis.states import (
@@ -44,13 +45,15 @@ from hypermol.sampler import (
     particle_block,
     run_sweep,
 )
-from hypermol.space.fourier import half_plane
+from hypermol.space.fourier import crop_or_pad_volume, half_plane
 from hypermol.space.state_space import Circle, Gaussian
 
 #: Attenuation of water at about 70 keV, in 1/mm.
 WATER = 0.0193
 #: Frames of the movie, and of them in the montage.
 FRAMES, SHOWN = 24, 6
+#: Gaussian that pictures are smoothed with: 1/7 is left at the highest frequency.
+SMOOTH_VOXELS = 0.7
 
 
 @dataclass(frozen=True)
@@ -238,13 +241,13 @@ def reconstruct(given: Projections, scan: Scan) -> Result:
             start = profile_states(given, scan)
             state = state._replace(latents=state.latents._replace(state=start))
         blocks = (
-            particle_block(level.posterior, CandidateCounts(1, 1, 32), state_steps=2),
+            particle_block(level.posterior, CandidateCounts(1, 1, 32), state_steps=1),
             molecule_block(level.posterior, tolerance=0.1, max_iterations=25),
             nuisance_block(level.posterior, (draw_nuisance,)),
         )
         for sweep, sweep_key in enumerate(jax.random.split(key, sweeps)):
-            # a new level's maps first, given what is known of the views
-            todo = blocks[1:] if sweep == 0 else blocks
+            # maps first, given what is known of the views; the constant map has no phases
+            todo = blocks if stage and sweep else blocks[1:]
             state, _ = run_sweep(sweep_key, todo, state, level.data)
             if stage < 2 or sweep < sweeps - scan.kept:
                 state = estimate_spectrum(level, state)
@@ -281,7 +284,11 @@ def develop(result: Result) -> Film:
 
 
 def picture(volume: np.ndarray, voxel_mm: float) -> np.ndarray:
-    """The coronal slice through the middle, head up; black is 0, white 1.4 times water."""
+    """The coronal slice through the middle, head up; black is 0, white 1.4 times water.
+
+    Smoothed, the truth like the rest: edges that end at the highest frequency ring.
+    """
+    volume = gaussian_filter(volume, SMOOTH_VOXELS)
     middle, half = volume.shape[0] // 2, round(105.0 / voxel_mm)
     window = slice(middle - half, middle + half + 1)
     return np.clip(volume[window, middle, window][::-1] / (1.4 * WATER), 0.0, 1.0)
@@ -290,6 +297,7 @@ def picture(volume: np.ndarray, voxel_mm: float) -> np.ndarray:
 def write_movie(path: Path, film: Film, result: Result) -> None:
     """A GIF of the truth, the recovered volumes, and the map that ignores the motion."""
     voxel, side, caption = result.level.basis.voxel_size_angstrom, 240, 18
+    blurred = crop_or_pad_volume(result.blurred, result.level.basis.n)
     frames = []
     for index in range(FRAMES):
         frame = Image.new("L", (3 * side, side + caption))
@@ -297,7 +305,7 @@ def write_movie(path: Path, film: Film, result: Result) -> None:
         panels = {
             "truth": film.truth[index],
             f"recovered, phase {index / FRAMES:.2f}": film.recovered[index],
-            "motion ignored": result.blurred,
+            "motion ignored": blurred,
         }
         for column, (name, volume) in enumerate(panels.items()):
             grey = Image.fromarray((255 * picture(volume, voxel)).astype(np.uint8))
