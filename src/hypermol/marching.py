@@ -85,11 +85,12 @@ def _shell_power(level: Level) -> np.ndarray:
 def _first_spectrum(level: Level, power: np.ndarray) -> Array:
     """Prior precision [F, n_shells + 1] from the images' power above their noise floor.
 
-    A slice coefficient has power |scale FFT(v)|^2 CTF^2; the floor is the lowest shell's power.
+    A coefficient has power |scale FFT(v)|^2 transfer^2; the floor is the lowest shell's power.
     """
     basis, plane = level.basis, level.posterior.plane
     images = level.data.images
-    ctf2 = np.mean(np.asarray(images.ctf) ** 2, axis=(0, 1))
+    transfers = np.asarray(level.posterior.imaging.transfer(images.ctf, plane))
+    ctf2 = np.mean(transfers**2, axis=(0, 1))
     counts = np.maximum(np.bincount(plane.shells, minlength=plane.n_shells), 1)
     transfer = np.bincount(plane.shells, ctf2, plane.n_shells) / counts
     signal = (power[1:] - power[1:].min()) / np.maximum(transfer[1:], 1e-3)

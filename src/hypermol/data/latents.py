@@ -33,7 +33,8 @@ class ImageBlocks(NamedTuple):
 
     Attributes:
         pixels: complex64 [n_blocks, block, K], half-plane Fourier pixels.
-        ctf: float32 [n_blocks, block, K].
+        ctf: float32 [n_blocks, block, K]; instruments other than the microscope keep here what
+            their `Imaging.transfer` needs to know of each image, [n_blocks, block, ...].
         present: float32 [n_blocks, block], 0 for filling.
     """
 

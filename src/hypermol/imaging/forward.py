@@ -1,4 +1,4 @@
-"""The imaging model of eq. 6, 8 and 22: slice, CTF, shift, contrast."""
+"""The imaging model of eq. 6, 8 and 22: slice, transfer, shift, contrast."""
 
 from typing import Any
 
@@ -6,13 +6,19 @@ import jax.numpy as jnp
 from jax import Array
 
 from hypermol.data.latents import Latents
+from hypermol.imaging.operator import Imaging, Microscope
 from hypermol.molecule.protocol import LinearMolecule
-from hypermol.space.fourier import HalfPlane, shift_phases
+from hypermol.space.fourier import HalfPlane
 from hypermol.space.rotation import matrix_from_quaternion
 
 
 def predict(
-    molecule: LinearMolecule, prepared: Any, latents: Latents, ctf: Array, plane: HalfPlane
+    molecule: LinearMolecule,
+    prepared: Any,
+    latents: Latents,
+    ctf: Array,
+    plane: HalfPlane,
+    imaging: Imaging = Microscope(),
 ) -> Array:
     """Noiseless half-plane images of a block of particles (eq. 22).
 
@@ -20,8 +26,9 @@ def predict(
         molecule: the model.
         prepared: `molecule.prepare(theta)`.
         latents: of the block, leading axis [B].
-        ctf: [B, K].
+        ctf: [B, K]; for another instrument, whatever its `transfer` reads.
         plane: the Fourier pixels.
+        imaging: the instrument.
 
     Returns:
         complex [B, K].
@@ -31,4 +38,4 @@ def predict(
     features = molecule.features(prepared, rotations, latents.state, frequencies)
     weights = latents.contrast[:, None] * molecule.weights(latents.state)
     slices = jnp.einsum("bf,bfk->bk", weights.astype(features.dtype), features)
-    return slices * ctf * shift_phases(plane, latents.shift_px)
+    return slices * imaging.transfer(ctf, plane) * imaging.phases(plane, latents.shift_px)

@@ -13,6 +13,7 @@ from jax import Array
 
 from hypermol.data.latents import Consensus, ImageBlocks, Latents
 from hypermol.density import Differentiable
+from hypermol.imaging.operator import Imaging, Microscope
 from hypermol.molecule.protocol import Molecule
 from hypermol.posterior.priors import (
     HyperPrior,
@@ -22,7 +23,7 @@ from hypermol.posterior.priors import (
     log_shift,
     log_state,
 )
-from hypermol.space.fourier import FULL_PLANE_WEIGHT, HalfPlane, shift_phases
+from hypermol.space.fourier import FULL_PLANE_WEIGHT, HalfPlane
 from hypermol.space.rotation import (
     matrix_from_quaternion,
     quaternion_from_vector,
@@ -63,6 +64,7 @@ class Problem:
         pixel_size_angstrom: of the images.
         prior: of the noise and of the widths of poses, shifts and contrasts.
         log_gain: prior mean of the logarithm of image units per molecule unit.
+        imaging: the instrument.
     """
 
     molecule: Molecule
@@ -70,9 +72,10 @@ class Problem:
     pixel_size_angstrom: float
     prior: HyperPrior = field(default_factory=lambda: HyperPrior(n_bins=1))
     log_gain: float = 0.0
+    imaging: Imaging = Microscope()
 
     def image(self, parameters: Parameters, latents: Latents, ctf: Array) -> Array:
-        """One half-plane image [K]: `a g CTF(k) exp(-2 pi i k.s) V-hat(R' k, tau)` (eq. 6)."""
+        """One half-plane image [K]: `a g H(k) exp(-2 pi i k.s) V-hat(R' k, tau)` (eq. 6)."""
         k2 = jnp.asarray(
             self.plane.frequencies / (self.plane.box * self.pixel_size_angstrom), jnp.float32
         )
@@ -81,7 +84,8 @@ class Problem:
         k = jnp.matmul(k2, rows, precision=jax.lax.Precision.HIGHEST)
         values = self.molecule.fourier(parameters.theta, k, latents.state)
         scale = latents.contrast * jnp.exp(parameters.log_gain)
-        return scale * ctf * values * shift_phases(self.plane, latents.shift_px)
+        transfer = self.imaging.transfer(ctf, self.plane)
+        return scale * transfer * values * self.imaging.phases(self.plane, latents.shift_px)
 
     def misfit(self, parameters: Parameters, latents: Latents, data: tuple) -> Array:
         """|Y - image|^2 of one particle at every pixel, [K]; data is (pixels [K], ctf [K])."""

@@ -15,11 +15,10 @@ from jax import Array
 
 from hypermol.data.latents import Consensus, ImageBlocks, Latents
 from hypermol.density import Differentiable, Quadratic, Separable, Tilted
-from hypermol.imaging.forward import predict
 from hypermol.molecule.protocol import Coefficients
 from hypermol.posterior.posterior import Posterior
 from hypermol.posterior.priors import Nuisance, log_pose, log_shift, log_state
-from hypermol.space.fourier import FULL_PLANE_WEIGHT, shift_phases
+from hypermol.space.fourier import FULL_PLANE_WEIGHT
 
 
 def _as_reals(values: Array) -> Array:
@@ -35,7 +34,7 @@ def particle_conditional(
     images: ImageBlocks,
 ) -> Separable:
     """Poses, states and contrasts of one block of B particles given theta and mu."""
-    molecule, plane = posterior.molecule, posterior.plane
+    molecule, plane, imaging = posterior.molecule, posterior.plane, posterior.imaging
     frequencies = jnp.asarray(plane.frequencies, jnp.float32)
     whiten = jnp.sqrt(FULL_PLANE_WEIGHT / nuisance.noise_variance[plane.shells])
 
@@ -44,8 +43,9 @@ def particle_conditional(
         places = (rotations.reshape(-1, 3, 3), states.reshape(block * n_rotations, -1))
         features = molecule.features(prepared, *places, frequencies)
         features = features.reshape(block, n_rotations, *features.shape[1:])
-        transfer = (images.ctf * whiten)[:, None, None]
-        shifted = images.pixels[:, None] * jnp.conj(shift_phases(plane, shifts_px)) * whiten
+        transfer = (imaging.transfer(images.ctf, plane) * whiten)[:, None, None]
+        phases = imaging.phases(plane, shifts_px)
+        shifted = images.pixels[:, None] * jnp.conj(phases) * whiten
         model = _as_reals(features * transfer)
         linear = jnp.einsum("bjfk,bsk->bjsf", model, _as_reals(shifted))
         return jnp.einsum("bjfk,bjgk->bjfg", model, model), linear
@@ -70,7 +70,7 @@ def _forward(
 
     def block(item: tuple[Latents, ImageBlocks]) -> Array:
         lat, img = item
-        return predict(posterior.molecule, prepared, lat, img.ctf, posterior.plane)
+        return posterior.predict(prepared, lat, img)
 
     return jax.lax.map(block, (latents, images))
 
@@ -91,10 +91,11 @@ def _shell_normal(
     """
     molecule, plane = posterior.molecule, posterior.plane
     weights = latents.contrast[..., None] * molecule.weights(latents.state)
+    transfer = posterior.imaging.transfer(images.ctf, plane)
     power = (
-        jnp.zeros((*images.ctf.shape[:2], plane.n_shells))
+        jnp.zeros((*images.present.shape, plane.n_shells))
         .at[..., plane.shells]
-        .add(images.ctf**2 * _data_weight(posterior, nuisance, images))
+        .add(transfer**2 * _data_weight(posterior, nuisance, images))
     )
     total = jnp.einsum("nbs,nbf,nbg->sfg", power, weights, weights)
     places = molecule.feature_places
@@ -244,7 +245,7 @@ def residual_power(
 
     def block(item: tuple[Latents, ImageBlocks]) -> Array:
         lat, img = item
-        predicted = predict(posterior.molecule, prepared, lat, img.ctf, plane)
+        predicted = posterior.predict(prepared, lat, img)
         misfit = jnp.abs(img.pixels - predicted) ** 2 * img.present[:, None]
         return jnp.zeros(plane.n_shells).at[plane.shells].add(jnp.sum(misfit, axis=0))
 

@@ -4,7 +4,7 @@ P(theta, mu, {R, tau, q} | {Y}) ~ P(theta | mu) P(mu) prod_i P(Y_i | ...) P(R_i,
 """
 
 from dataclasses import dataclass
-from typing import NamedTuple, final
+from typing import Any, NamedTuple, final
 
 import jax
 import jax.numpy as jnp
@@ -12,6 +12,7 @@ from jax import Array
 
 from hypermol.data.latents import Consensus, ImageBlocks, Latents
 from hypermol.imaging.forward import predict
+from hypermol.imaging.operator import Imaging, Microscope
 from hypermol.molecule.protocol import Coefficients, LinearMolecule
 from hypermol.posterior.density_priors import DensityPrior, NoPrior
 from hypermol.posterior.priors import (
@@ -37,7 +38,7 @@ class Terms(NamedTuple):
 @final
 @dataclass(frozen=True)
 class Posterior:
-    """A molecule, an image plane and the priors: everything but the data and the unknowns.
+    """A molecule, an image plane, priors and an instrument: all but the data and the unknowns.
 
     `density_prior` multiplies the Gaussian prior of theta; see `density_priors`.
     """
@@ -46,6 +47,7 @@ class Posterior:
     plane: HalfPlane
     prior: HyperPrior
     density_prior: DensityPrior = NoPrior()
+    imaging: Imaging = Microscope()
 
     @property
     def n_bins(self) -> int:
@@ -65,7 +67,7 @@ class Posterior:
 
         def block(item: tuple[Latents, ImageBlocks]) -> Array:
             lat, img = item
-            misfit = jnp.abs(img.pixels - self._image(prepared, lat, img)) ** 2
+            misfit = jnp.abs(img.pixels - self.predict(prepared, lat, img)) ** 2
             return jnp.sum(self._log_noise(misfit, nuisance), axis=-1) * img.present
 
         likelihood = jax.lax.map(block, (latents, images))
@@ -76,8 +78,9 @@ class Posterior:
             self.log_prior_latents(latents, consensus, nuisance) * images.present,
         )
 
-    def _image(self, prepared: Array, latents: Latents, images: ImageBlocks) -> Array:
-        return predict(self.molecule, prepared, latents, images.ctf, self.plane)
+    def predict(self, prepared: Any, latents: Latents, images: ImageBlocks) -> Array:
+        """Noiseless images of one block of B particles, complex [B, K] (eq. 22)."""
+        return predict(self.molecule, prepared, latents, images.ctf, self.plane, self.imaging)
 
     def _log_noise(self, misfit: Array, nuisance: Nuisance) -> Array:
         """log density of half-plane residuals: exp(-|r|^2 / sigma^2) / sigma^2 (eq. 10)."""

@@ -68,7 +68,7 @@ class NeighbourPrior(DensityPrior):
             differences = _differences(weights, space, self.nodes)
         if not len(differences):
             return np.zeros((1, weights.shape[1]), np.float32)
-        return np.linalg.qr(differences, mode="r").astype(np.float32)
+        return np.asarray(np.linalg.qr(differences, mode="r"), np.float32)
 
     def _seen(self, molecule: LinearMolecule, theta: Coefficients) -> Any:
         """maps -> weighted differences of densities [r, n, n, n]: linear."""
