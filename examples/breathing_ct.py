@@ -305,7 +305,7 @@ def write_movie(path: Path, film: Film, result: Result) -> None:
         panels = {
             "truth": film.truth[index],
             f"recovered, phase {index / FRAMES:.2f}": film.recovered[index],
-            "motion ignored": blurred,
+            "motion ignored (coarse map)": blurred,
         }
         for column, (name, volume) in enumerate(panels.items()):
             grey = Image.fromarray((255 * picture(volume, voxel)).astype(np.uint8))
