@@ -73,7 +73,7 @@ def log_evidence_given(image: np.ndarray, model: np.ndarray, truth: ChainState) 
 
 def test_known_poses_give_the_dense_gaussian():
     level, truth = world_of(Constant(), 1e-4, 1e-4)
-    found = held_out_log_likelihood(level, [truth], Effort(2, 4, 4, 4, 1))
+    found = held_out_log_likelihood(level, [truth], Effort(2, 4, 64, 64, 1))
     model = images_at(level, truth, truth.latents)
     expected = log_evidence_given(np.asarray(level.data.images.pixels[0]), model, truth)
     np.testing.assert_allclose(found[:16], expected, atol=0.05)

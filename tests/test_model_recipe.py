@@ -160,18 +160,18 @@ class Half:
 @pytest.mark.parametrize(
     ("spec", "arguments", "said"),
     [
-        ("own_model", {}, "write it as 'package.module:Class'"),
+        ("my_molecules", {}, "write it as 'package.module:Class'"),
         ("no_such_module:Good", {}, "module no_such_module is not found: install it, put it besid"),
         ("hypermol.nowhere:Good", {}, r"module hypermol\.nowhere is not found"),
-        ("own_model:Bad", {}, "own_model has no class Bad: it has Good, Half"),
+        ("my_molecules:Bad", {}, "my_molecules has no class Bad: it has Good, Half"),
         (
-            "own_model:Good",
+            "my_molecules:Good",
             {"size": 3},
             r"unexpected .*'size'\): it takes Good\(radius_angstrom, t",
         ),
-        ("own_model:Good", {"radius_angstrom": -1}, "must be positive"),
+        ("my_molecules:Good", {"radius_angstrom": -1}, "must be positive"),
         (
-            "own_model:Half",
+            "my_molecules:Half",
             {},
             r"no molecule yet: add state_space = .*; def log_prior\(self, theta",
         ),
@@ -180,7 +180,7 @@ class Half:
     ],
 )
 def test_classes_that_cannot_be_loaded(tmp_path, spec, arguments, said):
-    (tmp_path / "own_model.py").write_text(MODULE)
+    (tmp_path / "my_molecules.py").write_text(MODULE)
     (tmp_path / "needs_more.py").write_text("import absent_dependency\n")
     (tmp_path / "broken.py").write_text("def (\n")
     with pytest.raises(InputError, match=said):
@@ -188,10 +188,10 @@ def test_classes_that_cannot_be_loaded(tmp_path, spec, arguments, said):
 
 
 def test_a_class_of_ones_own(tmp_path):
-    (tmp_path / "own_model.py").write_text(MODULE)
+    (tmp_path / "my_molecules.py").write_text(MODULE)
     path = tmp_path / "model.toml"
     path.write_text(
-        '[model]\ntype = "own_model:Good"\n\n[model.arguments]\nradius_angstrom = 50.0\n'
+        '[model]\ntype = "my_molecules:Good"\n\n[model.arguments]\nradius_angstrom = 50.0\n'
     )
     options = read_recipe(path)
     assert type(load_model(options.type, options.arguments, tmp_path)).__name__ == "Good"

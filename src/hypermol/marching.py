@@ -68,7 +68,7 @@ def make_level(
     plane = half_plane(particles.box, grid.kmax)
     images = image_blocks(read_half_plane(particles, plane), particle_ctf(particles, plane), BLOCK)
     data = Data(images, consensus_poses(particles, BLOCK))
-    return Level(Posterior(molecule, plane, prior, density_prior), data, grid)
+    return Level(Posterior(molecule, plane, prior, density_prior=density_prior), data, grid)
 
 
 def _shell_power(level: Level) -> np.ndarray:

@@ -46,8 +46,8 @@ class Posterior:
     molecule: LinearMolecule
     plane: HalfPlane
     prior: HyperPrior
-    density_prior: DensityPrior = NoPrior()
     imaging: Imaging = Microscope()
+    density_prior: DensityPrior = NoPrior()
 
     @property
     def n_bins(self) -> int:
