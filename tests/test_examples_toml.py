@@ -20,6 +20,7 @@ def test_examples_build(path):
     design = make_design(options, BOX, PIXEL)
     molecule = design.molecule(Grid(BOX, PIXEL, 6, 150.0), 3)
     knobs = {
+        "antibody": ("turn",),
         "class_and_motion": ("breath", "bound"),
         "hinge": ("bend",),
         "pretzel": ("arm_1", "arm_2"),

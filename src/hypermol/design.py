@@ -126,6 +126,15 @@ def _gaussians(region: Region, box: int, pixel_size_angstrom: float, kmax: int) 
 SPATIAL_BASES = {"voxels": voxels_in, "prolates": _prolates, "gaussians": _gaussians}
 
 
+def _capped(kind: str, terms: int, most: int) -> int:
+    """Terms of a basis at a level that allows `most`: Fourier terms come in pairs, and classes
+    and hats are all there or none."""
+    if kind in ("hats", "onehot", "haar"):
+        return terms
+    capped = min(terms, most)
+    return capped - 1 if kind == "fourier" and capped % 2 == 0 else capped
+
+
 @final
 @dataclass(frozen=True)
 class PartDesign:
@@ -164,7 +173,7 @@ class PartDesign:
         """The part at a resolution, with at most so many state terms."""
         make = SPATIAL_BASES[self.spatial_basis]
         basis: SpatialBasis = make(self.region, grid.box, grid.pixel_size_angstrom, grid.kmax)
-        each = [named_state_basis(kind, min(n_terms, n), knob) for kind, n, knob in self.states]
+        each = [named_state_basis(kind, _capped(kind, n, n_terms), k) for kind, n, k in self.states]
         largest = max(float(one.frequencies.max()) for one in each)
         states = each[0] if len(each) == 1 else ProductBasis(tuple(each), largest)
         return Part(self.name, basis, states, self.trajectory, self.places)
