@@ -1,4 +1,5 @@
 import json
+from types import SimpleNamespace
 
 import arviz
 import numpy as np
@@ -14,11 +15,40 @@ from hypermol.analysis.diagnostics import bulk_ess, split_rhat
 from hypermol.analysis.functionals import density_functionals
 from hypermol.analysis.particle_summary import summarise_particles
 from hypermol.analysis.run import load_run
-from hypermol.analysis.summary import write_results
+from hypermol.analysis.summary import particle_columns, write_results
 from hypermol.data.particles import load_particles
 from hypermol.io.errors import InputError
 from hypermol.io.mrc import read_volume
+from hypermol.space.product import Product
+from hypermol.space.state_space import Circle, Interval
 from runs import PIXEL_SIZE, random_run, write_run
+
+
+def test_every_knob_has_its_columns():
+    """Of an interval and a circle, the circle's particles sitting at its origin."""
+    rng = np.random.default_rng(0)
+    states = np.stack(
+        [rng.uniform(0.3, 0.5, (9, 4)), np.mod(rng.normal(0.0, 0.02, (9, 4)), 1.0)], axis=-1
+    )
+    run = SimpleNamespace(
+        info={"pixel_size_angstrom": 1.0},
+        state_space=Product((Interval("arm"), Circle("turn"))),
+        pooled=lambda name: states,
+    )
+    four = np.zeros(4)
+    summary = SimpleNamespace(
+        state=states[..., 0].mean(axis=0),
+        state_sd=four,
+        pose_sd_deg=four,
+        shift_sd_px=four,
+        contrast=four,
+        contrast_sd=four,
+    )
+    columns = particle_columns(run, summary)
+    around = (states[..., 1] + 0.5) % 1.0 - 0.5
+    mean = (columns["hypermolState2Mean"] + 0.5) % 1.0 - 0.5
+    assert np.allclose(mean, around.mean(axis=0), atol=1e-6)
+    assert np.allclose(columns["hypermolState2Sd"], around.std(axis=0, ddof=1), atol=1e-6)
 
 
 def test_particle_means_by_hand(tmp_path):

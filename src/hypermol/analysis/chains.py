@@ -87,6 +87,11 @@ def n_classes(run: Run) -> int:
     return run.info["n_terms"] if run.info["state_space"] == "discrete" else 0
 
 
+def knob_names(run: Run) -> list[str]:
+    """Names of the run's knobs; "state" where it has none, for headers of tables."""
+    return list(run.state_space.names) or ["state"]
+
+
 def has_states(run: Run) -> bool:
     """Whether the run's molecule moves at all."""
     return run.info["state_space"] != "point"

@@ -7,7 +7,7 @@ import numpy as np
 from matplotlib import colormaps
 from PIL import Image, ImageDraw
 
-from hypermol.analysis.chains import has_states, is_circle, n_classes
+from hypermol.analysis.chains import has_states, is_circle, knob_names, n_classes
 from hypermol.analysis.particle_summary import summarise_particles
 from hypermol.analysis.run import Run
 from hypermol.analysis.summary import write_csv, write_particles
@@ -70,8 +70,8 @@ def export_series(run: Run, count: int, folder: Path, sample: int | None = None)
     names = [f"series_{place:03d}.mrc" for place in range(len(states))]
     for name, volume in zip(names, volumes, strict=True):
         write_volume(folder / name, volume, run.info["pixel_size_angstrom"])
-    rows = [[n, float(s[0]) if len(s) else ""] for n, s in zip(names, states, strict=True)]
-    write_csv(folder / "series.csv", ["volume", run.info["state_name"] or "state"], rows)
+    rows = [[n, *map(float, s)] if len(s) else [n, ""] for n, s in zip(names, states, strict=True)]
+    write_csv(folder / "series.csv", ["volume", *knob_names(run)], rows)
     script = folder / "series.cxc"
     _write_text(script, chimerax_script(names, _surface_level(volumes)))
     return [*(folder / name for name in names), folder / "series.csv", script]

@@ -7,10 +7,11 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
 
 from hypermol.analysis.arviz_store import write_posterior_nc
-from hypermol.analysis.chains import aligned_occupancy, aligned_states, has_states
+from hypermol.analysis.chains import aligned_occupancy, aligned_states, has_states, knob_names
 from hypermol.analysis.convergence import diagnose
 from hypermol.analysis.fsc import resolution_at
 from hypermol.analysis.occupancy import LEVELS, Occupancy, occupancy
@@ -75,9 +76,9 @@ def write_state_volumes(
         resolution = ""
         if halves is not None:
             resolution = f"{resolution_at(halves.curves[place], FSC_THRESHOLD, pixel_size):.2f}"
-        shown = f"{state[0]:.6f}" if len(state) else ""
-        rows.append([place, shown, *names, volumes.n_samples, resolution])
-    header = ["index", run.info["state_name"] or "state", "mean", "sd", "n_samples"]
+        shown = [f"{value:.6f}" for value in state] or [""]
+        rows.append([place, *shown, *names, volumes.n_samples, resolution])
+    header = ["index", *knob_names(run), "mean", "sd", "n_samples"]
     path = folder / "states.csv"
     write_csv(path, [*header, "half_set_resolution_angstrom"], rows)
     return [*written, path]
@@ -107,12 +108,33 @@ def run_particles(run: Run) -> ParticleMetadata:
     return metadata
 
 
+def _further_states(run: Run) -> dict[str, np.ndarray]:
+    """Means and sds of the second and later knobs: hypermolState2Mean, hypermolState2Sd, ...
+
+    Deviations go the short way round circles. Chains are taken as they are: with several knobs
+    their gauges are not matched.
+    """
+    space = run.state_space
+    if space.dim < 2:
+        return {}
+    states = run.pooled("state").astype(np.float64)
+    away = np.stack([space.difference(sample, states[0]) for sample in states])
+    mean = np.asarray(space.wrap(jnp.asarray(states[0] + away.mean(axis=0))))
+    sd = away.std(axis=0, ddof=min(1, len(states) - 1))
+    found = {}
+    for knob in range(1, space.dim):
+        found[f"hypermolState{knob + 1}Mean"] = mean[:, knob]
+        found[f"hypermolState{knob + 1}Sd"] = sd[:, knob]
+    return found
+
+
 def particle_columns(run: Run, summary: ParticleSummary) -> dict[str, np.ndarray]:
     """Extra columns of particles.star, name to values [N]."""
     columns: dict[str, np.ndarray] = {}
     if summary.state is not None and summary.state_sd is not None:
         columns["hypermolStateMean"] = summary.state
         columns["hypermolStateSd"] = summary.state_sd
+    columns |= _further_states(run)
     columns["hypermolPoseSdDeg"] = summary.pose_sd_deg
     columns["hypermolShiftSdAngst"] = summary.shift_sd_px * run.info["pixel_size_angstrom"]
     columns["hypermolContrastMean"] = summary.contrast

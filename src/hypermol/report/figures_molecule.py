@@ -21,7 +21,8 @@ _GIF_MILLISECONDS = 90
 
 def state_label(run: Run, state: np.ndarray) -> str:
     """For example `arm = 0.36`."""
-    return f"{run.info['state_name']} = {state[0]:.2f}"
+    names = run.info.get("state_names") or [run.info["state_name"]]
+    return ", ".join(f"{name} = {value:.2f}" for name, value in zip(names, state, strict=False))
 
 
 def crop(run: Run, density: Density) -> slice:

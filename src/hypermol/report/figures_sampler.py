@@ -10,6 +10,7 @@ from matplotlib.ticker import MaxNLocator
 
 from hypermol.analysis.run import Run
 from hypermol.analysis.summary import FSC_THRESHOLD
+from hypermol.report.figures_molecule import state_label
 from hypermol.report.resolution import HalfSetCurves, Spectra
 from hypermol.report.style import (
     BLUE,
@@ -47,7 +48,7 @@ def fsc_figure(run: Run, halves: HalfSetCurves) -> Figure:
     colours = colormaps["viridis"](np.linspace(0.0, 0.9, len(halves.states)))
     rows = zip(halves.states, halves.curves, halves.resolution_angstrom, colours, strict=True)
     for state, curve, resolution, colour in rows:
-        prefix = f"{run.info['state_name']} {state[0]:.2f}: " if len(state) else ""
+        prefix = f"{state_label(run, state)}: " if len(state) else ""
         label = f"{prefix}{resolution:.1f} Å"
         ax.plot(halves.frequency, curve, color=colour, lw=1.6, label=label)
     ax.axhline(FSC_THRESHOLD, color=RED, lw=1, ls="--")
