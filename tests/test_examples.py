@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 from types import ModuleType
 
+import pytest
 from PIL import Image
 
 _FOLDER = Path(__file__).resolve().parents[1] / "examples"
@@ -20,6 +21,7 @@ def load(name: str) -> ModuleType:
     return module
 
 
+@pytest.mark.slow
 def test_breathing_ct(tmp_path: Path):
     """A scan of half the size: phases to 0.9 or better, a movie and a montage."""
     example = load("breathing_ct")
