@@ -75,6 +75,16 @@ def molecule(request) -> Composite:
     return MOLECULES[request.param]
 
 
+def features_of(molecule: Composite, theta: Coefficients, turns, states, k) -> np.ndarray:
+    """Compiled as one: the pieces of prolates compile slowly one by one."""
+
+    @jax.jit
+    def seen(theta):
+        return molecule.features(molecule.prepare(theta), turns, states, k)
+
+    return np.asarray(seen(theta))
+
+
 def state_of(molecule: Composite) -> jnp.ndarray:
     return 0.2 + 0.5 * jnp.asarray(np.random.default_rng(3).uniform(size=molecule.state_space.dim))
 
@@ -92,29 +102,26 @@ def test_slices_agree_with_direct_evaluation(molecule):
     turns = Rotation.random(2, random_state=0).as_matrix().astype(np.float32)
     k = half_plane(BOX, KMAX).frequencies.astype(np.float32)
     states = jnp.tile(tau, (2, 1))
-    features = molecule.features(molecule.prepare(theta), jnp.asarray(turns), states, k)
+    features = features_of(molecule, theta, jnp.asarray(turns), states, k)
     slices = np.einsum("f,bfk->bk", molecule.weights(tau), features)
     points = jnp.asarray(k @ turns[:, :2] / (BOX * PIXEL))
-    direct = np.stack([np.asarray(molecule.fourier(theta, p, tau)) for p in points])
+    fourier = jax.jit(molecule.fourier)
+    direct = np.stack([np.asarray(fourier(theta, p, tau)) for p in points])
     assert np.linalg.norm(slices - direct) / np.linalg.norm(direct) < 0.03
 
 
 def test_density_projects_to_the_slice(molecule):
     """Sum of the density over z is the image seen from the identity."""
     theta, tau = random_theta(molecule), state_of(molecule)
-    density = np.asarray(molecule.density(theta, tau), np.float64)
+    density = np.asarray(jax.jit(molecule.density)(theta, tau), np.float64)
     n = len(density)
     plane = half_plane(BOX, KMAX)
     axis = np.arange(n) - n // 2
     k = plane.frequencies / n
     waves = [np.exp(-2j * np.pi * k[:, d, None] * axis) for d in range(2)]
     image = np.einsum("yx,kx,ky->k", density.sum(axis=0), *waves) * BODY.scale
-    features = molecule.features(
-        molecule.prepare(theta),
-        jnp.eye(3)[None],
-        tau[None],
-        jnp.asarray(plane.frequencies, jnp.float32),
-    )
+    k = jnp.asarray(plane.frequencies, jnp.float32)
+    features = features_of(molecule, theta, jnp.eye(3)[None], tau[None], k)
     expected = np.asarray(molecule.weights(tau) @ features[0])
     low = np.linalg.norm(plane.frequencies, axis=1) < 0.8 * KMAX
     error = np.linalg.norm((image - expected)[low]) / np.linalg.norm(expected[low])
@@ -130,7 +137,7 @@ def test_features_have_an_exact_adjoint(molecule):
         prepared = molecule.prepare(theta._replace(maps=maps))
         return molecule.features(prepared, turns, jnp.tile(tau, (2, 1)), k)
 
-    value, transpose = jax.vjp(forward, theta.maps)
+    value, transpose = jax.vjp(jax.jit(forward), theta.maps)
     rng = np.random.default_rng(2)
     other = jnp.asarray(rng.normal(size=value.shape) + 1j * rng.normal(size=value.shape))
     (back,) = transpose(jnp.conj(other).astype(value.dtype))
@@ -151,12 +158,12 @@ def test_trajectories_have_gradients(name):
         moved = molecule.fourier(theta._replace(motion=rebuild(values)), points, tau)
         return jnp.sum(moved.real * jnp.cos(jnp.arange(len(moved))))
 
-    gradient = np.asarray(jax.jit(jax.grad(power))(flat))
+    value, gradient = jax.jit(power), np.asarray(jax.jit(jax.grad(power))(flat))
     assert np.all(np.isfinite(gradient))
     step = 1e-2
     for i in range(len(flat)):
         up, down = flat.at[i].add(step), flat.at[i].add(-step)
-        difference = (float(power(up)) - float(power(down))) / (2 * step)
+        difference = (float(value(up)) - float(value(down))) / (2 * step)
         slack = 0.02 * float(np.abs(gradient).max())
         assert float(gradient[i]) == pytest.approx(difference, rel=0.05, abs=slack)
 
@@ -165,8 +172,9 @@ def test_a_copy_is_the_part_turned_by_its_operator():
     molecule = MOLECULES["shared arms"]
     theta = random_theta(molecule)
     theta.maps["body"] = jnp.zeros_like(theta.maps["body"])
-    both = np.asarray(molecule.density(theta, jnp.array([0.3, 0.7])))
-    swapped = np.asarray(molecule.density(theta, jnp.array([0.7, 0.3])))
+    density = jax.jit(molecule.density)
+    both = np.asarray(density(theta, jnp.array([0.3, 0.7])))
+    swapped = np.asarray(density(theta, jnp.array([0.7, 0.3])))
     turned = np.roll(swapped[:, ::-1, ::-1], (1, 1), axis=(1, 2))  # about the voxel n // 2
     # the first copy is sampled as it stands, the second through its transform: the functions'
     # sharp edges differ
@@ -204,7 +212,8 @@ def test_levels_carry_maps_and_motion():
     tau = state_of(coarse)
     k = half_plane(BOX, 6).frequencies
     points = jnp.asarray(np.pad(k, ((0, 0), (0, 1))) / (BOX * PIXEL), jnp.float32)
-    before, after = coarse.fourier(theta, points, tau), fine.fourier(grown, points, tau)
+    before = jax.jit(coarse.fourier)(theta, points, tau)
+    after = jax.jit(fine.fourier)(grown, points, tau)
     assert np.corrcoef(np.abs(before), np.abs(after))[0, 1] > 0.95
     jax.tree.map(np.testing.assert_array_equal, theta.motion, grown.motion)
 
