@@ -82,7 +82,7 @@ def test_memory_is_what_the_arrays_take(particles):
         images = make_level(loaded, molecule, grid.voxels, options.prior).data.images
         taken += images.pixels.nbytes + images.ctf.nbytes
     assert memory.images == taken
-    n = molecule.n
+    n = molecule.parts[0].basis.n
     assert memory.coefficients == 7 * (1 + 3) * 4 * n**3
     assert memory.total > memory.images + memory.coefficients
 

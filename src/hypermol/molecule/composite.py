@@ -53,8 +53,6 @@ class Composite:
     parts: tuple[Part, ...]
     state_space: StateSpace
 
-    # structure
-
     @cached_property
     def _seats(self) -> tuple[Seat, ...]:
         where = {name: i for i, name in enumerate(self.state_space.names)}
@@ -139,8 +137,6 @@ class Composite:
     def power_gain(self) -> np.ndarray:
         """The parts', [T]."""
         return self._per_term([part.basis.power_gain for part in self.parts])
-
-    # the protocol
 
     def init(self, key: Array) -> Coefficients:
         """Zero densities on trajectories as given."""
@@ -313,6 +309,11 @@ class Composite:
         return [seat for seat in self._seats if seat.part.name == name]
 
     # densities on the common grid
+
+    @property
+    def box_angstrom(self) -> float:
+        """Side of the images' box."""
+        return self.parts[0].basis.n * self.parts[0].basis.voxel_size_angstrom
 
     def density(self, theta: Coefficients, tau: Array) -> Array:
         """V(., tau) on the common grid, [n, n, n]."""
