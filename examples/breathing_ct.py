@@ -46,7 +46,8 @@ from hypermol.sampler import (
     run_sweep,
 )
 from hypermol.space.fourier import crop_or_pad_volume, half_plane
-from hypermol.space.state_space import Circle, Gaussian
+from hypermol.space.normal import Gaussian
+from hypermol.space.state_space import Circle
 
 #: Attenuation of water at about 70 keV, in 1/mm.
 WATER = 0.0193

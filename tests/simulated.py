@@ -22,9 +22,10 @@ from hypermol.posterior.posterior import Posterior
 from hypermol.posterior.priors import HyperPrior, Nuisance
 from hypermol.sampler import ChainState, Data
 from hypermol.space.fourier import half_plane
+from hypermol.space.normal import Gaussian
 from hypermol.space.product import Product
 from hypermol.space.rotation import quaternion_from_vector, quaternion_multiply, random_quaternions
-from hypermol.space.state_space import Gaussian, StateSpace
+from hypermol.space.state_space import StateSpace
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from hypermol.molecule.state_basis import Haar, Linear, OneHot, StateBasis
 from hypermol.posterior.priors import HyperPrior, InverseGamma, draw_nuisance
 from hypermol.sampler import ChainState, molecule_block, nuisance_block, particle_block, run_sweep
 from hypermol.space.discrete import Discrete
-from hypermol.space.state_space import Gaussian
+from hypermol.space.normal import Gaussian
 from simulated import draw_images, draw_prior, make_world
 
 SPACE = Discrete("fold", 2)

@@ -9,7 +9,7 @@ import numpy as np
 from hypermol.data.latents import Latents
 from hypermol.inference.ensemble import MoveSize
 from hypermol.io.store import RunDirectory
-from hypermol.molecule.protocol import LinearMolecule
+from hypermol.molecule.protocol import Coefficients, LinearMolecule
 from hypermol.posterior.priors import Nuisance
 from hypermol.sampler import ChainState
 
@@ -51,7 +51,7 @@ def save_checkpoint(directory: RunDirectory, chain: int, checkpoint: Checkpoint)
 def load_checkpoint(directory: RunDirectory, chain: int) -> Checkpoint | None:
     """A chain's checkpoint, or None; caches are refreshed by the blocks that read them.
 
-    theta comes as a list of arrays, which `with_theta` puts in its molecule's form.
+    theta comes as a bare list of arrays, which `with_theta` puts in its molecule's form.
     """
     if not directory.has(_name(chain)):
         return None
@@ -66,7 +66,7 @@ def load_checkpoint(directory: RunDirectory, chain: int) -> Checkpoint | None:
         }
 
     state = ChainState(
-        theta=[value for _, value in sorted(group("theta").items())],  # type: ignore[arg-type]
+        theta=Coefficients([value for _, value in sorted(group("theta").items())]),
         nuisance=Nuisance(**group("nuisance")),
         latents=Latents(**group("latents")),
         size=MoveSize(**group("size")),

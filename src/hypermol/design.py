@@ -15,7 +15,7 @@ from hypermol.molecule.spatial_basis.prolates import Prolates
 from hypermol.molecule.spatial_basis.voxels import Voxels, voxels_in
 from hypermol.molecule.state_basis import Constant, Linear, ProductBasis, named_state_basis
 from hypermol.molecule.trajectory import Trajectory
-from hypermol.space.state_space import Gaussian
+from hypermol.space.normal import Gaussian
 
 
 class Grid(NamedTuple):

@@ -11,7 +11,7 @@ from hypermol.molecule.protocol import Coefficients, LinearMolecule
 from hypermol.molecule.spatial_basis.voxels import Voxels
 from hypermol.molecule.state_basis import Constant, Cosine, Fourier, Linear
 from hypermol.space.fourier import half_plane
-from hypermol.space.state_space import Gaussian
+from hypermol.space.normal import Gaussian
 
 BOX, KMAX = 16, 5
 

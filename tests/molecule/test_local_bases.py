@@ -19,7 +19,8 @@ from hypermol.molecule.state_basis import (
     named_state_basis,
 )
 from hypermol.space.discrete import Discrete
-from hypermol.space.state_space import Circle, Gaussian, Interval
+from hypermol.space.normal import Gaussian
+from hypermol.space.state_space import Circle, Interval
 
 
 def classes(n: int) -> Discrete:

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from hypermol.molecule.state_basis import Chebyshev, Constant, Cosine, Fourier, Linear
-from hypermol.space.state_space import Gaussian, Interval
+from hypermol.space.normal import Gaussian
+from hypermol.space.state_space import Interval
 
 
 @pytest.mark.parametrize("basis", [Cosine(6), Fourier(7), Fourier(6), Constant()])

@@ -27,8 +27,9 @@ from hypermol.posterior.density_prior_tables import read_density_prior
 from hypermol.posterior.density_priors import DensityPrior, NoPrior, Positivity, UserPrior
 from hypermol.posterior.state_smoothness import AdjacentStates, MassFlow, translation_reference
 from hypermol.space.discrete import Discrete
+from hypermol.space.normal import Gaussian
 from hypermol.space.product import Product
-from hypermol.space.state_space import Circle, Gaussian, Interval
+from hypermol.space.state_space import Circle, Interval
 
 BOX, KMAX, PIXEL, NODES = 12, 4, 1.5, 9
 BASIS = Voxels(BOX, PIXEL, KMAX, 5.0 * PIXEL)

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from hypermol.space.discrete import Discrete
-from hypermol.space.state_space import Gaussian, Interval, Point
+from hypermol.space.normal import Gaussian
+from hypermol.space.state_space import Interval, Point
 
 CLASSES = Discrete("fold", 5)
 

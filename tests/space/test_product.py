@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from hypermol.space.discrete import Discrete
+from hypermol.space.normal import Gaussian
 from hypermol.space.product import Product
-from hypermol.space.state_space import Circle, Gaussian, Interval, Point
+from hypermol.space.state_space import Circle, Interval, Point
 
 ARMS = Product((Interval("arm_1"), Interval("arm_2")))
 MIXED = Product((Interval("hinge"), Discrete("bound", 3), Circle("turn")))

@@ -5,7 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from hypermol.space.state_space import Circle, Gaussian, Interval, Point
+from hypermol.space.normal import Gaussian
+from hypermol.space.state_space import Circle, Interval, Point
 
 BOUNDED = [Interval(), Circle()]
 

@@ -147,14 +147,15 @@ def state_gauges(run: Run) -> dict[int, StateGauge]:
 
     An interval is turned round where the chains' mean states are negatively correlated; a circle
     is turned and reflected to the best agreement; classes are matched one to one so that most
-    particles agree.
+    particles agree. Several knobs are left as they are: what takes one chain's to another's may
+    swap copies of a part, and chains part only after the subspace that ordered their states.
     """
     circular, classes = is_circle(run), n_classes(run)
     gauges: dict[int, StateGauge] = {}
     reference: np.ndarray | None = None
     for chain in run.chains:
         gauges[chain] = StateGauge(circular=circular, classes=tuple(range(classes)))
-        if not has_states(run) or len(run.chains) == 1:
+        if run.state_space.dim != 1 or len(run.chains) == 1:
             continue
         states = _chain_states(run, chain)
         if classes:

@@ -21,7 +21,8 @@ from hypermol.molecule.state_basis import (
 )
 from hypermol.molecule.trajectory import Frame, Still, Trajectory
 from hypermol.space.fourier import crop_or_pad_volume
-from hypermol.space.state_space import Circle, Gaussian, Interval
+from hypermol.space.normal import Gaussian
+from hypermol.space.state_space import Circle, Interval
 
 
 def subspace(

@@ -1,21 +1,80 @@
-"""States with a standard normal base measure that enter the density in any way."""
+"""States with a standard normal base measure: of linear subspaces, and of free rigid motions."""
 
+import abc
 from dataclasses import dataclass
 from typing import final
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 
 from hypermol.space.state_space import StateSpace
 
 
+class StandardNormal(StateSpace):
+    """R^d with a standard normal base measure: no edges, no lattice."""
+
+    @property
+    @abc.abstractmethod
+    def names(self) -> tuple[str, ...]:
+        """Names of the knobs."""
+
+    @property
+    def dim(self) -> int:
+        """Number of knobs."""
+        return len(self.names)
+
+    def wrap(self, tau: Array) -> Array:
+        """The space has no edges."""
+        return tau
+
+    def lattice(self, tau: Array, n: int) -> Array:
+        """Only the state itself, [1, d]: these states are drawn by other steps."""
+        return tau[None]
+
+    def nodes(self, n: int) -> Array:
+        """[n, d] along the first knob, -2 to 2 standard deviations."""
+        line = jnp.linspace(-2.0, 2.0, n)
+        return jnp.zeros((n, self.dim)).at[:, 0].set(line)
+
+    def propose(self, key: Array, tau: Array, width: float) -> Array:
+        """Within +-width of the four standard deviations that hold most states."""
+        step = jax.random.uniform(key, tau.shape, minval=-1.0, maxval=1.0)
+        return tau + 4.0 * width * step
+
+    def log_base(self, tau: Array) -> Array:
+        """Standard normal, up to a constant, [...]."""
+        return -0.5 * jnp.sum(tau**2, axis=-1)
+
+    def sample_base(self, key: Array, shape: tuple[int, ...]) -> Array:
+        """Draws [*shape, d]."""
+        return jax.random.normal(key, (*shape, self.dim))
+
+
 @final
 @dataclass(frozen=True)
-class Normal(StateSpace):
-    """Knobs without ends, each standard normal a priori: rigid motions about a consensus.
+class Gaussian(StandardNormal):
+    """States that enter the density linearly: linear subspace models (PPCA)."""
 
-    In contrast to `Gaussian` nothing is assumed about how the density depends on them.
+    n_components: int = 1
+
+    is_subspace = True
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """component_1, component_2, ..."""
+        return tuple(f"component_{i + 1}" for i in range(self.n_components))
+
+    def from_subspace(self, coordinates: np.ndarray) -> np.ndarray:
+        """The leading principal coordinates themselves."""
+        return coordinates[:, : self.n_components]
+
+
+@final
+@dataclass(frozen=True)
+class Normal(StandardNormal):
+    """States that enter the density in any way: rigid motions about a consensus.
 
     Attributes:
         knobs: their names.
@@ -27,33 +86,3 @@ class Normal(StateSpace):
     def names(self) -> tuple[str, ...]:
         """As given."""
         return self.knobs
-
-    @property
-    def dim(self) -> int:
-        """Number of knobs."""
-        return len(self.knobs)
-
-    def wrap(self, tau: Array) -> Array:
-        """The space has no edges."""
-        return tau
-
-    def lattice(self, tau: Array, n: int) -> Array:
-        """Only the state itself."""
-        return tau[None]
-
-    def nodes(self, n: int) -> Array:
-        """[n, dim] along the first knob, -2 to 2 standard deviations."""
-        line = jnp.linspace(-2.0, 2.0, n)
-        return jnp.zeros((n, self.dim)).at[:, 0].set(line)
-
-    def propose(self, key: Array, tau: Array, width: float) -> Array:
-        """Within +-width of the four standard deviations that hold most states."""
-        return tau + 4.0 * width * jax.random.uniform(key, tau.shape, minval=-1.0, maxval=1.0)
-
-    def log_base(self, tau: Array) -> Array:
-        """Standard normal, up to a constant."""
-        return -0.5 * jnp.sum(tau**2, axis=-1)
-
-    def sample_base(self, key: Array, shape: tuple[int, ...]) -> Array:
-        """Draws [*shape, dim]."""
-        return jax.random.normal(key, (*shape, self.dim))

@@ -8,7 +8,8 @@ import numpy as np
 from jax import Array
 
 from hypermol.molecule.state_basis.base import StateBasis
-from hypermol.space.state_space import Circle, Gaussian, Interval, Point
+from hypermol.space.normal import Gaussian
+from hypermol.space.state_space import Circle, Interval, Point
 
 
 @final
