@@ -1,12 +1,17 @@
 """The burn-in step that takes a state-dependent rigid motion out of all poses."""
 
+from pathlib import Path
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from hypermol.data.latents import Consensus, Latents
+from hypermol.design import Generic, Grid, consensus
 from hypermol.molecule.state_basis import Cosine
 from hypermol.moving_frame import take_out_shared_motion
+from hypermol.options import make_design
+from hypermol.recipe import read_recipe
 from hypermol.space.rotation import (
     angle_between,
     matrix_from_quaternion,
@@ -88,3 +93,13 @@ def test_a_displaced_molecule_moves_its_image_by_the_first_two_rows_of_the_rotat
     k3 = k2 @ rotation[:2]
     image_shift = rotation[:2] @ displacement
     np.testing.assert_allclose(k3 @ displacement, k2 @ image_shift, rtol=1e-5)
+
+
+def test_only_a_generic_molecule_with_states_has_a_free_frame():
+    """A part at rest holds the frame of a composite; a rigid molecule has no state to move with."""
+    pretzel = Path(__file__).parents[1] / "examples" / "pretzel.toml"
+    grid = Grid(box=16, pixel_size_angstrom=20.0, kmax=4, radius_angstrom=150.0)
+    composite = make_design(read_recipe(pretzel), 16, 20.0).molecule(grid, 3)
+    assert not composite.frame_is_free
+    assert not consensus(grid).frame_is_free
+    assert Generic("cosine", 3, "bend").molecule(grid, 3).frame_is_free

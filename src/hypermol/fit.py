@@ -19,13 +19,11 @@ from hypermol.checkpoint import (
     BRANCH,
     Checkpoint,
     load_checkpoint,
-    motion_arrays,
     save_checkpoint,
     with_theta,
 )
 from hypermol.data.particles import ParticleSet, load_particles
 from hypermol.design import Grid, consensus
-from hypermol.imaging.blocks import from_blocks
 from hypermol.inference.schedule import Stage, adapt, default_schedule, sweep_key
 from hypermol.io.store import RunDirectory
 from hypermol.marching import (
@@ -54,6 +52,7 @@ from hypermol.sampler import (
     particle_block,
     run_sweep,
 )
+from hypermol.sweep_record import sample_arrays, trace_numbers
 
 #: Error of theta's draws in posterior standard deviations: adds 1 % to their variance at most.
 _TOLERANCE = 0.1
@@ -127,11 +126,16 @@ def fit(
 
 
 def sweep_blocks(stage: Stage, level: Level) -> Sweep:
-    """All blocks of a stage's sweep: particles, the moving frame, the molecule, mu."""
+    """All blocks of a stage's sweep: particles, the moving frame, the molecule, mu.
+
+    Where the frame is free, its step stands between poses and theta: after theta, the old map
+    would pull the poses back.
+    """
+    free = level.molecule.frame_is_free
     draws = (draw_nuisance, draw_pose_widths) if stage.learn_widths else (draw_nuisance,)
     return (
         particle_block(level.posterior, stage.candidates, _STATE_STEPS),
-        moving_frame_block(level.posterior),
+        *((moving_frame_block(level.posterior),) if free else ()),
         molecule_block(level.posterior, _TOLERANCE, _MAX_ITERATIONS),
         *motion_blocks(level.posterior),
         nuisance_block(level.posterior, draws),
@@ -200,9 +204,10 @@ class _Job:
         kept = not stage.burn_in and (sweep - first + 1) % stage.keep_every == 0
         if kept:
             name = self.directory.sample_name(chain, sweep)
-            self.directory.write_arrays(name, self._sample(state, level))
-        record = self._record(chain, stage, sweep, kept, state, info)
-        record["seconds"] = time.time() - began
+            arrays = sample_arrays(level.molecule, state, self.particles.n)
+            self.directory.write_arrays(name, arrays)
+        record = {"chain": chain, "sweep": sweep, "stage": stage.name, "kept": kept}
+        record |= {**trace_numbers(state, info), "seconds": time.time() - began}
         self.directory.append_trace(record)
         if (sweep + 1) % self.options.checkpoint_every == 0:
             self._save(chain, sweep + 1, state)
@@ -263,52 +268,13 @@ class _Job:
         key = (id(level), stage.candidates, stage.learn_widths)
         if key not in self._sweeps:
             self._sweeps[key] = sweep_blocks(stage, level)
-        particles, frame, *rest = self._sweeps[key]
         settles = stage.burn_in and stage.candidates.rotations > 1
-        return (particles, frame, *rest) if settles else (particles, *rest)
+        return tuple(block for block in self._sweeps[key] if settles or block.name != "frame")
 
     def _halves(self) -> np.ndarray:
         """Half sets [N] of 1 and 2: the input's, or odd and even particles."""
         given = self.particles.half_set
         return given if np.all(given > 0) else 1 + np.arange(self.particles.n) % 2
-
-    def _sample(self, state: ChainState, level: Level) -> dict[str, np.ndarray]:
-        """What a posterior sample keeps: theta, mu and every particle's latents."""
-        latents = {
-            name: from_blocks(value, self.particles.n)
-            for name, value in state.latents._asdict().items()
-        }
-        nuisance = {name: np.asarray(value) for name, value in state.nuisance._asdict().items()}
-        shown = {"maps": np.asarray(level.molecule.shown(state.theta))}
-        return {**shown, **motion_arrays(state.theta.motion), **latents, **nuisance}
-
-    def _record(
-        self, chain: int, stage: Stage, sweep: int, kept: bool, state: ChainState, info: Info
-    ) -> dict:
-        """One line of the trace."""
-        noise = np.asarray(state.nuisance.noise_variance, np.float64)
-        power = np.asarray(info["nuisance.residual_power"], np.float64)
-        moved = {
-            name: float(np.mean(info.get(f"particles.{name}", 0.0)))
-            for name in ("moved_rotation", "moved_shift")
-        }
-        return {
-            "chain": chain,
-            "sweep": sweep,
-            "stage": stage.name,
-            "kept": kept,
-            "cg_iterations": int(info["molecule.iterations"]),
-            "cg_error_in_sd": float(info["molecule.error_in_sd"]),
-            "misfit": float(np.sum(power[1:] / noise[1:])),
-            "noise": float(noise[1:].mean()),
-            "pose_sd_deg": float(np.degrees(state.nuisance.pose_sd_rad)),
-            "shift_sd_px": float(state.nuisance.shift_sd_px),
-            "contrast_sd": float(state.nuisance.contrast_sd),
-            "frame_turn_deg": float(np.degrees(info.get("frame.turn_rad", 0.0))),
-            "frame_drift_px": float(info.get("frame.drift_px", 0.0)),
-            "rotation_step_deg": float(np.degrees(np.median(state.size.rotation_rad))),
-            **moved,
-        }
 
     def _save(self, chain: int, done: int, state: ChainState) -> None:
         save_checkpoint(self.directory, chain, Checkpoint(state, done, self.radius))

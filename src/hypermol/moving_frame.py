@@ -4,7 +4,8 @@ V(g(tau) r, tau) seen from poses R g(tau) gives the same images as V(r, tau) see
 6.2): along this direction only the pose prior speaks, and alternating draws of theta and poses
 crawl. One regression of all poses' deviations from the consensus on the state basis finds the
 smooth motion g that they share, and takes it out of them; theta's next draw, exact given the
-poses, follows in one step.
+poses, follows in one step. Only molecules whose `frame_is_free` have this direction: in a
+composite, a part at rest holds the frame, and what poses share with a state is signal.
 """
 
 import jax

@@ -83,6 +83,11 @@ class Composite:
             mask[seat.moves] = True
         return tuple(bool(value) for value in mask)
 
+    @property
+    def frame_is_free(self) -> bool:
+        """No: a part that a knob does not move, or its own region, holds the frame."""
+        return False
+
     @cached_property
     def _starts(self) -> dict[str, int]:
         """First term of each part."""

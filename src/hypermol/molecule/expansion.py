@@ -38,6 +38,11 @@ class Expansion:
         return (False,) * self.state_space.dim
 
     @property
+    def frame_is_free(self) -> bool:
+        """Wherever there are states, up to what the bases resolve."""
+        return self.state_space.dim > 0
+
+    @property
     def n_terms(self) -> int:
         """Q, the terms of eq. 21."""
         return self.state_basis.n_terms

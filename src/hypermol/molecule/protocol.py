@@ -63,6 +63,12 @@ class LinearMolecule(Molecule, Protocol):
         ...
 
     @property
+    def frame_is_free(self) -> bool:
+        """Whether V(g(tau) r, tau) is in the model for every smooth rigid motion g: then only the
+        poses' prior fixes the frame (`moving_frame`)."""
+        ...
+
+    @property
     def feature_terms(self) -> np.ndarray:
         """int [F]: the term of theta that each feature shows."""
         ...
