@@ -20,6 +20,8 @@ from hypermol.posterior.priors import Nuisance
 
 #: Times at which the noise is estimated again.
 _ROUNDS = 4
+#: Precision of an entry of theta whose prior has no curvature: its unit is taken as its scale.
+_FLAT_PRECISION = 1.0
 
 
 @final
@@ -29,7 +31,7 @@ class Start:
 
     Attributes:
         adam_steps: steps of Adam.
-        adam_rate: its learning rate, in units of theta.
+        adam_rate: its learning rate, in the prior's standard deviations.
         batch: images of a step.
         lattice: states averaged over.
     """
@@ -141,6 +143,7 @@ def adam_start(
     present = np.flatnonzero(np.asarray(images.present).reshape(-1))
     flat = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:])[present], (images, consensus))
     n, batch = len(present), min(start.batch, len(present))
+    scale = jax.tree.map(lambda c: 1.0 / jnp.sqrt(c), _prior_precision(problem, first))
     optimizer = optax.adam(start.adam_rate, b2=0.99)
 
     def loss(parameters: Parameters, nuisance: Nuisance, chosen: Any) -> Array:
@@ -160,6 +163,7 @@ def adam_start(
             index = jax.random.choice(step_key, n, (batch,), replace=False)
             gradient = jax.grad(loss)(parameters, nuisance, jax.tree.map(lambda x: x[index], flat))
             change, memory = optimizer.update(gradient, memory)
+            change = jax.tree.map(jnp.multiply, change, scale)
             return (optax.apply_updates(parameters, change), memory), None
 
         steps = max(start.adam_steps // _ROUNDS, 1)
@@ -186,10 +190,14 @@ def _variance(
 
     A mean gradient of b images of N varies by 1 / (N b) of the summed information.
     """
+    precision = _prior_precision(problem, parameters)
+    return jax.tree.map(lambda nu, c: 1.0 / (factor * nu + c), squared_gradient, precision)
+
+
+def _prior_precision(problem: Problem, parameters: Parameters) -> Parameters:
+    """The prior's precision of every entry"""
     gradient = jax.grad(problem.log_prior_parameters)
     ones = jax.tree.map(jnp.ones_like, parameters)
     # exact for independent priors: their Hessian's row sums are its diagonal
     curvature = jax.jvp(gradient, (parameters,), (ones,))[1]
-    return jax.tree.map(
-        lambda nu, c: 1.0 / (factor * nu + jnp.maximum(-c, 1e-6)), squared_gradient, curvature
-    )
+    return jax.tree.map(lambda c: jnp.where(c < 0.0, -c, _FLAT_PRECISION), curvature)

@@ -15,11 +15,7 @@ import numpy as np
 from jax import Array
 
 from hypermol.molecule import composite_march
-from hypermol.molecule.composite_march import (
-    carried_density,
-    shown_densities,
-    shown_path,
-)
+from hypermol.molecule.composite_march import carried_density, shown_densities, shown_path
 from hypermol.molecule.parts import Part, factor_columns, fill_knobs, named_factors
 from hypermol.molecule.protocol import Coefficients
 from hypermol.space.normal import Normal

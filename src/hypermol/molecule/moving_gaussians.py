@@ -19,6 +19,8 @@ from hypermol.space.state_space import StateSpace
 #: amplitude [n] (integral of the density), width [n] (standard deviation in Angstrom), path
 #: (whatever the molecule's path function takes; [n_terms, n, 3] in Angstrom for `BasisPath`).
 Theta = dict[str, Any]
+#: `init` of Gaussians to be fitted, in prior standard deviations: see `random_gaussians`.
+_START_SPREAD = 0.1
 #: (path parameters, tau [dim]) to centres [n, 3] in Angstrom.
 PathFunction = Callable[[Any, Array], Array]
 
@@ -203,13 +205,15 @@ def random_gaussians(
 ) -> MovingGaussians:
     """Gaussians at unknown places: a start for fitting, with a weak prior.
 
-    The centres' mean positions have a standard deviation of `radius_angstrom` / 2 in each
-    direction, each further path coefficient of `radius_angstrom` / (4 q). A blob's amplitude is
-    that of a peak density of 1.
+    The prior's mean fills a ball evenly and is at rest; the centres' mean positions have a
+    standard deviation of `radius_angstrom` / 2 in each direction, each further path coefficient of
+    `radius_angstrom` / (4 q). `init` stays near the mean: a start that already moves at random
+    folds the state. A blob's amplitude is that of a peak density of 1.
 
     Args:
         state_space: where tau lives.
-        basis: path basis, see `BasisPath`; its value at tau = 0 gives the number of terms.
+        basis: path basis whose first function is 1, see `BasisPath`; its value at tau = 0 gives
+            the number of terms.
         n_blobs: number of Gaussians.
         radius_angstrom: rough radius of the molecule.
         width_angstrom: rough standard deviation of a Gaussian.
@@ -218,14 +222,27 @@ def random_gaussians(
     order = np.arange(n_terms)
     scale = np.where(order == 0, 0.5, 0.25 / np.maximum(order, 1)) * radius_angstrom
     amplitude = (2.0 * np.pi * width_angstrom**2) ** 1.5
+    path = np.zeros((n_terms, n_blobs, 3), np.float32)
+    path[0] = radius_angstrom * _even_ball(n_blobs)
     mean = {
         "amplitude": np.full(n_blobs, amplitude, np.float32),
         "width": np.full(n_blobs, width_angstrom, np.float32),
-        "path": np.zeros((n_terms, n_blobs, 3), np.float32),
+        "path": path,
     }
     sd = {
         "amplitude": np.float32(0.3 * amplitude),
         "width": np.float32(0.1 * width_angstrom),
         "path": np.broadcast_to(scale[:, None, None], (n_terms, n_blobs, 3)).astype(np.float32),
     }
-    return MovingGaussians(state_space, BasisPath(basis), mean, sd)
+    return MovingGaussians(state_space, BasisPath(basis), mean, sd, _START_SPREAD)
+
+
+def _even_ball(n: int) -> np.ndarray:
+    """n points that fill the unit ball evenly: [n, 3], golden-angle spiral, radii shuffled."""
+    place = np.arange(n) + 0.5
+    height, angle = 1.0 - 2.0 * place / n, np.pi * (3.0 - np.sqrt(5.0)) * place
+    ring = np.sqrt(1.0 - height**2)
+    # any irrational step spreads the radii over the sphere
+    radius = np.cbrt((place * np.sqrt(2.0)) % 1.0)
+    points = np.stack([ring * np.cos(angle), ring * np.sin(angle), height], axis=-1)
+    return radius[:, None] * points
