@@ -29,7 +29,7 @@ from hypermol.posterior.density_priors import DensityPrior, NoPrior
 from hypermol.posterior.posterior import Posterior
 from hypermol.posterior.priors import HyperPrior, Nuisance
 from hypermol.sampler import ChainState, Data
-from hypermol.space.fourier import half_plane
+from hypermol.space.fourier import half_plane, voxel_radii
 
 #: Particles handled together; larger blocks fall out of the cache.
 BLOCK = 32
@@ -202,9 +202,7 @@ def _new_states(key: Array, state: ChainState, old: Level, new: Level) -> Array:
 
 def _radii(level: Level) -> np.ndarray:
     """Distance of every voxel from the origin in Angstrom, [n, n, n]."""
-    basis = level.basis
-    axis = (np.arange(basis.n) - basis.n // 2) * basis.voxel_size_angstrom
-    return np.sqrt(axis[:, None, None] ** 2 + axis[:, None] ** 2 + axis**2)
+    return voxel_radii(level.basis.n, level.basis.voxel_size_angstrom)
 
 
 def check_contrast(level: Level, maps: np.ndarray) -> None:

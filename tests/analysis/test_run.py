@@ -32,9 +32,13 @@ def test_errors_say_what_to_do(tmp_path):
     with pytest.raises(InputError, match="rigid fit"):
         aligned_states(run)
     name = run.directory.sample_names(0)[0]
-    (run.directory.path / name).write_bytes(b"PK not a zip")
-    with pytest.raises(InputError, match=r"c00_000010.npz cannot be read"):
-        list(iterate_samples(run, "maps"))
+    whole = (run.directory.path / name).read_bytes()
+    for damaged in (b"PK not a zip", whole[: len(whole) // 2], b""):
+        (run.directory.path / name).write_bytes(damaged)
+        with pytest.raises(InputError, match=r"c00_000010.npz cannot be read"):
+            list(iterate_samples(run, "maps"))
+        with pytest.raises(InputError, match=r"c00_000010.npz cannot be read"):
+            run.stacked("contrast")
     for name in run.directory.sample_names(0) + run.directory.sample_names(1):
         (run.directory.path / name).unlink()
     with pytest.raises(InputError, match="no posterior samples yet"):

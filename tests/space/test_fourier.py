@@ -9,10 +9,12 @@ from hypermol.space.fourier import (
     centred_fft2,
     crop_or_pad_volume,
     fast_even_size,
+    frequency_radii,
     half_plane,
     half_plane_to_image,
     image_to_half_plane,
     shift_phases,
+    voxel_radii,
 )
 
 
@@ -130,3 +132,19 @@ def test_fast_sizes():
     assert [fast_even_size(n) for n in (1, 7, 11, 13, 14, 22, 62, 121)] == [
         2, 8, 12, 16, 16, 24, 64, 128,
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize("n", [15, 16])
+def test_radii_of_frequencies_are_where_waves_peak(n: int):
+    z, y, x = np.indices((n, n, n))
+    for wave in ((2, -3, 6), (0, 4, 3), (-6, 2, 0)):
+        values = np.cos(2 * np.pi * (wave[0] * z + wave[1] * y + wave[2] * x) / n)
+        peak = np.argmax(np.abs(np.fft.rfftn(values)))
+        assert frequency_radii(n).flat[peak] == pytest.approx(np.linalg.norm(wave))
+
+
+@pytest.mark.parametrize("n", [15, 16])
+def test_radii_of_voxels_start_at_the_origin_voxel(n: int):
+    radii = voxel_radii(n, 2.0)
+    assert radii[n // 2, n // 2, n // 2] == 0.0
+    assert radii[n // 2 + 2, n // 2 - 3, n // 2 + 6] == pytest.approx(14.0)

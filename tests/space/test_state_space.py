@@ -5,7 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from hypermol.space.normal import Gaussian
+from hypermol.space.discrete import Discrete
+from hypermol.space.normal import Gaussian, Normal
 from hypermol.space.state_space import Circle, Interval, Point
 
 BOUNDED = [Interval(), Circle()]
@@ -98,3 +99,23 @@ def test_gaussian():
 def test_knobs_are_named():
     assert Interval("hinge").names == ("hinge",)
     assert Circle("arm").names == ("arm",)
+
+
+@pytest.mark.parametrize(
+    ("space", "expected"),
+    [
+        (Interval("hinge"), Interval("arm")),
+        (Circle("turn"), Circle("arm")),
+        (Discrete("bound", 3, ("a", "b", "c")), Discrete("arm", 3, ("a", "b", "c"))),
+        (Normal(("x",)), Normal(("arm",))),
+    ],
+)
+def test_renaming_changes_the_name_alone(space, expected):
+    assert space.renamed(("arm",)) == expected
+
+
+def test_fixed_names_stay():
+    assert Point().renamed(()) == Point()
+    assert Gaussian(2).renamed(("component_1", "component_2")) == Gaussian(2)
+    with pytest.raises(ValueError, match="component_1"):
+        Gaussian(1).renamed(("arm",))

@@ -110,18 +110,7 @@ def iterate_samples(run: Run, *names: str) -> Iterator[Sample]:
         )
     for chain in run.chains:
         for draw, name in enumerate(run.directory.sample_names(chain)):
-            yield Sample(chain, draw, _read(run, name, names))
-
-
-def _read(run: Run, name: str, entries: tuple[str, ...]) -> dict[str, np.ndarray]:
-    path = run.directory.path / name
-    try:
-        with np.load(path) as archive:
-            return {entry: archive[entry] for entry in entries}
-    except (OSError, ValueError, KeyError, EOFError) as error:
-        raise InputError(
-            f"{path} cannot be read ({error}): delete it, or run `hypermol fit --resume`"
-        ) from error
+            yield Sample(chain, draw, run.directory.read_arrays(name, names))
 
 
 def n_samples(run: Run) -> int:
@@ -178,7 +167,7 @@ def state_gauges(run: Run) -> dict[int, StateGauge]:
 def _chain_states(run: Run, chain: int) -> np.ndarray:
     """[draws, N] states of one chain as sampled."""
     names = run.directory.sample_names(chain)
-    return np.stack([_read(run, name, ("state",))["state"][:, 0] for name in names])
+    return np.stack([run.directory.read_arrays(name, ("state",))["state"][:, 0] for name in names])
 
 
 def _circle_gauge(mean: np.ndarray, reference: np.ndarray) -> StateGauge:

@@ -12,6 +12,8 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
+from hypermol.space.fourier import frequency_radii
+
 #: How voxels are gathered into shells. "nearest": shell i holds round(|k|) = i. "cryobench": entry
 #: i holds i - 1 <= |k| < i, which is how the CryoBench scripts label their shells.
 ShellRule = Literal["nearest", "cryobench"]
@@ -39,9 +41,7 @@ class PerImageFsc(NamedTuple):
 @lru_cache(maxsize=4)
 def _shell_index(n: int, rule: ShellRule) -> np.ndarray:
     """Shell of each coefficient of `rfftn` on an n-cube, flattened."""
-    full = np.fft.fftfreq(n, 1.0 / n)
-    half = np.fft.rfftfreq(n, 1.0 / n)
-    radius = np.sqrt(full[:, None, None] ** 2 + full[None, :, None] ** 2 + half**2)
+    radius = frequency_radii(n)
     shells = np.rint(radius) if rule == "nearest" else np.floor(radius) + 1.0
     return shells.astype(np.intp).ravel()
 

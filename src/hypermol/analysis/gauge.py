@@ -20,6 +20,7 @@ from scipy.spatial.transform import Rotation
 
 from hypermol.analysis.coverage import mean_rotation
 from hypermol.space.fourier import crop_or_pad_volume
+from hypermol.space.rotation import angle_between
 
 _MIRROR = np.diag([1.0, 1.0, -1.0])
 
@@ -140,12 +141,6 @@ def apply_to_poses(
     return turned, np.asarray(shifts_angstrom) - (turned @ gauge.shift_angstrom)[..., :2]
 
 
-def _pose_angles(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """Angles in degrees [N] between rotations [N, 3, 3]."""
-    chord = np.linalg.norm(first - second, axis=(-2, -1)) / (2.0 * np.sqrt(2.0))
-    return np.degrees(2.0 * np.arcsin(np.clip(chord, 0.0, 1.0)))
-
-
 def _pose_rotation(estimated: np.ndarray, true: np.ndarray) -> tuple[np.ndarray, float]:
     """Rotation G with true ~ estimated G^T, and the median angle left (degrees).
 
@@ -155,10 +150,10 @@ def _pose_rotation(estimated: np.ndarray, true: np.ndarray) -> tuple[np.ndarray,
     relative = np.swapaxes(true, -1, -2) @ estimated
     rotation = mean_rotation(relative)
     for _ in range(5):
-        angles = _pose_angles(relative, np.broadcast_to(rotation, relative.shape))
+        angles = angle_between(relative, np.broadcast_to(rotation, relative.shape))
         near = angles <= 3.0 * np.median(angles) + 1e-9
         rotation = mean_rotation(relative[near])
-    return rotation, float(np.median(_pose_angles(relative, rotation)))
+    return rotation, float(np.median(angle_between(relative, rotation)))
 
 
 def align_poses(
@@ -186,7 +181,7 @@ def align_poses(
         -min(plain_angle, mirrored_angle),
     )
     aligned, _ = apply_to_poses(gauge, rotations, shifts)
-    angles = _pose_angles(aligned, true_rotations)
+    angles = angle_between(aligned, true_rotations)
     near = angles <= 3.0 * np.median(angles) + 1e-9
     design = aligned[near, :2, :].reshape(-1, 3)
     shift = np.linalg.lstsq(design, (shifts - true_shifts)[near].reshape(-1), rcond=None)[0]
@@ -210,4 +205,4 @@ def pose_errors(
     """
     rotations, shifts = apply_to_poses(gauge, *estimated)
     distance = np.linalg.norm(shifts - np.asarray(true[1]), axis=-1)
-    return _pose_angles(rotations, np.asarray(true[0])), distance
+    return angle_between(rotations, np.asarray(true[0])), distance

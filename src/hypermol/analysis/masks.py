@@ -3,6 +3,8 @@
 import numpy as np
 from scipy import ndimage
 
+from hypermol.space.fourier import voxel_radii
+
 
 def _cosine_edge(distance: np.ndarray, edge_px: float) -> np.ndarray:
     """1 where distance <= 0, 0 beyond edge_px, a raised cosine between."""
@@ -22,10 +24,8 @@ def sphere_mask(box: int, radius_px: float | None = None, edge_px: float = 4.0) 
     Returns:
         float64 [n, n, n] in [0, 1].
     """
-    axis = np.arange(box) - box // 2
-    distance = np.sqrt(axis[:, None, None] ** 2 + axis[None, :, None] ** 2 + axis**2)
     inner = (box - 1) // 2 - edge_px if radius_px is None else radius_px
-    return _cosine_edge(distance - inner, edge_px)
+    return _cosine_edge(voxel_radii(box) - inner, edge_px)
 
 
 def mask_from_map(

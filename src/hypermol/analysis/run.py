@@ -92,8 +92,7 @@ class Run:
         return stacked.reshape(stacked.shape[0] * stacked.shape[1], *stacked.shape[2:])
 
     def _entry(self, sample: str, name: str) -> np.ndarray:
-        with np.load(self.directory.path / sample) as archive:
-            return archive[name]
+        return self.directory.read_arrays(sample, (name,))[name]
 
     @cached_property
     def maps(self) -> np.ndarray:

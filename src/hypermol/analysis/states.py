@@ -11,6 +11,8 @@ from typing import Literal, NamedTuple
 import numpy as np
 from scipy import stats
 
+from hypermol.space.fourier import frequency_radii
+
 #: "interval": states in [0, 1] with ends. "circle": states modulo 1.
 Topology = Literal["interval", "circle"]
 
@@ -184,10 +186,11 @@ def _spectra(volumes: np.ndarray, kmax: int) -> tuple[np.ndarray, np.ndarray]:
     One of each pair +-k is kept (nearly: the plane kx = 0 is kept whole, at half weight).
     """
     n = volumes.shape[-1]
-    full, half = np.fft.fftfreq(n, 1.0 / n), np.fft.rfftfreq(n, 1.0 / n)
-    radius = np.sqrt(full[:, None, None] ** 2 + full[None, :, None] ** 2 + half**2)
+    radius = frequency_radii(n)
     keep = (radius > 0) & (radius <= kmax)
-    weight = np.broadcast_to(np.where(half == 0, np.sqrt(0.5), 1.0), radius.shape)[keep]
+    column = np.ones(n // 2 + 1)
+    column[0] = np.sqrt(0.5)
+    weight = np.broadcast_to(column, radius.shape)[keep]
     rows = [(np.fft.rfftn(volume)[keep] * weight).astype(np.complex64) for volume in volumes]
     return np.stack(rows), np.rint(radius[keep]).astype(np.intp)
 

@@ -15,6 +15,7 @@ from hypermol.analysis.states import Topology
 from hypermol.io.errors import InputError
 from hypermol.io.metadata import ParticleMetadata
 from hypermol.io.star import read_particles_star
+from hypermol.io.store import read_npz
 
 _FILES = ("truth.star", "truth.npz", "truth_maps.npz")
 _SIZE_TOLERANCE = 1e-3
@@ -109,7 +110,7 @@ def load_truth(folder: str | Path) -> Truth:
 def _read(folder: Path) -> Truth:
     """The truth in a folder that has its three files."""
     metadata = read_particles_star(folder / _FILES[0], allow_missing=("ctf",))
-    latents, stored = _arrays(folder / _FILES[1]), _arrays(folder / _FILES[2])
+    latents, stored = (read_npz(folder / name, "write the truth again") for name in _FILES[1:])
     for name, source, path in (("t", latents, _FILES[1]), ("maps", stored, _FILES[2])):
         if name not in source:
             raise InputError(f"{folder / path} has no array {name}: write the truth again")
@@ -185,14 +186,6 @@ def check_fits(truth: Truth, box: int, pixel_size_angstrom: float) -> None:
             f"{truth.folder / _FILES[2]} has maps of {n} voxels of {size:g} Angstrom, the run "
             f"images of {box} pixels of {pixel_size_angstrom:g}: give the truth of the same data"
         )
-
-
-def _arrays(path: Path) -> dict[str, np.ndarray]:
-    try:
-        with np.load(path) as archive:
-            return {name: archive[name] for name in archive.files}
-    except (OSError, ValueError, EOFError) as error:
-        raise InputError(f"{path} cannot be read ({error}): write the truth again") from error
 
 
 def _keys(metadata: ParticleMetadata) -> list[tuple[str, int]]:

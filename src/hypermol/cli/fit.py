@@ -56,8 +56,9 @@ def fit(
     thin: Annotated[int | None, typer.Option(help="Sweeps per kept sample.")] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of everything random.")] = None,
     invert_contrast: Annotated[
-        bool, typer.Option(help="Particles are dark on bright ground: multiply images by -1.")
-    ] = False,
+        bool | None,
+        typer.Option(help="Particles are dark on bright ground: multiply images by -1."),
+    ] = None,
     image_dir: Annotated[
         Path | None, typer.Option(help="Folder of the stacks, if not beside the particle file.")
     ] = None,
@@ -77,7 +78,7 @@ def fit(
         "samples": samples,
         "thin": thin,
         "seed": seed,
-        "invert_contrast": invert_contrast or None,
+        "invert_contrast": invert_contrast,
     }
     options = _options(recipe, out if resume else None, given)
     console = Console()

@@ -12,17 +12,20 @@ Every file is written under another name and then renamed, so none is ever half 
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, final
+from typing import Any, BinaryIO, final
+from zipfile import BadZipFile
 
 import numpy as np
 
 from hypermol.io.errors import InputError
 
+Arrays = dict[str, np.ndarray]
 
-def _replace(path: Path, write) -> None:
+
+def _replace(path: Path, write: Callable[[BinaryIO], object]) -> None:
     """Write through a temporary neighbour and rename it into place."""
     temporary = path.with_name(path.name + ".part")
     with open(temporary, "wb") as handle:
@@ -30,6 +33,19 @@ def _replace(path: Path, write) -> None:
         handle.flush()
         os.fsync(handle.fileno())
     os.replace(temporary, path)
+
+
+def read_npz(path: Path, remedy: str, entries: tuple[str, ...] | None = None) -> Arrays:
+    """All arrays of an .npz, or the named ones; `remedy` ends the message if that fails.
+
+    Raises:
+        InputError: the file is absent or damaged, or has no such entry.
+    """
+    try:
+        with np.load(path) as archive:
+            return {name: archive[name] for name in (entries or archive.files)}
+    except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
+        raise InputError(f"{path} cannot be read ({error}): {remedy}") from error
 
 
 @final
@@ -84,24 +100,17 @@ class RunDirectory:
         """Read a JSON file."""
         return json.loads((self.path / name).read_text())
 
-    def write_arrays(self, name: str, arrays: dict[str, np.ndarray]) -> None:
+    def write_arrays(self, name: str, arrays: Arrays) -> None:
         """Write an .npz atomically."""
         _replace(self.path / name, lambda handle: np.savez(handle, **arrays))  # type: ignore[arg-type]
 
-    def read_arrays(self, name: str) -> dict[str, np.ndarray]:
-        """Read an .npz.
+    def read_arrays(self, name: str, entries: tuple[str, ...] | None = None) -> Arrays:
+        """Read an .npz, or only some of its entries.
 
         Raises:
-            InputError: it is absent or damaged.
+            InputError: it is absent or damaged, or has no such entry.
         """
-        try:
-            with np.load(self.path / name) as archive:
-                return {key: archive[key] for key in archive.files}
-        except (OSError, ValueError) as error:
-            raise InputError(
-                f"{self.path / name} cannot be read ({error}): run `hypermol fit --resume`, "
-                "which writes it again"
-            ) from error
+        return read_npz(self.path / name, "delete it, then run `hypermol fit --resume`", entries)
 
     def has(self, name: str) -> bool:
         """Whether a file is there."""
@@ -139,7 +148,7 @@ class RunDirectory:
             f"samples/{path.name}" for path in (self.path / "samples").glob(f"c{chain:02d}_*.npz")
         )
 
-    def samples(self, chain: int) -> Iterator[dict[str, np.ndarray]]:
+    def samples(self, chain: int) -> Iterator[Arrays]:
         """A chain's samples in order."""
         return (self.read_arrays(name) for name in self.sample_names(chain))
 

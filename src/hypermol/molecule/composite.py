@@ -218,17 +218,14 @@ class Composite:
 
     def lattice(self, tau: Array, n: int) -> Array:
         """The product of the lattices of the knobs that no trajectory reads, [T, dim]."""
-        space = self.state_space
-        factors = space.factors if isinstance(space, Product) else (space,)
-        first, still, columns = 0, [], []
-        for factor in factors:
-            if factor.dim and not self.turning[first]:
+        still, columns = [], []
+        for factor, own in factor_columns(self.state_space):
+            if factor.dim and not self.turning[own[0]]:
                 still.append(factor)
-                columns += list(range(first, first + factor.dim))
-            first += factor.dim
+                columns.append(own)
         if not still:
             return tau[None]
-        where = np.array(columns)
+        where = np.concatenate(columns)
         members = Product(tuple(still)).lattice(tau[where], n)
         return jnp.broadcast_to(tau, (len(members), len(tau))).at[:, where].set(members)
 

@@ -9,8 +9,6 @@ import numpy as np
 from hypermol.molecule.spatial_basis.base import SpatialBasis
 from hypermol.molecule.state_basis import StateBasis
 from hypermol.molecule.trajectory import Still, Trajectory
-from hypermol.space.normal import Normal
-from hypermol.space.product import Product
 from hypermol.space.state_space import StateSpace
 
 STILL = Still()
@@ -70,7 +68,7 @@ class Part:
         """(part's own knob, space) of state basis and trajectory, one entry a knob."""
         found: dict[str, StateSpace] = {}
         for space in (self.state_basis.space, self.trajectory.space):
-            for factor in space.factors if isinstance(space, Product) else (space,):
+            for factor in space.simple_spaces:
                 if factor.dim and factor.names[0] not in found:
                     found |= {factor.names[0]: factor}
         return tuple(found.items())
@@ -97,21 +95,17 @@ def fill_knobs(part: Part, place: Place) -> Place:
 def named_factors(part: Part, place: Place) -> list[tuple[str, StateSpace]]:
     """(knob, its space under that name) of a place."""
     named = dict(zip(part.own_knobs, place.knobs, strict=True))
-    found: list[tuple[str, StateSpace]] = []
+    found = []
     for _, factor in part.factors:
         given = tuple(named[name] for name in factor.names)
-        if isinstance(factor, Normal):
-            found.append((given[0], Normal(given)))
-        else:
-            found.append((given[0], factor.renamed(given[0])))
+        found.append((given[0], factor.renamed(given)))
     return found
 
 
 def factor_columns(space: StateSpace) -> list[tuple[StateSpace, np.ndarray]]:
     """Simple factors of a space with their coordinates."""
-    factors = space.factors if isinstance(space, Product) else (space,)
-    ends = np.cumsum([factor.dim for factor in factors])
+    ends = np.cumsum([factor.dim for factor in space.simple_spaces])
     return [
         (factor, np.arange(end - factor.dim, end))
-        for factor, end in zip(factors, ends, strict=True)
+        for factor, end in zip(space.simple_spaces, ends, strict=True)
     ]

@@ -21,6 +21,7 @@ from hypermol.posterior.density_priors import (
     known_weights,
     zeros_like,
 )
+from hypermol.space.fourier import frequency_radii
 from hypermol.space.state_space import StateSpace
 
 
@@ -52,9 +53,8 @@ class NeighbourPrior(DensityPrior):
     def _filter(self, densities: Array, power: float) -> Array:
         """weight^power C^power applied to densities [..., n, n, n]."""
         n = densities.shape[-1]
-        full, half = np.fft.fftfreq(n, 1.0 / n), np.fft.rfftfreq(n, 1.0 / n)
-        radius = np.sqrt(full[:, None, None] ** 2 + full[:, None] ** 2 + half**2)
-        factor = jnp.asarray((self.weight * self.multiplier(n, radius)) ** power, jnp.float32)
+        multiplier = self.multiplier(n, frequency_radii(n))
+        factor = jnp.asarray((self.weight * multiplier) ** power, jnp.float32)
         axes = (-3, -2, -1)
         return jnp.fft.irfftn(jnp.fft.rfftn(densities, axes=axes) * factor, (n,) * 3, axes)
 

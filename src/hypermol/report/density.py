@@ -11,6 +11,7 @@ import numpy as np
 from hypermol.analysis.chains import iterate_samples, state_gauges
 from hypermol.analysis.run import Run
 from hypermol.analysis.volumes import weights_in_gauge
+from hypermol.space.fourier import voxel_radii
 
 
 class Density(NamedTuple):
@@ -39,9 +40,7 @@ class Density(NamedTuple):
     @property
     def radius_angstrom(self) -> np.ndarray:
         """[n, n, n] distance of every voxel from the origin."""
-        n = self.average.shape[0]
-        axis = (np.arange(n) - n // 2) * self.voxel_size_angstrom
-        return np.sqrt(axis[:, None, None] ** 2 + axis[:, None] ** 2 + axis**2)
+        return voxel_radii(self.average.shape[0], self.voxel_size_angstrom)
 
 
 class _Moments:

@@ -9,12 +9,12 @@ import numpy as np
 from jax import Array
 from scipy.cluster.vq import kmeans2
 
-from hypermol.space.state_space import StateSpace, equal_bin, fold
+from hypermol.space.state_space import OneKnob, fold
 
 
 @final
 @dataclass(frozen=True)
-class Discrete(StateSpace):
+class Discrete(OneKnob):
     """n classes without order; class c is the state (c + 1/2) / n.
 
     The base measure gives every class 1 / n. The lattice of any state is all the classes, so
@@ -30,8 +30,6 @@ class Discrete(StateSpace):
     n_states: int = 2
     labels: tuple[str, ...] = ()
 
-    dim = 1
-
     def __post_init__(self) -> None:
         if self.n_states < 1:
             raise ValueError(f"n_states is {self.n_states} in Discrete: give at least 1")
@@ -41,14 +39,9 @@ class Discrete(StateSpace):
                 "give a label for every state, or none"
             )
 
-    @property
-    def names(self) -> tuple[str, ...]:
-        """The one knob's name."""
-        return (self.name,)
-
     def index(self, tau: Array) -> Array:
         """Class int [...] of states [..., 1]: the n-th part of [0, 1] that they lie in."""
-        return equal_bin(tau, self.n_states)
+        return self.bin(tau, self.n_states)
 
     def state(self, index: Array) -> Array:
         """States [..., 1] of classes int [...]."""
@@ -78,10 +71,6 @@ class Discrete(StateSpace):
     def n_bins(self, wanted: int) -> int:
         """One a class, unless the occupancy is not to be learned (wanted 1)."""
         return self.n_states if wanted > 1 else 1
-
-    def bin(self, tau: Array, n_bins: int) -> Array:
-        """The class."""
-        return equal_bin(tau, n_bins)
 
     def from_subspace(self, coordinates: np.ndarray) -> np.ndarray:
         """Clusters in the leading n_states - 1 principal axes, which is all that n classes span.

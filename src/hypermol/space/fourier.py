@@ -122,6 +122,18 @@ def crop_or_pad_volume(volume: np.ndarray, n: int) -> np.ndarray:
     return (out * (n / m) ** 3).astype(volume.dtype)
 
 
+def frequency_radii(n: int) -> np.ndarray:
+    """|k| in 1/box of the coefficients of `rfftn` on an n-cube, float64 [n, n, n // 2 + 1]."""
+    full, half = np.fft.fftfreq(n, 1.0 / n), np.fft.rfftfreq(n, 1.0 / n)
+    return np.sqrt(full[:, None, None] ** 2 + full[:, None] ** 2 + half**2)
+
+
+def voxel_radii(n: int, side: float = 1.0) -> np.ndarray:
+    """Distance from the origin voxel n // 2, of voxels with this side, float64 [n, n, n]."""
+    axis = (np.arange(n) - n // 2) * side
+    return np.sqrt(axis[:, None, None] ** 2 + axis[:, None] ** 2 + axis**2)
+
+
 def fast_even_size(minimum: int) -> int:
     """Smallest even size >= minimum whose prime factors are 2, 3 and 5 (fast FFTs)."""
     n = minimum + minimum % 2

@@ -86,3 +86,7 @@ class Normal(StandardNormal):
     def names(self) -> tuple[str, ...]:
         """As given."""
         return self.knobs
+
+    def renamed(self, names: tuple[str, ...]) -> "Normal":
+        """The same space with other knobs' names."""
+        return Normal(names)

@@ -30,10 +30,8 @@ class Product(StateSpace):
     factors: tuple[StateSpace, ...]
 
     def __post_init__(self) -> None:
-        flat: list[StateSpace] = []
-        for factor in self.factors:
-            flat += factor.factors if isinstance(factor, Product) else (factor,)
-        object.__setattr__(self, "factors", tuple(flat))
+        flat = tuple(simple for factor in self.factors for simple in factor.simple_spaces)
+        object.__setattr__(self, "factors", flat)
         repeated = sorted({name for name in self.names if self.names.count(name) > 1})
         if repeated:
             raise ValueError(
@@ -51,6 +49,11 @@ class Product(StateSpace):
     def names(self) -> tuple[str, ...]:
         """All factors' knobs."""
         return tuple(name for factor in self.factors for name in factor.names)
+
+    @property
+    def simple_spaces(self) -> tuple[StateSpace, ...]:
+        """The factors."""
+        return self.factors
 
     def split(self, tau: Array) -> list[Array]:
         """Each factor's own states [..., factor.dim]."""

@@ -1,9 +1,8 @@
 """Where the state tau lives: the knobs a person can turn (sec. 3.2)."""
 
 import abc
-import dataclasses
-from dataclasses import dataclass
-from typing import NamedTuple, final
+from dataclasses import dataclass, replace
+from typing import NamedTuple, Self, final
 
 import jax
 import jax.numpy as jnp
@@ -44,6 +43,11 @@ class StateSpace(abc.ABC):
     @abc.abstractmethod
     def names(self) -> tuple[str, ...]:
         """Names of the knobs, one per variable."""
+
+    @property
+    def simple_spaces(self) -> tuple["StateSpace", ...]:
+        """The spaces that this one is a product of, in the order of the coordinates."""
+        return (self,)
 
     @abc.abstractmethod
     def wrap(self, tau: Array) -> Array:
@@ -103,9 +107,15 @@ class StateSpace(abc.ABC):
         """first - second [..., dim], the short way round where there are two ways."""
         return first - second
 
-    def renamed(self, name: str) -> "StateSpace":
-        """The same space with its knob, if it has one, under another name."""
-        return dataclasses.replace(self, name=name) if self.dim else self  # type: ignore[type-var]
+    def renamed(self, names: tuple[str, ...]) -> "StateSpace":
+        """The same space with its knobs under other names.
+
+        Raises:
+            ValueError: its knobs have names of their own.
+        """
+        if names != self.names:
+            raise ValueError(f"{type(self).__name__} names its knobs {self.names} and no other way")
+        return self
 
     @property
     def has_occupancy(self) -> bool:
@@ -154,11 +164,6 @@ class StateSpace(abc.ABC):
         return jax.random.uniform(key, (*shape, self.dim))
 
 
-def equal_bin(tau: Array, n_bins: int) -> Array:
-    """Which of n equal bins of [0, 1] holds the first variable of states [..., dim]."""
-    return jnp.clip((tau[..., 0] * n_bins).astype(jnp.int32), 0, n_bins - 1)
-
-
 def fold(tau: Array) -> Array:
     """Reflect at 0 and 1: a fold of the circle of length 2."""
     return 1.0 - jnp.abs(1.0 - jnp.mod(tau, 2.0))
@@ -193,12 +198,15 @@ class Point(StateSpace):
         return jnp.zeros((1, 0))
 
 
-@final
 @dataclass(frozen=True)
-class Interval(StateSpace):
-    """States in [0, 1] with ends. Proposals that leave are reflected."""
+class OneKnob(StateSpace):
+    """States with one coordinate in [0, 1].
 
-    name: str = "state"
+    Attributes:
+        name: of the knob.
+    """
+
+    name: str
 
     dim = 1
 
@@ -207,6 +215,23 @@ class Interval(StateSpace):
         """The one knob's name."""
         return (self.name,)
 
+    def renamed(self, names: tuple[str, ...]) -> Self:
+        """The same space with its knob under the one name given."""
+        (name,) = names
+        return replace(self, name=name)
+
+    def bin(self, tau: Array, n_bins: int) -> Array:
+        """Equal parts of [0, 1], int [...]."""
+        return jnp.clip((tau[..., 0] * n_bins).astype(jnp.int32), 0, n_bins - 1)
+
+
+@final
+@dataclass(frozen=True)
+class Interval(OneKnob):
+    """States in [0, 1] with ends. Proposals that leave are reflected."""
+
+    name: str = "state"
+
     def wrap(self, tau: Array) -> Array:
         """Reflect at both ends (a fold of the circle of length 2)."""
         return fold(tau)
@@ -214,10 +239,6 @@ class Interval(StateSpace):
     def n_bins(self, wanted: int) -> int:
         """As many as wanted."""
         return wanted
-
-    def bin(self, tau: Array, n_bins: int) -> Array:
-        """Equal parts of the interval."""
-        return equal_bin(tau, n_bins)
 
     def from_subspace(self, coordinates: np.ndarray) -> np.ndarray:
         """Ranks along the first principal axis, evenly spread."""
@@ -239,17 +260,10 @@ class Interval(StateSpace):
 
 @final
 @dataclass(frozen=True)
-class Circle(StateSpace):
+class Circle(OneKnob):
     """Periodic states in [0, 1)."""
 
     name: str = "phase"
-
-    dim = 1
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """The one knob's name."""
-        return (self.name,)
 
     def wrap(self, tau: Array) -> Array:
         """Modulo one turn."""
@@ -263,10 +277,6 @@ class Circle(StateSpace):
     def n_bins(self, wanted: int) -> int:
         """As many as wanted."""
         return wanted
-
-    def bin(self, tau: Array, n_bins: int) -> Array:
-        """Equal arcs."""
-        return equal_bin(tau, n_bins)
 
     @property
     def n_axes(self) -> int:

@@ -14,7 +14,7 @@ import numpy as np
 from jax import Array
 
 from hypermol.molecule.region import Mask
-from hypermol.molecule.spatial_basis.base import SpatialBasis
+from hypermol.molecule.spatial_basis.on_voxels import OnVoxels
 from hypermol.molecule.spatial_basis.voxels import Voxels
 
 #: The preconditioner divides by the squared envelope no further than to this.
@@ -24,7 +24,7 @@ _AXES = (-3, -2, -1)
 
 @final
 @dataclass(frozen=True)
-class GaussianGrid(SpatialBasis):
+class GaussianGrid(OnVoxels):
     """Smooth densities: Gaussians at every `stride`-th voxel of a ball.
 
     A unit coefficient integrates to stride^{3/2} voxels, so that white coefficients are a density
@@ -61,21 +61,6 @@ class GaussianGrid(SpatialBasis):
         )
 
     @property
-    def n(self) -> int:
-        """Side of the voxel grid."""
-        return self._voxels.n
-
-    @property
-    def voxel_size_angstrom(self) -> float:
-        """Side of one voxel."""
-        return self._voxels.voxel_size_angstrom
-
-    @property
-    def scale(self) -> float:
-        """The voxels'."""
-        return self._voxels.scale
-
-    @property
     def coefficient_shape(self) -> tuple[int, int, int]:
         """One coefficient a voxel; those off the lattice or outside the ball stay zero."""
         return self._voxels.coefficient_shape
@@ -84,16 +69,6 @@ class GaussianGrid(SpatialBasis):
     def n_coefficients(self) -> int:
         """Gaussians."""
         return self._voxels.n_coefficients
-
-    @property
-    def n_shells(self) -> int:
-        """Shells 0 .. kmax, and one above."""
-        return self._voxels.n_shells
-
-    @property
-    def slice_gain(self) -> np.ndarray:
-        """[n_shells]: the voxels'; `multiply_shells` accounts for the envelope."""
-        return self._voxels.slice_gain
 
     @property
     def power_gain(self) -> float:
@@ -152,8 +127,8 @@ class GaussianGrid(SpatialBasis):
         return self._voxels.shell_power(coefficients) * self._shell_envelope2
 
     def multiply_shells(self, coefficients: Array, matrices: Array) -> Array:
-        """The voxels', divided by the squared envelope: inverses of operators on the density
-        become inverses of operators on coefficients.
+        """The voxels', divided by the squared envelope, which `slice_gain` leaves out: inverses of
+        operators on the density become inverses of operators on coefficients.
         """
         limited = np.maximum(self._shell_envelope2, _SMALLEST_ENVELOPE2)
         return self._voxels.multiply_shells(coefficients, matrices / limited[:, None, None])

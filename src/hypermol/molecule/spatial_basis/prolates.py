@@ -19,7 +19,7 @@ from hypermol.molecule.spatial_basis.ball_functions import (
     BallFunctions,
     is_odd_class,
 )
-from hypermol.molecule.spatial_basis.base import SpatialBasis
+from hypermol.molecule.spatial_basis.on_voxels import OnVoxels
 from hypermol.molecule.spatial_basis.oversampled import padded_transform
 from hypermol.molecule.spatial_basis.prolate_functions import ProlateFunctions, prolate_functions
 from hypermol.molecule.spatial_basis.slicing import grid_radius, slices
@@ -33,7 +33,7 @@ _FOURIER_REACH = 1.5
 
 @final
 @dataclass(frozen=True)
-class Prolates(SpatialBasis):
+class Prolates(OnVoxels):
     """Functions concentrated in a ball and in the band up to kmax.
 
     Attributes:
@@ -70,21 +70,6 @@ class Prolates(SpatialBasis):
         )
 
     @property
-    def n(self) -> int:
-        """Side of the grid of `density`."""
-        return self._voxels.n
-
-    @property
-    def voxel_size_angstrom(self) -> float:
-        """Side of that grid's voxels."""
-        return self._voxels.voxel_size_angstrom
-
-    @property
-    def scale(self) -> float:
-        """The voxels'."""
-        return self._voxels.scale
-
-    @property
     def coefficient_shape(self) -> tuple[int]:
         """One coefficient a function, ordered by degree l, order n, then m = -l .. l."""
         return (self.n_coefficients,)
@@ -93,16 +78,6 @@ class Prolates(SpatialBasis):
     def n_coefficients(self) -> int:
         """P, the number of functions."""
         return self.functions.n_functions
-
-    @property
-    def n_shells(self) -> int:
-        """Shells 0 .. kmax, and one above (where no function has its shell)."""
-        return self.kmax + 2
-
-    @property
-    def slice_gain(self) -> np.ndarray:
-        """[n_shells]: as the voxels', for a unit coefficient has the energy of a unit voxel."""
-        return self._voxels.slice_gain
 
     @property
     def _ball_voxels(self) -> float:

@@ -21,7 +21,7 @@ from hypermol.molecule.spatial_basis.oversampled import (
     padded_transform,
 )
 from hypermol.molecule.spatial_basis.slicing import grid_radius, slices
-from hypermol.space.fourier import fast_even_size
+from hypermol.space.fourier import fast_even_size, frequency_radii
 
 _AXES = (-3, -2, -1)
 
@@ -119,12 +119,7 @@ class Voxels(SpatialBasis):
     @cached_property
     def _shells(self) -> np.ndarray:
         """int [n, n, n // 2 + 1] shell of each rfft coefficient, the last shell above kmax."""
-        full = np.fft.fftfreq(self.n, 1.0 / self.n)
-        half = np.fft.rfftfreq(self.n, 1.0 / self.n)
-        radius = np.sqrt(
-            full[:, None, None] ** 2 + full[None, :, None] ** 2 + half[None, None, :] ** 2
-        )
-        return np.minimum(np.rint(radius).astype(int), self.n_shells - 1)
+        return np.minimum(np.rint(frequency_radii(self.n)).astype(int), self.n_shells - 1)
 
     @property
     def n_shells(self) -> int:

@@ -1,0 +1,49 @@
+"""What `hypermol fit` makes of a recipe and the options beside it."""
+
+import importlib
+
+import pytest
+from typer.testing import CliRunner
+
+from hypermol.cli.main import app
+from hypermol.options import FitOptions
+from hypermol.recipe import write_recipe
+
+VERB = importlib.import_module("hypermol.cli.fit")
+
+
+@pytest.fixture
+def options_of(monkeypatch, tmp_path):
+    """The options that a command line leads to; nothing is fitted."""
+    recipe = tmp_path / "recipe.toml"
+    write_recipe(recipe, FitOptions(basis="hats", n_terms=7, chains=3, invert_contrast=True))
+    found = []
+    monkeypatch.setattr(VERB, "configure", lambda: "nothing")
+    monkeypatch.setattr(VERB, "fit_with_progress", lambda *given: found.append(given[3]))
+    monkeypatch.setattr(VERB, "finish", lambda *given: None)
+
+    def run(*arguments: str) -> FitOptions:
+        line = ["fit", "some.star", "--out", str(tmp_path / "run"), *arguments]
+        result = CliRunner().invoke(app, [text.replace("RECIPE", str(recipe)) for text in line])
+        assert result.exit_code == 0, result.output
+        return found.pop()
+
+    return run
+
+
+def test_a_recipe_alone_is_taken_whole(options_of):
+    found = options_of("--recipe", "RECIPE")
+    assert (found.basis, found.n_terms, found.chains) == ("hats", 7, 3)
+    assert found.invert_contrast
+
+
+def test_options_go_before_the_recipe(options_of):
+    found = options_of("--recipe", "RECIPE", "--terms", "4", "--no-invert-contrast")
+    assert (found.basis, found.n_terms, found.chains) == ("hats", 4, 3)
+    assert not found.invert_contrast
+
+
+def test_states_by_name(options_of):
+    assert options_of("--state", "circle").basis == "fourier"
+    assert options_of("--state", "circle", "--basis", "haar").basis == "haar"
+    assert not options_of().invert_contrast and options_of("--invert-contrast").invert_contrast
