@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from hypermol.analysis.alignment import align_volumes
-from hypermol.analysis.chains import aligned_states, has_states, is_circle, n_classes
+from hypermol.analysis.chains import has_states, is_circle, n_classes
 from hypermol.analysis.fsc import benchmark_images, per_image_fsc
 from hypermol.analysis.gauge import (
     Gauge,
@@ -192,8 +192,7 @@ def score_run(
         say("states")
         result["state"] = score_states(scoring)
         if not is_circle(run):
-            states = aligned_states(run)
-            result["populations"] = score_populations(run, matched, states, scoring.state_map)
+            result["populations"] = score_populations(run, matched, scoring.state_map)
     say("coverage")
     state_map = scoring.state_map if scoring.compares_states else None
     result["coverage"] = score_coverage(run, matched, scoring.pose_gauge, state_map)
@@ -261,8 +260,7 @@ def score_fsc(scoring: Scoring) -> dict[str, Any]:
 
 def score_states(scoring: Scoring) -> dict[str, Any]:
     """Correlation of posterior mean states with the truth, and errors after the state map."""
-    estimated, true = scoring.particles.state, scoring.truth.states[:, 0]
-    assert estimated is not None
+    estimated, true = scoring.particles.state[:, 0], scoring.truth.states[:, 0]
     state_map = scoring.state_map
     mapped = state_map(estimated)
     report: dict[str, Any] = {
