@@ -53,7 +53,7 @@ def _occupancy_panel(ax: Axes, found: KnobEvidence) -> None:
     ax.axhline(1.0 / (edges[-1] - edges[0]), color=GREY, lw=0.9, ls=":", label="even")
     ax.set_xlim(edges[0], edges[-1])
     tidy(ax, found.knob.name, "density of particles")
-    _name_classes(ax, found.knob)
+    name_classes(ax, found.knob)
     legend(ax, ncols=3, loc="upper right")
     highest = max(float(occupancy.upper.max()), float(found.observed.mean.max()))
     ax.set_ylim(0.0, 1.35 * highest)
@@ -64,7 +64,7 @@ def _stepped(values: np.ndarray) -> np.ndarray:
     return np.append(values, values[-1])
 
 
-def _name_classes(ax: Axes, knob: Knob, vertical: bool = False) -> None:
+def name_classes(ax: Axes, knob: Knob, vertical: bool = False) -> None:
     """Labels of classes in place of their states."""
     if knob.labels:
         centres = (np.arange(len(knob.labels)) + 0.5) / len(knob.labels)
@@ -102,5 +102,5 @@ def joint_figure(
 
 def _finish(ax: Axes, joint: JointOccupancy, title: str) -> None:
     tidy(ax, joint.first.name, joint.second.name, title)
-    _name_classes(ax, joint.first)
-    _name_classes(ax, joint.second, vertical=True)
+    name_classes(ax, joint.first)
+    name_classes(ax, joint.second, vertical=True)

@@ -8,6 +8,7 @@ from matplotlib.figure import Figure
 
 from hypermol.analysis.particle_summary import ParticleSummary
 from hypermol.report.evidence import KnobEvidence
+from hypermol.report.figures_occupancy import name_classes
 from hypermol.report.leak import Leak
 from hypermol.report.particles import InputPoses, pose_change
 from hypermol.report.style import BLUE, ORANGE, RED, SKY, legend, new_figure, tidy
@@ -98,6 +99,7 @@ def certainty_figure(found: KnobEvidence) -> Figure:
     legend(left)
     shown = right.hexbin(state, state_sd, gridsize=36, cmap="viridis", mincnt=1, linewidths=0.1)
     tidy(right, f"posterior mean {name}", f"posterior sd of {name}")
+    name_classes(right, found.knob)
     bar = figure.colorbar(shown, ax=right, pad=0.02)
     bar.set_label("particles", fontsize=9)
     bar.ax.tick_params(labelsize=8)
