@@ -104,7 +104,7 @@ def association(features: np.ndarray, target: np.ndarray) -> float:
 
 _MEASURES = {
     ("circle", "circle"): "circular correlation",
-    ("classes", "classes"): "Cramér's V",
+    ("classes", "classes"): "Cramer's V",
     ("ordered", "ordered"): "rank correlation",
 }
 

@@ -36,10 +36,11 @@ def _numbers(coverage: Coverage) -> dict[str, Any]:
 
 
 def score_coverage(
-    run: Run, truth: Truth, gauge: Gauge, state_map: StateMap | None
+    run: Run, truth: Truth, gauge: Gauge, turns: np.ndarray, state_map: StateMap | None
 ) -> dict[str, Any]:
     """Coverage of central 50 % and 90 % intervals: rotation, shift, contrast, state.
 
+    `turns` [N, 3, 3] take each particle's poses to equivalent ones (`equivalent_poses`): R S^T.
     Rotation and shift are left out where the poses were fixed. Contrast is compared relative to
     its mean (the overall scale is a gauge); the state after the state map. Draws that are
     correlated within a chain make intervals too short: read it with the effective sample size.
@@ -54,7 +55,7 @@ def score_coverage(
         arrays = sample.arrays
         rotations, shifts = apply_to_poses(
             gauge,
-            rotation_matrices(arrays["quaternion"][rows]),
+            rotation_matrices(arrays["quaternion"][rows]) @ np.swapaxes(turns[rows], -1, -2),
             arrays["shift_px"][rows].astype(np.float64) * size,
         )
         contrast = arrays["contrast"].astype(np.float64)
