@@ -9,7 +9,7 @@ states, then a state of the lattice for each particle.
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Literal, NamedTuple, final
+from typing import Any, Literal, NamedTuple, final
 
 import jax
 import jax.numpy as jnp
@@ -20,6 +20,7 @@ from hypermol.blackbox_start import Start, adam_start, first_guess, lattice_star
 from hypermol.data.latents import Consensus, ImageBlocks, Latents
 from hypermol.inference import hamiltonian, langevin
 from hypermol.inference.langevin import StepSize
+from hypermol.molecule.protocol import Molecule
 from hypermol.posterior.black_box import (
     Parameters,
     Problem,
@@ -106,6 +107,68 @@ class Chain(NamedTuple):
     last: State
 
 
+def begin(
+    key: Array,
+    problem: Problem,
+    images: ImageBlocks,
+    consensus: Consensus,
+    schedule: Schedule,
+    on_round: Callable[[int], None] = lambda number: None,
+) -> tuple[Problem, State]:
+    """The inexact start: the problem with its gain's prior, and a chain's first state.
+
+    Args:
+        key, problem, images, consensus, schedule: as `fit_black_box` takes them.
+        on_round: called after each of the `blackbox_start.ROUNDS` of Adam.
+    """
+    keys = jax.random.split(key, 3)
+    theta = problem.molecule.init(keys[0])
+    problem, nuisance = first_guess(problem, theta, images, consensus)
+    first = Parameters(theta, jnp.asarray(problem.log_gain, jnp.float32))
+    given = (images, consensus, nuisance)
+    parameters, nuisance, variance = adam_start(
+        keys[1], problem, first, given, schedule.start, on_round
+    )
+    draw_lattice = jax.jit(partial(lattice_start, problem, n=schedule.start.lattice))
+    latents = draw_lattice(keys[2], parameters, nuisance, images, consensus)
+    tuning = _first_tuning(problem, latents, variance, schedule)
+    return problem, State(parameters, nuisance, latents, tuning)
+
+
+def state_form(molecule: Molecule) -> Any:
+    """The tree of a `State`, to rebuild one from its leaves."""
+    theta = jax.eval_shape(molecule.init, jax.random.key(0))
+    leaf = jnp.zeros(())
+    parameters, step = Parameters(theta, leaf), StepSize(leaf, leaf)
+    nuisance = Nuisance(*[leaf for _ in Nuisance._fields])
+    latents = Latents(*[leaf for _ in Latents._fields])
+    scales = Tangent(*[leaf for _ in Tangent._fields])
+    state = State(parameters, nuisance, latents, Tuning(step, scales, step, parameters))
+    return jax.tree.structure(state)
+
+
+def make_sweep(
+    problem: Problem, images: ImageBlocks, consensus: Consensus, schedule: Schedule
+) -> Callable[[Array, int, State], tuple[State, Array]]:
+    """Sweep number n of a chain: (key, n, state) -> (state, acceptance [2]).
+
+    Sweeps below `schedule.burn_in` adapt the proposals; the others leave the posterior invariant.
+    """
+    move = jax.jit(partial(_moves, problem, schedule))
+    widths = jax.jit(partial(_latent_variance, problem, schedule.move_poses))
+
+    def sweep(key: Array, number: int, state: State) -> tuple[State, Array]:
+        if number in (0, schedule.burn_in // 2):
+            tuning = state.tuning._replace(latent_variance=widths(state, images))
+            state = state._replace(tuning=tuning)
+        state, adapted, accepted = move(key, state, images, consensus)
+        if number < schedule.burn_in:
+            state = state._replace(tuning=adapted)
+        return _draw_nuisance(key, problem, schedule, state, (images, consensus)), accepted
+
+    return sweep
+
+
 def fit_black_box(
     key: Array,
     problem: Problem,
@@ -124,31 +187,12 @@ def fit_black_box(
         schedule: how long.
         on_sweep: called after every sweep.
     """
-    keys = jax.random.split(key, 4)
-    theta = problem.molecule.init(keys[0])
-    problem, nuisance = first_guess(problem, theta, images, consensus)
-    first = Parameters(theta, jnp.asarray(problem.log_gain, jnp.float32))
-    parameters, nuisance, variance = adam_start(
-        keys[1], problem, first, (images, consensus, nuisance), schedule.start
-    )
-    draw_lattice = jax.jit(partial(lattice_start, problem, n=schedule.start.lattice))
-    latents = draw_lattice(keys[2], parameters, nuisance, images, consensus)
-    state = State(
-        parameters, nuisance, latents, _first_tuning(problem, latents, variance, schedule)
-    )
-    sweep = jax.jit(partial(_moves, problem, schedule))
-    widths = jax.jit(partial(_latent_variance, problem, schedule.move_poses))
+    keys = jax.random.split(key)
+    problem, state = begin(keys[0], problem, images, consensus, schedule)
+    sweep = make_sweep(problem, images, consensus, schedule)
     kept, acceptance = [], []
     for number in range(schedule.burn_in + schedule.samples):
-        if number in (0, schedule.burn_in // 2):
-            state = state._replace(
-                tuning=state.tuning._replace(latent_variance=widths(state, images))
-            )
-        sweep_key = jax.random.fold_in(keys[3], number)
-        state, adapted, accepted = sweep(sweep_key, state, images, consensus)
-        if number < schedule.burn_in:
-            state = state._replace(tuning=adapted)
-        state = _draw_nuisance(sweep_key, problem, schedule, state, (images, consensus))
+        state, accepted = sweep(jax.random.fold_in(keys[1], number), number, state)
         on_sweep(number, state)
         if number >= schedule.burn_in:
             kept.append((state.parameters, state.nuisance, state.latents))

@@ -4,7 +4,8 @@ Nothing here is a sample of the posterior: it brings theta near enough for the s
 `blackbox_sampler`, and guesses the scales that they are preconditioned with.
 """
 
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, final
 
@@ -19,7 +20,7 @@ from hypermol.posterior.black_box import Parameters, Problem, residual_power
 from hypermol.posterior.priors import Nuisance
 
 #: Times at which the noise is estimated again.
-_ROUNDS = 4
+ROUNDS = 4
 #: Precision of an entry of theta whose prior has no curvature: its unit is taken as its scale.
 _FLAT_PRECISION = 1.0
 
@@ -36,8 +37,8 @@ class Start:
         lattice: states averaged over.
     """
 
-    adam_steps: int = 400
-    adam_rate: float = 0.03
+    adam_steps: int = 1000
+    adam_rate: float = 0.05
     batch: int = 32
     lattice: int = 8
 
@@ -83,7 +84,7 @@ def first_guess(
         ),
         occupancy=jnp.full(n_bins, 1.0 / n_bins),
     )
-    return replace(problem, log_gain=float(0.5 * np.log(signal / model.sum()))), nuisance
+    return problem.with_gain(float(0.5 * np.log(signal / model.sum()))), nuisance
 
 
 def lattice_log_likelihood(
@@ -130,6 +131,7 @@ def adam_start(
     first: Parameters,
     given: tuple[ImageBlocks, Consensus, Nuisance],
     start: Start,
+    on_round: Callable[[int], None] = lambda number: None,
 ) -> tuple[Parameters, Nuisance, Parameters]:
     """Climb `sum_i log mean_t P(Y_i | theta, t) + log P(theta)`, states on a lattice. Inexact.
 
@@ -166,19 +168,20 @@ def adam_start(
             change = jax.tree.map(jnp.multiply, change, scale)
             return (optax.apply_updates(parameters, change), memory), None
 
-        steps = max(start.adam_steps // _ROUNDS, 1)
+        steps = max(start.adam_steps // ROUNDS, 1)
         return jax.lax.scan(one, carried, jax.random.split(key, steps))[0]
 
     draw = jax.jit(partial(lattice_start, problem, n=start.lattice))
     total = jax.jit(partial(residual_power, problem))
     count = n * np.bincount(problem.plane.shells, minlength=problem.plane.n_shells)
     carried = (first, optimizer.init(first))
-    for round_key in jax.random.split(key, _ROUNDS):
+    for number, round_key in enumerate(jax.random.split(key, ROUNDS)):
         carried = climb(round_key, carried, nuisance)
         latents = draw(round_key, carried[0], nuisance, images, consensus)
         power = np.asarray(total(carried[0], latents, images), np.float64).sum(0)
         noise = np.maximum(power, 1e-12) / np.maximum(count, 1)
         nuisance = nuisance._replace(noise_variance=jnp.asarray(noise, jnp.float32))
+        on_round(number)
     squared_gradient = carried[1][0].nu
     return carried[0], nuisance, _variance(problem, carried[0], squared_gradient, n * batch)
 

@@ -25,7 +25,8 @@ class Checkpoint(NamedTuple):
     radius: float | None
 
 
-def _name(chain: int) -> str:
+def checkpoint_name(chain: int) -> str:
+    """Where a chain's checkpoint is in the run directory."""
     return "checkpoints/branch.npz" if chain == BRANCH else f"checkpoints/c{chain:02d}.npz"
 
 
@@ -45,7 +46,9 @@ def save_checkpoint(directory: RunDirectory, chain: int, checkpoint: Checkpoint)
     radius = np.nan if checkpoint.radius is None else checkpoint.radius
     arrays |= {f"theta.{i:03d}": leaf for i, leaf in enumerate(jax.tree.leaves(state.theta))}
     arrays |= {"done": checkpoint.done, "radius": radius}
-    directory.write_arrays(_name(chain), {key: np.asarray(v) for key, v in arrays.items()})
+    directory.write_arrays(
+        checkpoint_name(chain), {key: np.asarray(v) for key, v in arrays.items()}
+    )
 
 
 def load_checkpoint(directory: RunDirectory, chain: int) -> Checkpoint | None:
@@ -53,9 +56,9 @@ def load_checkpoint(directory: RunDirectory, chain: int) -> Checkpoint | None:
 
     theta comes as a bare list of arrays, which `with_theta` puts in its molecule's form.
     """
-    if not directory.has(_name(chain)):
+    if not directory.has(checkpoint_name(chain)):
         return None
-    arrays = directory.read_arrays(_name(chain))
+    arrays = directory.read_arrays(checkpoint_name(chain))
 
     def group(name: str) -> dict[str, jax.Array]:
         prefix = name + "."

@@ -16,6 +16,7 @@ from hypermol.molecule.spatial_basis.voxels import Voxels, voxels_in
 from hypermol.molecule.state_basis import Constant, Linear, ProductBasis, named_state_basis
 from hypermol.molecule.trajectory import Trajectory
 from hypermol.space.normal import Gaussian
+from hypermol.space.state_space import StateSpace
 
 
 class Grid(NamedTuple):
@@ -30,6 +31,10 @@ class Grid(NamedTuple):
     def voxels(self) -> Voxels:
         """Voxels in the ball."""
         return Voxels(*self)
+
+
+#: Resolution of a molecule that only its states are asked of.
+_COARSE_KMAX = 4
 
 
 class Design(abc.ABC):
@@ -57,6 +62,11 @@ class Design(abc.ABC):
     @abc.abstractmethod
     def subspace(self, grid: Grid, n_components: int) -> LinearMolecule:
         """Its linear subspace (PPCA), which finds the motion without any start."""
+
+    def state_space(self, box: int, pixel_size_angstrom: float) -> StateSpace:
+        """Where its states live."""
+        grid = Grid(box, pixel_size_angstrom, _COARSE_KMAX, 0.5 * box * pixel_size_angstrom)
+        return self.molecule(grid, self.n_terms).state_space
 
 
 def consensus(grid: Grid) -> Expansion:

@@ -108,7 +108,9 @@ def fit(
     particles.check()
     schedule = default_schedule(make_plan(options, particles))
     directory = RunDirectory.open(out) if resume else RunDirectory.create(out)
-    info = describe(particles, particles_path, options, schedule)
+    design = make_design(options, particles.box, particles.pixel_size_angstrom)
+    space = design.state_space(particles.box, particles.pixel_size_angstrom)
+    info = describe(particles, particles_path, options, schedule, space)
     if resume:
         check_same_run(directory, info)
     else:

@@ -11,13 +11,14 @@ import jax
 import numpy as np
 
 from hypermol.data.particles import ParticleSet
-from hypermol.design import Design, Grid
+from hypermol.design import Design
 from hypermol.inference.schedule import Plan, Stage
 from hypermol.io.errors import InputError
 from hypermol.io.store import RunDirectory
 from hypermol.model_recipe import read_generic, read_parts
 from hypermol.posterior.density_prior_tables import Tables
 from hypermol.posterior.priors import HyperPrior
+from hypermol.space.state_space import StateSpace
 
 _DEFAULT_KMAX_FRACTION = 0.93
 
@@ -47,6 +48,7 @@ class FitOptions:
         type: "package.module:Class" of a molecule of the user's own, in place of all these.
         arguments: what that class is called with.
         prior: of what is not particle-specific.
+        start_steps: steps of Adam that a class of the user's own starts with.
         density_prior: tables of priors on the densities (`posterior.density_prior_tables`).
     """
 
@@ -68,19 +70,19 @@ class FitOptions:
     arguments: dict[str, Any] = field(default_factory=dict)
     prior: HyperPrior = field(default_factory=HyperPrior)
     density_prior: Tables = field(default_factory=dict)
+    start_steps: int = 1000
 
 
 def make_design(options: FitOptions, box: int, pixel_size_angstrom: float) -> Design:
     """What the options say is to be modelled.
 
     Raises:
-        InputError: the model is wrong, or a class of the user's own, which fits do not run yet.
+        InputError: the model is wrong, or a class of the user's own, which has no design.
     """
     if options.type is not None:
         raise InputError(
-            f"model.type is {options.type!r}: `hypermol fit` runs expansions and composites "
-            "([[model.part]]); test your class with `hypermol check`, and sample it from Python "
-            "with hypermol.blackbox_sampler.fit_black_box"
+            f"model.type is {options.type!r}, a class of your own: from Python, fit it with "
+            "hypermol.blackbox_fit.fit_black_box_run in place of hypermol.fit.fit"
         )
     if options.part:
         return read_parts(options.part, box, pixel_size_angstrom)
@@ -89,11 +91,40 @@ def make_design(options: FitOptions, box: int, pixel_size_angstrom: float) -> De
 
 def make_plan(options: FitOptions, particles: ParticleSet) -> Plan:
     """Turn options into a plan, with every remedy spelled out."""
+    check_counts(options)
+    kmax = finest_shell(options, particles)
+    design = make_design(options, particles.box, particles.pixel_size_angstrom)
+    _refuse_empty_states(design, particles.n)
+    return Plan(
+        kmax,
+        design.n_terms,
+        design.kind,
+        options.poses == "refine",
+        options.burn_in,
+        options.samples,
+        options.thin,
+    )
+
+
+def check_counts(options: FitOptions) -> None:
+    """Refuse numbers and words that no fit can run with.
+
+    Raises:
+        InputError: names the option.
+    """
     if options.poses not in ("refine", "fixed"):
         raise InputError(f"poses {options.poses!r} is not known: use refine or fixed")
-    for name in ("chains", "burn_in", "samples", "thin", "checkpoint_every"):
+    for name in ("chains", "burn_in", "samples", "thin", "checkpoint_every", "start_steps"):
         if getattr(options, name) < 1:
             raise InputError(f"{name} is {getattr(options, name)}: give at least 1")
+
+
+def finest_shell(options: FitOptions, particles: ParticleSet) -> int:
+    """Largest spatial frequency to model, in 1/box.
+
+    Raises:
+        InputError: the images have no such resolution.
+    """
     nyquist = (particles.box - 1) // 2
     kmax = max(4, int(_DEFAULT_KMAX_FRACTION * particles.box / 2))
     if options.resolution_angstrom is not None:
@@ -105,17 +136,7 @@ def make_plan(options: FitOptions, particles: ParticleSet) -> Plan:
                 f"{particles.box} px at {particles.pixel_size_angstrom} A/px: choose between "
                 f"{box_angstrom / nyquist:.2f} and {box_angstrom / 4:.0f} A"
             )
-    design = make_design(options, particles.box, particles.pixel_size_angstrom)
-    _refuse_empty_states(design, particles.n)
-    return Plan(
-        min(kmax, nyquist),
-        design.n_terms,
-        design.kind,
-        options.poses == "refine",
-        options.burn_in,
-        options.samples,
-        options.thin,
-    )
+    return min(kmax, nyquist)
 
 
 #: State bases whose every term belongs to some states alone, and what these are called.
@@ -134,14 +155,14 @@ def _refuse_empty_states(design: Design, n_particles: int) -> None:
 
 
 def describe(
-    particles: ParticleSet, path: str | Path, options: FitOptions, schedule: tuple[Stage, ...]
+    particles: ParticleSet,
+    path: str | Path,
+    options: FitOptions,
+    schedule: tuple[Stage, ...],
+    space: StateSpace,
 ) -> dict:
-    """run.json: what is run, on what, with what."""
+    """run.json: what is run, on what, with what, and over which states."""
     last = schedule[-1]
-    design = make_design(options, particles.box, particles.pixel_size_angstrom)
-    size = (particles.box, particles.pixel_size_angstrom)
-    radius = 0.5 * particles.box * particles.pixel_size_angstrom
-    space = design.molecule(Grid(*size, 4, radius), last.n_terms).state_space
     return {
         "particles": str(Path(path).resolve()),
         "data_hash": particles.data_hash(),

@@ -23,7 +23,16 @@ TABLES: dict[str, tuple[str, ...]] = {
         "arguments",
     ),
     "data": ("invert_contrast",),
-    "sampling": ("poses", "chains", "burn_in", "samples", "thin", "seed", "checkpoint_every"),
+    "sampling": (
+        "poses",
+        "chains",
+        "burn_in",
+        "samples",
+        "thin",
+        "seed",
+        "checkpoint_every",
+        "start_steps",
+    ),
 }
 
 

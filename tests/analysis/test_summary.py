@@ -1,5 +1,4 @@
 import json
-from types import SimpleNamespace
 
 import arviz
 import numpy as np
@@ -15,40 +14,11 @@ from hypermol.analysis.diagnostics import bulk_ess, split_rhat
 from hypermol.analysis.functionals import density_functionals
 from hypermol.analysis.particle_summary import summarise_particles
 from hypermol.analysis.run import load_run
-from hypermol.analysis.summary import particle_columns, write_results
+from hypermol.analysis.summary import write_results
 from hypermol.data.particles import load_particles
 from hypermol.io.errors import InputError
 from hypermol.io.mrc import read_volume
-from hypermol.space.product import Product
-from hypermol.space.state_space import Circle, Interval
 from runs import PIXEL_SIZE, random_run, write_run
-
-
-def test_every_knob_has_its_columns():
-    """Of an interval and a circle, the circle's particles sitting at its origin."""
-    rng = np.random.default_rng(0)
-    states = np.stack(
-        [rng.uniform(0.3, 0.5, (9, 4)), np.mod(rng.normal(0.0, 0.02, (9, 4)), 1.0)], axis=-1
-    )
-    run = SimpleNamespace(
-        info={"pixel_size_angstrom": 1.0},
-        state_space=Product((Interval("arm"), Circle("turn"))),
-        pooled=lambda name: states,
-    )
-    four = np.zeros(4)
-    summary = SimpleNamespace(
-        state=states[..., 0].mean(axis=0),
-        state_sd=four,
-        pose_sd_deg=four,
-        shift_sd_px=four,
-        contrast=four,
-        contrast_sd=four,
-    )
-    columns = particle_columns(run, summary)
-    around = (states[..., 1] + 0.5) % 1.0 - 0.5
-    mean = (columns["hypermolState2Mean"] + 0.5) % 1.0 - 0.5
-    assert np.allclose(mean, around.mean(axis=0), atol=1e-6)
-    assert np.allclose(columns["hypermolState2Sd"], around.std(axis=0, ddof=1), atol=1e-6)
 
 
 def test_particle_means_by_hand(tmp_path):
@@ -64,8 +34,8 @@ def test_particle_means_by_hand(tmp_path):
     assert np.allclose(got.shift_px, shifts.mean(axis=0), atol=1e-6)
     variance = shifts.var(axis=0, ddof=1).mean(axis=-1)
     assert np.allclose(got.shift_sd_px, np.sqrt(variance), atol=1e-6)
-    assert np.allclose(got.state, states.mean(axis=0), atol=1e-6)
-    assert np.allclose(got.state_sd, states.std(axis=0, ddof=1), atol=1e-6)
+    assert np.allclose(got.state[:, 0], states.mean(axis=0), atol=1e-6)
+    assert np.allclose(got.state_sd[:, 0], states.std(axis=0, ddof=1), atol=1e-6)
     assert np.allclose(got.contrast, fake.contrast.reshape(10, 7).mean(axis=0), atol=1e-6)
 
 
@@ -75,8 +45,8 @@ def test_circular_state_means(tmp_path):
     fake.state = np.mod(0.99 + around, 1.0)
     got = summarise_particles(load_run(write_run(tmp_path / "run", fake)))
     middle = around[0, :, :, 0].mean(axis=0) + 0.99
-    assert np.allclose(np.mod(got.state - middle + 0.5, 1), 0.5, atol=1e-3)
-    assert np.allclose(got.state_sd, around[0, :, :, 0].std(axis=0), rtol=0.05)
+    assert np.allclose(np.mod(got.state[:, 0] - middle + 0.5, 1), 0.5, atol=1e-3)
+    assert np.allclose(got.state_sd[:, 0], around[0, :, :, 0].std(axis=0), rtol=0.05)
 
 
 @pytest.mark.parametrize("state_space", ["interval", "circle", "point"])
@@ -113,7 +83,7 @@ def test_particles_star_round_trip(tmp_path):
     rows, old = (m.table["particles"] for m in (after, before))
     kept = [c for c in old.columns if "Angle" not in c and "Origin" not in c and "Image" not in c]
     assert rows[kept].equals(old[kept])
-    assert np.allclose(rows["hypermolStateMean"].astype(float), summary.state, atol=1e-6)
+    assert np.allclose(rows["hypermolStateMean"].astype(float), summary.state[:, 0], atol=1e-6)
     angstrom = rows["hypermolShiftSdAngst"].astype(float)
     assert np.allclose(angstrom, summary.shift_sd_px * PIXEL_SIZE, atol=1e-5)
 

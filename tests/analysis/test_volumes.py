@@ -1,8 +1,9 @@
 import numpy as np
 import pytest
 
-from hypermol.analysis.chains import StateGauge, aligned_occupancy, aligned_states, state_gauges
+from hypermol.analysis.chains import aligned_occupancy, aligned_states, state_gauges
 from hypermol.analysis.fsc import fsc
+from hypermol.analysis.knobs import KnobGauge
 from hypermol.analysis.particle_summary import summarise_particles
 from hypermol.analysis.run import load_run
 from hypermol.analysis.volumes import (
@@ -82,7 +83,7 @@ def test_a_chain_that_runs_backwards_gives_the_same_volumes(tmp_path):
     fake = random_run()
     turned_round(fake, 1)
     turned = load_run(write_run(tmp_path / "b", fake))
-    assert state_gauges(turned)[1].direction == -1
+    assert state_gauges(turned)[1].knobs[0].direction == -1
     states = np.array([[0.1], [0.7]])
     first, second = state_volumes(plain, states), state_volumes(turned, states)
     assert np.allclose(first.mean, second.mean, atol=1e-5)
@@ -98,22 +99,22 @@ def test_a_circle_that_begins_elsewhere(tmp_path):
     fake = random_run(state_space="circle", particles=400)
     fake.state[1] = np.mod(0.3 - fake.state[0], 1.0)
     run = load_run(write_run(tmp_path / "run", fake))
-    gauge = state_gauges(run)[1]
+    gauge = state_gauges(run)[1].knobs[0]
     assert gauge.direction == -1 and gauge.offset % 1 == pytest.approx(0.3, abs=1e-3)
-    assert np.allclose(aligned_states(run)[1], fake.state[0, :, :, 0], atol=1e-3)
+    assert np.allclose(aligned_states(run)[1], fake.state[0], atol=1e-3)
 
 
 def test_gauges_invert_and_move_bins():
-    gauge = StateGauge(-1, 0.25, True)
+    gauge = KnobGauge(-1, 0.25, True)
     states = np.array([0.0, 0.2, 0.9])
     assert np.allclose(gauge.inverse(gauge.apply(states)), states)
     bins = np.arange(4.0)
-    assert np.array_equal(StateGauge(-1, 1.0).apply_bins(bins), bins[::-1])
-    assert np.array_equal(StateGauge(1, 0.25, True).apply_bins(bins), [3, 0, 1, 2])
+    assert np.array_equal(KnobGauge(-1, 1.0).apply_bins(bins), bins[::-1])
+    assert np.array_equal(KnobGauge(1, 0.25, True).apply_bins(bins), [3, 0, 1, 2])
 
 
 def test_classes_numbered_in_another_order():
-    gauge = StateGauge(classes=(2, 0, 1))
+    gauge = KnobGauge(classes=(2, 0, 1))
     states = np.array([1 / 6, 0.5, 5 / 6])
     assert np.allclose(gauge.apply(states), [5 / 6, 1 / 6, 0.5])
     assert np.allclose(gauge.inverse(gauge.apply(states)), states)
@@ -128,14 +129,14 @@ def test_a_chain_of_renumbered_classes_is_read_as_the_first(tmp_path):
     fake.state[1] = (to[np.floor(3 * fake.state[0]).astype(int)] + 0.5) / 3
     fake.maps[1][:, to], fake.occupancy[1][:, to] = fake.maps[0], fake.occupancy[0]
     turned = load_run(write_run(tmp_path / "b", fake))
-    assert state_gauges(turned)[1].classes == (1, 2, 0)
+    assert state_gauges(turned)[1].knobs[0].classes == (1, 2, 0)
     assert np.allclose(aligned_states(turned), aligned_states(plain))
     assert np.allclose(aligned_occupancy(turned), aligned_occupancy(plain))
     states = plain.nodes(3)
     first, second = state_volumes(plain, states), state_volumes(turned, states)
     assert np.allclose(first.mean, second.mean, atol=1e-5)
     summary = summarise_particles(turned)
-    assert set(np.round(summary.state, 4)) <= {0.1667, 0.5, 0.8333}
+    assert set(np.round(summary.state[:, 0], 4)) <= {0.1667, 0.5, 0.8333}
     assert summary.state_sd.min() >= 0.0 and summary.state_sd.max() < 0.7
 
 

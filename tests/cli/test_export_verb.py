@@ -69,7 +69,7 @@ def test_movie_loops(tmp_path, space, frames):
 
 def test_particles_of_a_state(path, tmp_path):
     run = load_run(path)
-    states = summarise_particles(run).state
+    states = summarise_particles(run).state[:, 0]
     middle = float(np.sort(states)[2:4].mean())
     result = export(path, "--where", f"0:{middle}", "--star", tmp_path / "sub" / "low.star")
     assert result.exit_code == 0, result.output

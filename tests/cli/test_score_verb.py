@@ -6,6 +6,7 @@ import pytest
 from typer.testing import CliRunner
 
 from hypermol.cli.main import app
+from hypermol.cli.score import knob_rows
 from hypermol.io.star import write_particles_star
 from runs import PIXEL_SIZE, particle_metadata, random_run, write_run
 
@@ -67,3 +68,38 @@ def test_truth_of_other_data(folders, tmp_path):
     assert result.exit_code == 1 and "maps of 8 voxels" in result.output
     assert "holds no run" in score(tmp_path, "--truth", data).output
     assert "has no truth.star" in score(run, "--truth", tmp_path / "nowhere").output
+
+
+def test_several_knobs_in_the_table():
+    """A matrix row a knob, what each was matched with, and their coupling beside the truth's."""
+    knobs = {
+        "names": ["arm_1", "ligand"],
+        "true_names": ["bend"],
+        "correlations": [[-0.9], [None]],
+        "matched": [
+            {
+                "knob": "arm_1",
+                "truth": "bend",
+                "measure": "rank correlation",
+                "correlation": 0.9,
+                "direction": -1,
+                "error_median": 0.05,
+            }
+        ],
+        "joint": [
+            {
+                "knobs": ["arm_1", "ligand"],
+                "measure": "multiple correlation",
+                "mean": 0.25,
+                "sd": 0.01,
+                "chance": 0.05,
+                "true": 0.3,
+            }
+        ],
+    }
+    rows = knob_rows(knobs)
+    assert rows[0] == ("correlation of arm_1", "-0.900", "with the truth's bend")
+    assert rows[1][1] == "-"
+    assert rows[2][1:] == ("0.9000", "direction turned")
+    assert rows[3] == ("  error, median", "0.0500", "")
+    assert "0.250 ± 0.010" in rows[4] and "truth's 0.300" in rows[4][2]

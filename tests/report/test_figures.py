@@ -10,7 +10,8 @@ from hypermol.analysis.volumes import half_set_fsc, state_volumes
 from hypermol.report.density import film
 from hypermol.report.evidence import gather
 from hypermol.report.figures_molecule import montage_figure, slices_figure
-from hypermol.report.figures_particles import leak_figure, occupancy_figure, poses_figure
+from hypermol.report.figures_occupancy import occupancy_figure
+from hypermol.report.figures_particles import leak_figure, poses_figure
 from hypermol.report.figures_sampler import fsc_figure, spectra_figure, trace_figure
 from hypermol.report.particles import pose_change
 from hypermol.report.verdict import findings
@@ -29,8 +30,8 @@ def evidence(tmp_path_factory, world):
 
 
 def test_occupancy_bands_are_the_models(evidence):
-    expected = sampled_occupancy(evidence.run)
-    ax = occupancy_figure(evidence.run, evidence.occupancy).axes[0]
+    expected = sampled_occupancy(evidence.run, evidence.knobs[0].knob)
+    ax = occupancy_figure(evidence.knobs).axes[0]
     mean = next(line for line in ax.lines if line.get_label() == "mean")
     assert_allclose(mean.get_ydata()[:-1], expected.mean)
     bands = {band.get_label(): band.get_paths()[0].vertices[:, 1] for band in ax.collections}
@@ -107,9 +108,9 @@ def test_spectra_and_traces_draw_every_term_and_chain(evidence):
 
 def test_axes_have_labels(evidence):
     figures = (
-        occupancy_figure(evidence.run, evidence.occupancy),
+        occupancy_figure(evidence.knobs),
         poses_figure(evidence.particles, evidence.given),
-        leak_figure(evidence.leaks),
+        leak_figure(evidence.knobs[0].leaks),
         spectra_figure(evidence.spectra),
     )
     for figure in figures:

@@ -6,10 +6,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from hypermol.analysis.knobs import Knob
 from hypermol.analysis.run import load_run
 from hypermol.report.convergence import Convergence, chance_rhat
 from hypermol.report.evidence import gather
-from hypermol.report.leak import association, find_leaks, state_features
+from hypermol.report.leak import find_leaks
 from hypermol.report.verdict import findings, headline
 
 from .synthetic import World, make_run
@@ -26,7 +27,7 @@ def warnings(evidence) -> list[str]:
 
 def test_headline_names_the_warnings(healthy):
     assert "None" in headline(findings(healthy))
-    broken = replace(healthy, agreement=0.1)
+    broken = replace(healthy, knobs=(healthy.knobs[0]._replace(agreement=0.1),))
     assert "chains disagree" in headline(findings(broken))
 
 
@@ -66,19 +67,9 @@ def test_unfinished_run(tmp_path):
 def test_leak_of_the_viewing_direction_is_found(tmp_path):
     evidence = gather(load_run(make_run(tmp_path, World(n=800, leak=0.3))))
     assert "The state follows the imaging" in warnings(evidence)
-    found = {leak.name: leak for leak in evidence.leaks}
+    found = {leak.name: leak for leak in evidence.knobs[0].leaks}
     assert found["viewing direction, z"].is_significant
     assert not found["defocus"].is_significant
-
-
-def test_association_is_spearman_for_two_columns():
-    rng = np.random.default_rng(0)
-    x, y = rng.normal(size=(2, 400))
-    y = y + 0.5 * x
-    ranks = [np.argsort(np.argsort(v)) for v in (x, y)]
-    expected = abs(np.corrcoef(*ranks)[0, 1])
-    found = association(state_features(x, False), state_features(y, False))
-    assert found == pytest.approx(expected)
 
 
 def test_circular_state_is_found_to_follow_an_angle():
@@ -87,7 +78,9 @@ def test_circular_state_is_found_to_follow_an_angle():
     state = np.mod(angle / (2 * np.pi) + 0.05 * rng.normal(size=500), 1.0)
     features = np.stack([np.cos(angle), np.sin(angle)], axis=-1)
     noise = rng.normal(size=(500, 2))
-    with_angle, with_noise = find_leaks(state, True, {"angle": features, "noise": noise})
+    with_angle, with_noise = find_leaks(
+        Knob("turn", 0, "circle"), state, {"angle": features, "noise": noise}
+    )
     assert with_angle.strength > 0.8
     assert with_angle.is_significant
     assert not with_noise.is_significant

@@ -14,8 +14,15 @@ import h5py
 import numpy as np
 
 from hypermol import __version__
-from hypermol.analysis.chains import aligned_occupancy, aligned_states, has_states, sample_sweeps
+from hypermol.analysis.chains import (
+    aligned_states,
+    has_states,
+    knob_occupancy,
+    run_knobs,
+    sample_sweeps,
+)
 from hypermol.analysis.functionals import density_functionals
+from hypermol.analysis.knobs import Knob
 from hypermol.analysis.run import Run
 
 NAME = "posterior.nc"
@@ -25,14 +32,11 @@ _DIMS: dict[str, tuple[str, ...]] = {
     "quaternion": ("particle", "component"),
     "shift_px": ("particle", "axis"),
     "contrast": ("particle",),
-    "state": ("particle",),
     "noise_variance": ("shell",),
     "level": ("term",),
     "pose_sd_rad": (),
     "shift_sd_px": (),
     "contrast_sd": (),
-    "occupancy": ("bin",),
-    "density_functional": ("functional",),
 }
 _LABELS = {"component": list("wxyz"), "axis": ["x", "y"]}
 
@@ -51,13 +55,9 @@ def write_posterior_nc(run: Run) -> str:
         InputError: no samples yet.
     """
     functionals = density_functionals(run)
-    posterior = {
-        name: run.stacked(name) for name in _DIMS if name not in ("state", "density_functional")
-    }
-    posterior["density_functional"] = functionals.values
-    if has_states(run):
-        posterior["state"] = aligned_states(run)
-        posterior["occupancy"] = aligned_occupancy(run)
+    posterior = {name: (dims, run.stacked(name)) for name, dims in _DIMS.items()}
+    posterior["density_functional"] = (("functional",), functionals.values)
+    posterior |= _states(run)
     n_chains, n_draws = functionals.values.shape[:2]
     path = run.directory.path / NAME
     partial = path.with_name(NAME + ".part")
@@ -65,8 +65,8 @@ def write_posterior_nc(run: Run) -> str:
         _attributes(file, run)
         group = file.create_group("posterior")
         _attributes(group, run)
-        for name, values in posterior.items():
-            _variable(group, name, ("chain", "draw", *_DIMS[name]), values)
+        for name, (dims, values) in posterior.items():
+            _variable(group, name, ("chain", "draw", *dims), values)
         group = file.create_group("sample_stats")
         _attributes(group, run)
         for name, values in sample_stats(run, n_chains, n_draws).items():
@@ -74,10 +74,29 @@ def write_posterior_nc(run: Run) -> str:
         group = file.create_group("constant_data")
         _attributes(group, run)
         _variable(group, "functional_width_px", ("functional",), functionals.widths_px)
-        if has_states(run):
-            _variable(group, "functional_state", ("functional",), functionals.states[:, 0])
+        for knob in run_knobs(run):
+            name = _of_knob(run, "functional_state", knob)
+            _variable(group, name, ("functional",), functionals.states[:, knob.column])
     os.replace(partial, path)
     return str(path)
+
+
+def _of_knob(run: Run, name: str, knob: Knob) -> str:
+    """`name` where the run has one knob, `name_KNOB` where it has several."""
+    return name if run.state_space.dim == 1 else f"{name}_{knob.name}"
+
+
+def _states(run: Run) -> dict[str, tuple[tuple[str, ...], np.ndarray]]:
+    """Dimensions and values of every knob's states and occupancy, in the first chain's gauge."""
+    if not has_states(run):
+        return {}
+    states = aligned_states(run)
+    found: dict[str, tuple[tuple[str, ...], np.ndarray]] = {}
+    for knob in run_knobs(run):
+        found[_of_knob(run, "state", knob)] = (("particle",), states[..., knob.column])
+        bins = (_of_knob(run, "bin", knob),)
+        found[_of_knob(run, "occupancy", knob)] = (bins, knob_occupancy(run, knob))
+    return found
 
 
 def sample_stats(run: Run, n_chains: int, n_draws: int) -> dict[str, np.ndarray]:

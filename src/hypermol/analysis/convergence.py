@@ -5,14 +5,15 @@ from typing import Any
 import numpy as np
 
 from hypermol.analysis.chains import (
-    aligned_occupancy,
     aligned_states,
     has_states,
-    is_circle,
+    knob_occupancy,
     n_samples,
+    run_knobs,
 )
 from hypermol.analysis.diagnostics import bulk_ess, split_rhat
 from hypermol.analysis.functionals import density_functionals
+from hypermol.analysis.knobs import numbers
 from hypermol.analysis.run import Run
 
 _SCALARS = ("level", "pose_sd_rad", "shift_sd_px", "contrast_sd", "noise_variance")
@@ -25,21 +26,22 @@ _TARGET_RHAT, _TARGET_ESS_PER_CHAIN = 1.01, 100.0
 def monitored(run: Run) -> dict[str, np.ndarray]:
     """Quantities [chains, draws, ...] that convergence is judged by.
 
-    The scalars and per-shell noise of mu, the occupancy, 50 random linear functionals of the
-    density, and the states of up to 1000 particles (cosine and sine of them on a circle).
+    The scalars and per-shell noise of mu, 50 random linear functionals of the
+    density, and by knob the occupancy and the states of up to 1000 particles (cosine and sine on
+    a circle, membership in classes); names of several knobs follow in brackets.
     """
     values = {name: run.stacked(name) for name in _SCALARS}
     values["density_functional"] = density_functionals(run).values
     if not has_states(run):
         return values
-    values["occupancy"] = aligned_occupancy(run)
     states = aligned_states(run)
-    step = max(states.shape[-1] // _MAX_PARTICLES, 1)
-    states = states[..., ::step]
-    if is_circle(run):
-        angles = 2 * np.pi * states
-        states = np.concatenate([np.cos(angles), np.sin(angles)], axis=-1)
-    values["particle_state"] = states
+    states = states[:, :, :: max(states.shape[2] // _MAX_PARTICLES, 1)]
+    knobs = run_knobs(run)
+    for knob in knobs:
+        suffix = f"[{knob.name}]" if len(knobs) > 1 else ""
+        values[f"occupancy{suffix}"] = knob_occupancy(run, knob)
+        numbered = numbers(knob, states[..., knob.column])
+        values[f"particle_state{suffix}"] = numbered.reshape(*states.shape[:2], -1)
     return values
 
 

@@ -168,6 +168,8 @@ def _frame(panels: np.ndarray, caption: str) -> Image.Image:
 def export_particles(run: Run, span: tuple[float, float], path: Path) -> int:
     """STAR file of the particles whose posterior mean state lies in [low, high).
 
+    Of several knobs the first is looked at.
+
     The upper end of an interval, 1, belongs to the last range; on a circle a range with low above
     high runs through the cut.
 
@@ -179,8 +181,7 @@ def export_particles(run: Run, span: tuple[float, float], path: Path) -> int:
     """
     if not has_states(run):
         raise InputError(f"{run.directory.path} is a rigid fit (one state): nothing to select by")
-    states = summarise_particles(run).state
-    assert states is not None
+    states = summarise_particles(run).state[:, 0]
     low, high = span
     above, below = states >= low, (states < high) | (high >= 1.0)
     keep = (above & below) if low < high else (above | below)

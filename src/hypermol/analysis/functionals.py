@@ -2,10 +2,11 @@
 
 from typing import NamedTuple
 
+import jax.numpy as jnp
 import numpy as np
 from scipy import ndimage
 
-from hypermol.analysis.chains import has_states, iterate_samples, state_gauges
+from hypermol.analysis.chains import iterate_samples, state_gauges
 from hypermol.analysis.run import Run
 from hypermol.analysis.volumes import weights_in_gauge
 
@@ -49,8 +50,8 @@ def density_functionals(run: Run, count: int = N_FUNCTIONALS, seed: int = 0) -> 
     chain's gauge; both follow from `seed`.
     """
     gauges = state_gauges(run)
-    dim = 1 if has_states(run) else 0
-    states = np.random.default_rng(seed + 1).random((count, dim))
+    draws = np.random.default_rng(seed + 1).random((count, run.state_space.dim))
+    states = np.asarray(run.state_space.wrap(jnp.asarray(draws)))
     weights = {chain: weights_in_gauge(run, gauge, states) for chain, gauge in gauges.items()}
     fields = widths = np.zeros(0)
     per_chain: dict[int, list[np.ndarray]] = {chain: [] for chain in run.chains}

@@ -4,15 +4,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from hypermol.analysis.chains import (
-    circular_mean,
-    class_index,
-    has_states,
-    is_circle,
-    iterate_samples,
-    n_classes,
-    state_gauges,
-)
+from hypermol.analysis.chains import iterate_samples, run_knobs, state_gauges
+from hypermol.analysis.knobs import Knob, class_index
 from hypermol.analysis.run import Run
 
 
@@ -26,10 +19,10 @@ class ParticleSummary(NamedTuple):
         shift_sd_px: [N] root mean square of the two components' sds.
         contrast: [N] mean.
         contrast_sd: [N].
-        state: [N] mean (mean direction on a circle, most frequent class); None for a rigid
-            molecule.
-        state_sd: [N] sd (circular: sqrt(-2 log R) / 2 pi, in turns; of classes: the share of
-            samples in any other class); None for a rigid molecule.
+        state: [N, dim] mean (mean direction on a circle, most frequent class); dim is 0 for a
+            rigid molecule.
+        state_sd: [N, dim] sd (circular: sqrt(-2 log R) / 2 pi, in turns; of classes: the share
+            of samples in any other class).
         n_samples: number of samples.
     """
 
@@ -39,35 +32,51 @@ class ParticleSummary(NamedTuple):
     shift_sd_px: np.ndarray
     contrast: np.ndarray
     contrast_sd: np.ndarray
-    state: np.ndarray | None
-    state_sd: np.ndarray | None
+    state: np.ndarray
+    state_sd: np.ndarray
     n_samples: int
 
 
 class _Sums:
     """Running sums over samples, in float64."""
 
-    def __init__(self, n: int, classes: int) -> None:
+    def __init__(self, n: int, knobs: tuple[Knob, ...]) -> None:
         self.count = 0
+        self.knobs = knobs
         self.scatter = np.zeros((n, 4, 4))
-        self.values = np.zeros((n, 4))  # shift x, shift y, contrast, state
-        self.squares = np.zeros((n, 4))
-        self.phasor = np.zeros(n, complex)
-        self.counts = np.zeros((n, classes))
+        self.values = np.zeros((n, 3 + len(knobs)))  # shift x, shift y, contrast, states
+        self.squares = np.zeros_like(self.values)
+        self.phasor = np.zeros((n, len(knobs)), complex)
+        self.counts = [np.zeros((n, len(knob.labels))) for knob in knobs]
 
     def add(self, arrays: dict[str, np.ndarray], state: np.ndarray) -> None:
         q = np.asarray(arrays["quaternion"], np.float64)
         q = q / np.linalg.norm(q, axis=-1, keepdims=True)
         self.scatter += q[:, :, None] * q[:, None, :]
-        columns = [arrays["shift_px"], arrays["contrast"][:, None], state[:, None]]
+        columns = [arrays["shift_px"], arrays["contrast"][:, None], state]
         row = np.concatenate(columns, axis=1).astype(np.float64)
         self.count += 1
         step = row - self.values
         self.values += step / self.count
         self.squares += step * (row - self.values)
         self.phasor += np.exp(2j * np.pi * state)
-        if classes := self.counts.shape[1]:
-            self.counts += np.eye(classes)[class_index(state, classes)]
+        for knob, counts in zip(self.knobs, self.counts, strict=True):
+            if n := len(knob.labels):
+                counts += np.eye(n)[class_index(state[:, knob.column], n)]
+
+    def state(self, knob: Knob) -> tuple[np.ndarray, np.ndarray]:
+        """Mean and sd [N] of a knob, as its kind has them."""
+        place = knob.column
+        if knob.kind == "circle":
+            resultant = self.phasor[:, place] / self.count
+            length = np.clip(np.abs(resultant), 1e-12, 1.0)
+            mean = np.mod(np.angle(resultant) / (2 * np.pi), 1.0)
+            return mean, np.sqrt(-2.0 * np.log(length)) / (2 * np.pi)
+        if knob.kind == "classes":
+            counts = self.counts[place]
+            mean = (counts.argmax(axis=1) + 0.5) / counts.shape[1]
+            return mean, 1.0 - counts.max(axis=1) / self.count
+        return self.values[:, 3 + place], self.sd()[:, 3 + place]
 
     def sd(self) -> np.ndarray:
         return np.sqrt(self.squares / max(self.count - 1, 1))
@@ -103,23 +112,16 @@ def rotation_matrices(quaternions: np.ndarray) -> np.ndarray:
 def summarise_particles(run: Run) -> ParticleSummary:
     """Means and sds over all samples of all chains, states in the first chain's gauge."""
     gauges = state_gauges(run)
-    moves = has_states(run)
-    classes = n_classes(run)
-    sums = _Sums(run.info["n_particles"], classes)
+    knobs = run_knobs(run)
+    n = run.info["n_particles"]
+    sums = _Sums(n, knobs)
     for sample in iterate_samples(run, "quaternion", "shift_px", "contrast", "state"):
-        raw = sample.arrays["state"]
-        state = gauges[sample.chain].apply(raw[:, 0]) if moves else np.zeros(len(raw))
-        sums.add(sample.arrays, state)
+        sums.add(sample.arrays, gauges[sample.chain].apply(sample.arrays["state"]))
     rotations, pose_sd = sums.rotations()
     sd = sums.sd()
-    state_mean, state_sd = sums.values[:, 3], sd[:, 3]
-    if is_circle(run):
-        state_mean = circular_mean(np.angle(sums.phasor)[None] / (2 * np.pi))
-        length = np.clip(np.abs(sums.phasor) / sums.count, 1e-12, 1.0)
-        state_sd = np.sqrt(-2.0 * np.log(length)) / (2 * np.pi)
-    if classes:
-        state_mean = (sums.counts.argmax(axis=1) + 0.5) / classes
-        state_sd = 1.0 - sums.counts.max(axis=1) / sums.count
+    state, state_sd = np.zeros((2, n, len(knobs)))
+    for knob in knobs:
+        state[:, knob.column], state_sd[:, knob.column] = sums.state(knob)
     return ParticleSummary(
         rotations,
         pose_sd,
@@ -127,7 +129,7 @@ def summarise_particles(run: Run) -> ParticleSummary:
         np.sqrt((sd[:, :2] ** 2).mean(axis=1)),
         sums.values[:, 2],
         sd[:, 2],
-        state_mean if moves else None,
-        state_sd if moves else None,
+        state,
+        state_sd,
         sums.count,
     )

@@ -54,7 +54,7 @@ class Run:
     def molecule(self) -> LinearMolecule:
         """The fitted model, on a coarse grid: for its states and weights alone."""
         info = self.info
-        parts = info.get("options", {}).get("part", ())
+        parts = info.get("shown") or info.get("options", {}).get("part", ())
         size = (info["box"], info["pixel_size_angstrom"])
         if parts:
             design: Design = read_parts(parts, *size)

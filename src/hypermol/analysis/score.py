@@ -8,17 +8,21 @@ from typing import Any
 import numpy as np
 
 from hypermol.analysis.alignment import align_volumes
-from hypermol.analysis.chains import aligned_states, has_states, is_circle, n_classes
-from hypermol.analysis.fsc import benchmark_images, per_image_fsc
-from hypermol.analysis.gauge import (
-    Gauge,
-    align_poses,
-    apply_to_volume,
-    pose_errors,
+from hypermol.analysis.chains import has_states, is_circle, n_classes, pooled_states
+from hypermol.analysis.equivalent_poses import (
+    Choice,
+    Equivalent,
+    choose,
+    equivalents,
+    reordered,
+    turned,
 )
+from hypermol.analysis.fsc import benchmark_images, per_image_fsc
+from hypermol.analysis.gauge import Gauge, apply_to_volume, pose_errors, rotate_volume
 from hypermol.analysis.masks import mask_from_map
 from hypermol.analysis.particle_summary import ParticleSummary, summarise_particles
 from hypermol.analysis.run import Run
+from hypermol.analysis.score_knobs import score_knobs
 from hypermol.analysis.score_posterior import score_coverage, score_populations
 from hypermol.analysis.states import (
     StateMap,
@@ -92,9 +96,24 @@ class Scoring:
         return self.truth.rotations, self.truth.shifts_angstrom
 
     @cached_property
+    def equivalents(self) -> tuple[Equivalent, ...]:
+        """Poses and states that the run's recipe says are one and the same."""
+        return equivalents(self.run.molecule)
+
+    @cached_property
+    def choice(self) -> Choice:
+        """The equivalent of each particle that is nearest to the truth, from poses alone."""
+        return choose(self.estimated_poses, self.true_poses, self.equivalents)
+
+    @property
     def pose_gauge(self) -> Gauge:
         """Gauge from the poses alone."""
-        return align_poses(self.estimated_poses, self.true_poses)
+        return self.choice.gauge
+
+    @property
+    def turns(self) -> np.ndarray:
+        """[N, 3, 3] S of each particle's equivalent."""
+        return np.array([one.rotation for one in self.equivalents])[self.choice.which]
 
     @cached_property
     def images(self) -> np.ndarray:
@@ -111,12 +130,15 @@ class Scoring:
         """The poses' gauge, refined so that the mean volumes agree best.
 
         A molecule whose motion is shared differently between poses and states has slightly
-        different gauges in poses and in volumes.
+        different gauges in poses and in volumes. Images whose poses have an equivalent nearer to
+        the truth show the molecule turned, and are left out.
         """
-        mean = self.run.to_box(self.image_volumes.grid.mean(axis=0))
+        kept = self.choice.which[self.images] == 0
+        mean = self.run.to_box(self.image_volumes.grid[kept].mean(axis=0))
         moved = apply_to_volume(self.pose_gauge, mean, self.pixel_size)
         target = np.mean(
-            [self.truth.maps[f].astype(np.float32) for f in self.truth.frame[self.images]], axis=0
+            [self.truth.maps[f].astype(np.float32) for f in self.truth.frame[self.images[kept]]],
+            axis=0,
         )
         local = align_volumes(moved, target, self.pixel_size, "local")
         return compose(local, self.pose_gauge)
@@ -129,6 +151,13 @@ class Scoring:
         if largest_move_px(self.volume_gauge, radius, self.pixel_size) < _NEGLIGIBLE_PX:
             return volume
         return apply_to_volume(self.volume_gauge, volume, self.pixel_size)
+
+    def own_volume(self, image: int) -> np.ndarray:
+        """An image's posterior mean volume in the truth's gauge."""
+        volume = self.image_volumes.volume(image)
+        if self.choice.which[image]:
+            volume = rotate_volume(volume, self.turns[image])
+        return self.to_truth(volume)
 
     @cached_property
     def compares_states(self) -> bool:
@@ -187,16 +216,19 @@ def score_run(
         "poses": _gauge_numbers(scoring.pose_gauge),
         "volumes": _gauge_numbers(scoring.volume_gauge),
     }
-    result["state"] = result["populations"] = None
+    result["state"] = result["populations"] = result["knobs"] = None
     if scoring.compares_states:
         say("states")
         result["state"] = score_states(scoring)
         if not is_circle(run):
-            states = aligned_states(run)
-            result["populations"] = score_populations(run, matched, states, scoring.state_map)
+            result["populations"] = score_populations(run, matched, scoring.state_map)
+    elif has_states(run):
+        say("states")
+        states = reordered(pooled_states(run), scoring.equivalents, scoring.choice.which)
+        result["knobs"] = score_knobs(run, matched.knobs, states, matched.states)
     say("coverage")
     state_map = scoring.state_map if scoring.compares_states else None
-    result["coverage"] = score_coverage(run, matched, scoring.pose_gauge, state_map)
+    result["coverage"] = score_coverage(run, matched, scoring.pose_gauge, scoring.turns, state_map)
     return result
 
 
@@ -209,18 +241,33 @@ def _gauge_numbers(gauge: Gauge) -> dict[str, Any]:
     }
 
 
-def score_poses(scoring: Scoring) -> dict[str, float]:
-    """Errors of the posterior mean poses after the gauge, and those of the input's poses."""
+def score_poses(scoring: Scoring) -> dict[str, Any]:
+    """Errors of the posterior mean poses after the gauge, and those of the input's poses.
+
+    Each is the least over equivalent poses; `symmetry` says how often another than the particle's
+    own was nearest, and what the error is without.
+    """
     start = run_particles(scoring.run)
     input_poses = (start.rotations, start.shifts_angstrom)
-    report = {}
-    cases = {"": scoring.estimated_poses, "input_": input_poses}
-    for prefix, poses in cases.items():
-        gauge = scoring.pose_gauge if not prefix else align_poses(poses, scoring.true_poses)
-        angles, distances = pose_errors(gauge, poses, scoring.true_poses)
+    report: dict[str, Any] = {}
+    cases = {
+        "": (scoring.estimated_poses, scoring.choice),
+        "input_": (input_poses, choose(input_poses, scoring.true_poses, scoring.equivalents)),
+    }
+    for prefix, (poses, choice) in cases.items():
+        nearest = turned(poses, scoring.equivalents, choice.which)
+        angles, distances = pose_errors(choice.gauge, nearest, scoring.true_poses)
         report[f"{prefix}rotation_error_deg_median"] = float(np.median(angles))
         report[f"{prefix}rotation_error_deg_mean"] = float(angles.mean())
         report[f"{prefix}shift_error_px_median"] = float(np.median(distances) / scoring.pixel_size)
+    report["symmetry"] = None
+    if len(scoring.equivalents) > 1:
+        plain = pose_errors(scoring.pose_gauge, scoring.estimated_poses, scoring.true_poses)[0]
+        report["symmetry"] = {
+            "n_equivalents": len(scoring.equivalents),
+            "share_turned": float(np.mean(scoring.choice.which > 0)),
+            "rotation_error_deg_mean_as_they_are": float(plain.mean()),
+        }
     return report
 
 
@@ -232,7 +279,7 @@ def score_fsc(scoring: Scoring) -> dict[str, Any]:
     def predicted(image: int) -> np.ndarray:
         if image not in moved:
             moved.clear()
-            moved[image] = scoring.to_truth(scoring.image_volumes.volume(image))
+            moved[image] = scoring.own_volume(image)
         return moved[image]
 
     def true(image: int) -> np.ndarray:
@@ -261,8 +308,7 @@ def score_fsc(scoring: Scoring) -> dict[str, Any]:
 
 def score_states(scoring: Scoring) -> dict[str, Any]:
     """Correlation of posterior mean states with the truth, and errors after the state map."""
-    estimated, true = scoring.particles.state, scoring.truth.states[:, 0]
-    assert estimated is not None
+    estimated, true = scoring.particles.state[:, 0], scoring.truth.states[:, 0]
     state_map = scoring.state_map
     mapped = state_map(estimated)
     report: dict[str, Any] = {

@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from hypermol.analysis.chains import aligned_occupancy, aligned_states, iterate_samples, n_samples
+from hypermol.analysis.chains import aligned_occupancy, iterate_samples, n_samples, pooled_states
 from hypermol.analysis.coverage import (
     Coverage,
     circular_interval_coverage,
@@ -36,10 +36,11 @@ def _numbers(coverage: Coverage) -> dict[str, Any]:
 
 
 def score_coverage(
-    run: Run, truth: Truth, gauge: Gauge, state_map: StateMap | None
+    run: Run, truth: Truth, gauge: Gauge, turns: np.ndarray, state_map: StateMap | None
 ) -> dict[str, Any]:
     """Coverage of central 50 % and 90 % intervals: rotation, shift, contrast, state.
 
+    `turns` [N, 3, 3] take each particle's poses to equivalent ones (`equivalent_poses`): R S^T.
     Rotation and shift are left out where the poses were fixed. Contrast is compared relative to
     its mean (the overall scale is a gauge); the state after the state map. Draws that are
     correlated within a chain make intervals too short: read it with the effective sample size.
@@ -54,7 +55,7 @@ def score_coverage(
         arrays = sample.arrays
         rotations, shifts = apply_to_poses(
             gauge,
-            rotation_matrices(arrays["quaternion"][rows]),
+            rotation_matrices(arrays["quaternion"][rows]) @ np.swapaxes(turns[rows], -1, -2),
             arrays["shift_px"][rows].astype(np.float64) * size,
         )
         contrast = arrays["contrast"].astype(np.float64)
@@ -74,8 +75,7 @@ def score_coverage(
         interval_coverage(stacked["contrast"], truth.intensity[rows], _LEVELS)
     )
     if state_map is not None:
-        states = aligned_states(run)
-        mapped = state_map(states.reshape(-1, states.shape[-1])[::thin][:, rows])
+        mapped = state_map(pooled_states(run)[::thin, rows, 0])
         cover = circular_interval_coverage if state_map.topology == "circle" else interval_coverage
         report["state"] = _numbers(cover(mapped, truth.states[rows, 0], _LEVELS))
     return report
@@ -110,9 +110,7 @@ def _from_draws(draws: np.ndarray) -> Population:
     )
 
 
-def score_populations(
-    run: Run, truth: Truth, states: np.ndarray, state_map: StateMap
-) -> dict[str, Any] | None:
+def score_populations(run: Run, truth: Truth, state_map: StateMap) -> dict[str, Any] | None:
     """Fraction of the population below the truth's valley, three ways, against the true fraction.
 
     - `particles`: sampled states, mapped to the truth's parameter and cut at the truth's valley.
@@ -125,7 +123,6 @@ def score_populations(
     Args:
         run: of an interval state.
         truth: of the run's particles.
-        states: [chains, draws, N] in the first chain's gauge.
         state_map: from the run's state to the truth's.
 
     Returns:
@@ -137,7 +134,7 @@ def score_populations(
     except ValueError:
         return None
     fraction = float(np.mean(true < valley.boundary))
-    draws = states.reshape(-1, states.shape[-1])
+    draws = pooled_states(run)[..., 0]
     limits = (-np.inf, valley.boundary)
     report: dict[str, Any] = {
         "boundary": valley.boundary,

@@ -4,16 +4,23 @@ import csv
 import io
 import os
 from collections.abc import Iterable, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-import jax.numpy as jnp
 import numpy as np
 
 from hypermol.analysis.arviz_store import write_posterior_nc
-from hypermol.analysis.chains import aligned_occupancy, aligned_states, has_states, knob_names
+from hypermol.analysis.chains import (
+    has_states,
+    knob_names,
+    knob_occupancy,
+    pooled_states,
+    run_knobs,
+)
 from hypermol.analysis.convergence import diagnose
 from hypermol.analysis.fsc import resolution_at
+from hypermol.analysis.knobs import Knob, bin_edges
 from hypermol.analysis.occupancy import LEVELS, Occupancy, occupancy
 from hypermol.analysis.particle_summary import ParticleSummary, summarise_particles
 from hypermol.analysis.run import Run
@@ -31,6 +38,8 @@ from hypermol.io.star import write_particles_star
 
 N_STATES = 10
 FSC_THRESHOLD = 0.143
+#: Bins of a histogram of states where the model has none.
+_BINS = 24
 
 
 def write_results(run: Run, n_states: int = N_STATES) -> list[Path]:
@@ -108,33 +117,13 @@ def run_particles(run: Run) -> ParticleMetadata:
     return metadata
 
 
-def _further_states(run: Run) -> dict[str, np.ndarray]:
-    """Means and sds of the second and later knobs: hypermolState2Mean, hypermolState2Sd, ...
-
-    Deviations go the short way round circles. Chains are taken as they are: with several knobs
-    their gauges are not matched.
-    """
-    space = run.state_space
-    if space.dim < 2:
-        return {}
-    states = run.pooled("state").astype(np.float64)
-    away = np.stack([space.difference(sample, states[0]) for sample in states])
-    mean = np.asarray(space.wrap(jnp.asarray(states[0] + away.mean(axis=0))))
-    sd = away.std(axis=0, ddof=min(1, len(states) - 1))
-    found = {}
-    for knob in range(1, space.dim):
-        found[f"hypermolState{knob + 1}Mean"] = mean[:, knob]
-        found[f"hypermolState{knob + 1}Sd"] = sd[:, knob]
-    return found
-
-
 def particle_columns(run: Run, summary: ParticleSummary) -> dict[str, np.ndarray]:
-    """Extra columns of particles.star, name to values [N]."""
+    """Extra columns of particles.star, name to values [N]; hypermolState2... is the second knob."""
     columns: dict[str, np.ndarray] = {}
-    if summary.state is not None and summary.state_sd is not None:
-        columns["hypermolStateMean"] = summary.state
-        columns["hypermolStateSd"] = summary.state_sd
-    columns |= _further_states(run)
+    for knob in range(summary.state.shape[1]):
+        stem = "hypermolState" if knob == 0 else f"hypermolState{knob + 1}"
+        columns[f"{stem}Mean"] = summary.state[:, knob]
+        columns[f"{stem}Sd"] = summary.state_sd[:, knob]
     columns["hypermolPoseSdDeg"] = summary.pose_sd_deg
     columns["hypermolShiftSdAngst"] = summary.shift_sd_px * run.info["pixel_size_angstrom"]
     columns["hypermolContrastMean"] = summary.contrast
@@ -168,10 +157,15 @@ def write_particles(run: Run, path: Path | None = None, keep: np.ndarray | None 
     return target
 
 
-def sampled_occupancy(run: Run) -> Occupancy:
-    """Density over the state as the model sampled it (of the population), with bands."""
-    probabilities = aligned_occupancy(run)
+def sampled_occupancy(run: Run, knob: Knob) -> Occupancy | None:
+    """Density over a knob as the model sampled it (of the population), with bands.
+
+    None where the knob's prior was kept as it is.
+    """
+    probabilities = knob_occupancy(run, knob)
     n_bins = probabilities.shape[-1]
+    if n_bins == 1:
+        return None
     density = probabilities.reshape(-1, n_bins) * n_bins
     tails = np.asarray(LEVELS)
     return Occupancy(
@@ -183,40 +177,44 @@ def sampled_occupancy(run: Run) -> Occupancy:
     )
 
 
-def particle_occupancy(run: Run) -> Occupancy:
-    """Density over the state from the particles' sampled states, with bands."""
-    states = aligned_states(run)
-    n_bins = run.stacked("occupancy").shape[-1]
-    if n_bins == 1:
-        # a model without learned occupancy has one bin; the particles still have a histogram
-        n_bins = run.state_space.n_bins(24)
-    edges = np.linspace(0.0, 1.0, n_bins + 1)
-    return occupancy(states.reshape(-1, states.shape[-1]), edges)
+def particle_occupancy(run: Run, knob: Knob) -> Occupancy:
+    """Density over a knob from the particles' sampled states, with bands.
+
+    A knob without an occupancy of its own still has a histogram: of a line, over the states seen.
+    """
+    states = pooled_states(run)[..., knob.column]
+    n_bins = knob_occupancy(run, knob).shape[-1]
+    return occupancy(states, bin_edges(knob, states, n_bins if n_bins > 1 else _BINS))
 
 
 def write_occupancy(run: Run) -> Path:
-    """occupancy.csv: density (uniform is 1) by bin, of the model and of the particles."""
-    particles = particle_occupancy(run)
-    model = sampled_occupancy(run)
-    if len(model.mean) == 1:
-        model = model._replace(
-            edges=particles.edges,
-            **{
-                name: np.repeat(getattr(model, name), len(particles.mean), axis=-1)
-                for name in ("mean", "lower", "upper")
-            },
-        )
-    header = ["state_low", "state_high"]
-    columns = [particles.edges[:-1], particles.edges[1:]]
-    for kind, result in (("model", model), ("particles", particles)):
+    """occupancy.csv: density of every knob (uniform is 1) by bin, of model and particles."""
+    header = ["knob", "label", "state_low", "state_high"]
+    for kind in ("model", "particles"):
         header.append(f"{kind}_mean")
-        columns.append(result.mean)
-        for place, level in enumerate(result.levels):
+        for level in LEVELS:
             header += [f"{kind}_lower_{100 * level:.0f}", f"{kind}_upper_{100 * level:.0f}"]
-            columns += [result.lower[place], result.upper[place]]
     path = run.directory.path / "occupancy.csv"
-    write_csv(path, header, np.stack(columns, axis=1))
+    write_csv(path, header, [row for knob in run_knobs(run) for row in _occupancy_rows(run, knob)])
     return path
+
+
+def _occupancy_rows(run: Run, knob: Knob) -> list[list[Any]]:
+    """The rows of one knob; a prior that was not learned is uniform, or no density at all."""
+    particles, model = particle_occupancy(run, knob), sampled_occupancy(run, knob)
+    given = "" if knob.kind == "line" else 1.0
+    rows: list[list[Any]] = []
+    for place, (low, high) in enumerate(pairwise(particles.edges)):
+        row = [knob.name, knob.labels[place] if knob.labels else "", float(low), float(high)]
+        for found in (model, particles):
+            if found is None:
+                row += [given] * (1 + 2 * len(LEVELS))
+                continue
+            row.append(float(found.mean[place]))
+            for lower, upper in zip(found.lower, found.upper, strict=True):
+                row += [float(lower[place]), float(upper[place])]
+        rows.append(row)
+    return rows
 
 
 def write_fsc(run: Run, halves: HalfSetFsc) -> Path:

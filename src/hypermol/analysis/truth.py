@@ -5,12 +5,13 @@ Two layouts are read (see `simulate/write.py`): `truth.star`, `truth.npz` and `t
 as equal bins of [0, 1].
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import final
+from typing import cast, final
 
 import numpy as np
 
+from hypermol.analysis.knobs import Kind, Knob
 from hypermol.analysis.states import Topology
 from hypermol.io.errors import InputError
 from hypermol.io.metadata import ParticleMetadata
@@ -38,6 +39,7 @@ class Truth:
         map_states: [F, d] parameters of the maps.
         pixel_size_angstrom: of the maps.
         topology: "circle" or "interval"; None where the files do not say.
+        knobs: the state variables; intervals where the files do not say.
     """
 
     folder: Path
@@ -51,6 +53,7 @@ class Truth:
     map_states: np.ndarray
     pixel_size_angstrom: float
     topology: Topology | None
+    knobs: tuple[Knob, ...]
 
     def __len__(self) -> int:
         return len(self.rotations)
@@ -62,19 +65,9 @@ class Truth:
 
     def take(self, rows: np.ndarray) -> "Truth":
         """The particles `rows`, in that order; the maps stay."""
-        return Truth(
-            self.folder,
-            self.metadata.take(rows),
-            self.rotations[rows],
-            self.shifts_angstrom[rows],
-            self.states[rows],
-            self.frame[rows],
-            self.intensity[rows],
-            self.maps,
-            self.map_states,
-            self.pixel_size_angstrom,
-            self.topology,
-        )
+        chosen = ("rotations", "shifts_angstrom", "states", "frame", "intensity")
+        taken = {name: getattr(self, name)[rows] for name in chosen}
+        return replace(self, metadata=self.metadata.take(rows), **taken)
 
     def mean_map(self) -> np.ndarray:
         """float32 [n, n, n]: the mean of the particles' maps."""
@@ -146,6 +139,7 @@ def _read(folder: Path) -> Truth:
         np.asarray(map_states, np.float64).reshape(len(maps), -1),
         float(stored.get("apix", metadata.pixel_size_angstrom)),
         _topology(latents),
+        _knobs(latents, states.shape[1]),
     )
 
 
@@ -214,3 +208,19 @@ def _topology(latents: dict[str, np.ndarray]) -> Topology | None:
     if "space" not in latents:
         return None
     return "circle" if str(latents["space"]) == "circle" else "interval"
+
+
+def _labels(n: int) -> tuple[str, ...]:
+    return tuple(str(number + 1) for number in range(n))
+
+
+def _knobs(latents: dict[str, np.ndarray], dim: int) -> tuple[Knob, ...]:
+    """What truth.npz says of each state variable."""
+    plain = ["state"] if dim == 1 else [f"state_{column + 1}" for column in range(dim)]
+    names = [str(name) for name in latents.get("state_names", plain)]
+    kinds = latents.get("state_kinds", np.full(dim, _topology(latents) or "interval"))
+    counts = latents.get("state_classes", np.zeros(dim, int))
+    return tuple(
+        Knob(names[column], column, cast(Kind, str(kinds[column])), _labels(int(counts[column])))
+        for column in range(dim)
+    )

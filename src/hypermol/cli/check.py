@@ -87,7 +87,7 @@ def check(
 def _own_class(
     console: Console, options: FitOptions, particles: ParticleSet, folder: Path
 ) -> Report:
-    """Conformance of a user's own class; a fit of it is not run."""
+    """Conformance of a user's own class, which has no regions to draw and no march to time."""
     assert options.type is not None
     own = load_model(options.type, options.arguments, folder)
     side = particles.box * particles.pixel_size_angstrom
@@ -97,11 +97,6 @@ def _own_class(
         resolution_angstrom=options.resolution_angstrom or side / _CHECK_KMAX,
     )
     _print_findings(console, options.type, report)
-    console.print(
-        "`hypermol fit` does not run classes of your own yet: sample them from Python with "
-        "hypermol.blackbox_sampler.fit_black_box",
-        markup=False,
-    )
     return report
 
 

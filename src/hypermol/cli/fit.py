@@ -1,6 +1,8 @@
 """`hypermol fit`: the main job."""
 
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -10,6 +12,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, Ti
 
 from hypermol.analysis.run import load_run
 from hypermol.analysis.summary import write_results
+from hypermol.blackbox_fit import fit_black_box_run
 from hypermol.fit import Listener
 from hypermol.fit import Progress as SweepProgress
 from hypermol.fit import fit as run_fit
@@ -21,6 +24,10 @@ from hypermol.recipe import read_recipe
 from hypermol.report import write_report
 from hypermol.runtime import configure
 
+#: `fit`, or what fits a class of the user's own.
+Job = Callable[[Path, Path, FitOptions, Listener, bool, Path | None], RunDirectory]
+#: Bases of stages that all chains share.
+_SHARED = ("constant", "subspace", "start")
 #: What `--state` names, as state bases.
 STATES = {"interval": "cosine", "circle": "fourier", "classes": "haar", "rigid": "constant"}
 
@@ -83,7 +90,11 @@ def fit(
     options = _options(recipe, out if resume else None, given)
     console = Console()
     console.print(f"hypermol fit {particles} on {configure()}")
-    directory = fit_with_progress(console, particles, out, options, resume, image_dir)
+    run: Job = run_fit
+    if options.type is not None:
+        beside = recipe.parent if recipe is not None else None
+        run = partial(fit_black_box_run, beside=beside)
+    directory = fit_with_progress(console, particles, out, options, resume, image_dir, run)
     finish(console, directory)
 
 
@@ -110,8 +121,9 @@ def fit_with_progress(
     options: FitOptions,
     resume: bool = False,
     image_dir: Path | None = None,
+    run: Job = run_fit,
 ) -> RunDirectory:
-    """Run `hypermol.fit.fit` under a progress bar: stage, sweep, rate, time left."""
+    """Run a fit under a progress bar: stage, sweep, rate, time left."""
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
@@ -123,7 +135,7 @@ def fit_with_progress(
     )
     with Progress(*columns, console=console) as bar:
         task = bar.add_task("reading particles, compiling", total=None, rate="")
-        directory = run_fit(particles, out, options, _listener(bar, task), resume, image_dir)
+        directory = run(particles, out, options, _listener(bar, task), resume, image_dir)
     return directory
 
 
@@ -135,7 +147,7 @@ def _listener(bar: Progress, task: Any) -> Listener:
         shared = sum(
             stage.cost * stage.sweeps
             for stage in at.schedule
-            if stage.basis in ("constant", "subspace") and at.chains > 1
+            if stage.basis in _SHARED and at.chains > 1
         )
         chain_cost = sum(costs)
         done = at.chain * (chain_cost - shared) + sum(costs[: at.sweep + 1])

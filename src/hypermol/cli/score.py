@@ -13,6 +13,8 @@ from hypermol.analysis.run import load_run
 from hypermol.analysis.score import score_run
 from hypermol.analysis.truth import load_truth
 
+_MEAN_ERROR = "the mean rotation error is {rotation_error_deg_mean_as_they_are:.2f} deg"
+
 
 def score(
     run: Annotated[Path, typer.Argument(help="Run directory (`hypermol fit`'s --out).")],
@@ -69,6 +71,10 @@ def _rows(result: dict[str, Any]) -> list[tuple[str, str, str]]:
         was = f"the input's poses: {poses[f'input_{name}_median']:.3f}"
         label = f"{name.partition('_')[0]} error, median ({unit})"
         rows.append((label, f"{poses[f'{name}_median']:.3f}", was))
+    if symmetry := poses["symmetry"]:
+        share = f"{100 * symmetry['share_turned']:.1f} %"
+        remark = f"of {symmetry['n_equivalents']}; without, {_MEAN_ERROR.format(**symmetry)}"
+        rows.append(("particles nearer in an equivalent pose", share, remark))
     gauge = result["gauge"]["volumes"]
     hand = "hand flipped" if gauge["flipped"] else "same hand"
     rows.append(("gauge taken out (deg)", f"{gauge['angle_deg']:.2f}", hand))
@@ -77,6 +83,8 @@ def _rows(result: dict[str, Any]) -> list[tuple[str, str, str]]:
 
 def _state_rows(result: dict[str, Any]) -> list[tuple[str, str, str]]:
     state, populations = result["state"], result["populations"]
+    if result["knobs"] is not None:
+        return knob_rows(result["knobs"])
     if state is None:
         return [("state", "-", "run and truth have no common kind of state")]
     names = {
@@ -102,6 +110,28 @@ def _state_rows(result: dict[str, Any]) -> list[tuple[str, str, str]]:
         band = f"90 % band {found['lower_90']:.3f} to {found['upper_90']:.3f}"
         inside = "holds the truth" if found["truth_inside_90"] else "does not hold the truth"
         rows.append((f"  {label}", f"{found['mean']:.3f}", f"{band}, {inside}"))
+    return rows
+
+
+def knob_rows(knobs: dict[str, Any]) -> list[tuple[str, str, str]]:
+    """The matrix of correlations, a line a knob; errors; and how knobs go together."""
+    truth = ", ".join(knobs["true_names"])
+    rows = []
+    for name, values in zip(knobs["names"], knobs["correlations"], strict=True):
+        shown = "  ".join("-" if value is None else f"{value:.3f}" for value in values)
+        rows.append((f"correlation of {name}", shown, f"with the truth's {truth}"))
+    for found in knobs["matched"]:
+        label = f"{found['knob']} as {found['truth']}, {found['measure']}"
+        backwards = "direction turned" if found["direction"] < 0 else ""
+        rows.append((label, f"{found['correlation']:.4f}", backwards))
+        for key, words in (("error_median", "error, median"), ("accuracy", "right class")):
+            if found.get(key) is not None:
+                rows.append((f"  {words}", f"{found[key]:.4f}", ""))
+    for pair in knobs["joint"]:
+        names = " and ".join(pair["knobs"])
+        value = f"{pair['mean']:.3f} ± {pair['sd']:.3f}"
+        remark = f"the truth's {pair['true']:.3f}; chance below {pair['chance']:.3f}"
+        rows.append((f"{names}, {pair['measure']}", value, remark))
     return rows
 
 

@@ -4,7 +4,7 @@ Nothing here knows how the molecule is made: images are slices `V-hat(R' k, tau)
 point, and every gradient, in theta as in poses and states, goes through that one call.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple, final
 
 import jax
@@ -73,6 +73,10 @@ class Problem:
     prior: HyperPrior = field(default_factory=lambda: HyperPrior(n_bins=1))
     log_gain: float = 0.0
     imaging: Imaging = Microscope()
+
+    def with_gain(self, log_gain: float) -> "Problem":
+        """The same with another prior mean of the gain."""
+        return replace(self, log_gain=log_gain)
 
     def image(self, parameters: Parameters, latents: Latents, ctf: Array) -> Array:
         """One half-plane image [K]: `a g H(k) exp(-2 pi i k.s) V-hat(R' k, tau)` (eq. 6)."""

@@ -85,18 +85,26 @@ def convergence_table(run: Run) -> list[Convergence]:
     if report.get("n_samples") != total:
         report = diagnose(run)
     found = report["quantities"]
-    ordered = [name for name in _NAMES if name in found]
-    ordered += [name for name in found if name not in _NAMES]
+    order = {name: place for place, name in enumerate(_NAMES)}
+    ordered = sorted(found, key=lambda name: order.get(_group(name)[0], len(order)))
     shape = report["n_chains"], report["n_draws_per_chain"]
     return [_row(name, found[name], shape) for name in ordered]
 
 
+def _group(name: str) -> tuple[str, str]:
+    """Quantity and knob of "quantity[knob]"; no knob where there is but one."""
+    quantity, _, knob = name.partition("[")
+    return quantity, knob.rstrip("]")
+
+
 def _row(name: str, values: dict[str, float], shape: tuple[int, int]) -> Convergence:
     rhat = values["rhat_median"], values["rhat_worst"]
-    by_median = name in _JUDGED_BY_MEDIAN
+    quantity, knob = _group(name)
+    by_median = quantity in _JUDGED_BY_MEDIAN
+    words = _NAMES.get(quantity, quantity.replace("_", " "))
     n = int(values["n"])
     return Convergence(
-        _NAMES.get(name, name.replace("_", " ")),
+        f"{words} ({knob})" if knob else words,
         n,
         rhat,
         (values["bulk_ess_median"], values["bulk_ess_worst"]),

@@ -8,6 +8,8 @@ from matplotlib.figure import Figure
 from PIL import Image
 from scipy import ndimage
 
+from hypermol.analysis.chains import run_knobs
+from hypermol.analysis.knobs import Knob, class_index
 from hypermol.analysis.run import Run
 from hypermol.report.density import Density, film
 from hypermol.report.resolution import support_radius
@@ -20,9 +22,16 @@ _GIF_MILLISECONDS = 90
 
 
 def state_label(run: Run, state: np.ndarray) -> str:
-    """For example `arm = 0.36`."""
-    names = run.info.get("state_names") or [run.info["state_name"]]
-    return ", ".join(f"{name} = {value:.2f}" for name, value in zip(names, state, strict=False))
+    """For example `arm = 0.36`, or `fold = open` of classes."""
+    return ", ".join(
+        f"{knob.name} = {_shown(knob, float(state[knob.column]))}" for knob in run_knobs(run)
+    )
+
+
+def _shown(knob: Knob, value: float) -> str:
+    if n := len(knob.labels):
+        return knob.labels[int(class_index(np.asarray(value), n))]
+    return f"{value:.2f}"
 
 
 def crop(run: Run, density: Density) -> slice:

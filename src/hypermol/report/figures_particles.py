@@ -1,47 +1,17 @@
-"""Figures about the particles: occupancy, poses, contrast, certainty of states, leaks."""
+"""Figures about the particles: poses, contrast, certainty of states, leaks."""
+
+from collections.abc import Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from hypermol.analysis.occupancy import Occupancy
 from hypermol.analysis.particle_summary import ParticleSummary
-from hypermol.analysis.run import Run
+from hypermol.report.evidence import KnobEvidence
+from hypermol.report.figures_occupancy import name_classes
 from hypermol.report.leak import Leak
 from hypermol.report.particles import InputPoses, pose_change
-from hypermol.report.style import BLUE, GREY, ORANGE, RED, SKY, legend, new_figure, tidy
-
-
-def occupancy_figure(run: Run, occupancy: Occupancy) -> Figure:
-    """Posterior mean density over the state with 50 % and 90 % bands, bin by bin."""
-    figure = new_figure(9.0, 3.4)
-    ax = figure.subplots()
-    edges = occupancy.edges
-    for level, alpha in ((0.9, 0.35), (0.5, 0.6)):
-        index = int(np.argmin(np.abs(occupancy.levels - level)))
-        ax.fill_between(
-            edges,
-            _stepped(occupancy.lower[index]),
-            _stepped(occupancy.upper[index]),
-            step="post",
-            color=SKY,
-            alpha=alpha,
-            lw=0,
-            label=f"{100 * level:.0f} % band",
-        )
-    ax.step(edges, _stepped(occupancy.mean), where="post", color=BLUE, lw=1.6, label="mean")
-    ax.axhline(1.0 / (edges[-1] - edges[0]), color=GREY, lw=0.9, ls=":", label="even")
-    ax.set_xlim(edges[0], edges[-1])
-    ax.set_ylim(bottom=0.0)
-    tidy(ax, run.info["state_name"], "density of particles")
-    legend(ax, ncols=4, loc="upper right")
-    ax.set_ylim(top=1.2 * float(occupancy.upper.max()))
-    return figure
-
-
-def _stepped(values: np.ndarray) -> np.ndarray:
-    """Bin values with the last repeated, as step plots over edges want them."""
-    return np.append(values, values[-1])
+from hypermol.report.style import BLUE, ORANGE, RED, SKY, legend, new_figure, tidy
 
 
 def _histogram(ax: Axes, values: np.ndarray, xlabel: str, colour: str = BLUE) -> None:
@@ -86,24 +56,26 @@ def poses_figure(summary: ParticleSummary, given: InputPoses | None) -> Figure:
     return figure
 
 
-def views_figure(run: Run, summary: ParticleSummary) -> Figure:
-    """Viewing directions on the sphere, and the mean state seen from each."""
+def views_figure(summary: ParticleSummary, knobs: Sequence[KnobEvidence]) -> Figure:
+    """Viewing directions on the sphere, and the mean state of each interval seen from each."""
     x, y, z = summary.rotations[:, 2].T
     longitude, latitude = np.arctan2(y, x), np.arcsin(np.clip(z, -1.0, 1.0))
     # equal areas: bins even in sin(latitude)
     edges = (np.linspace(-np.pi, np.pi, 25), np.arcsin(np.linspace(-1.0, 1.0, 13)))
     count = np.histogram2d(longitude, latitude, edges)[0]
-    state = summary.state if run.info["state_space"] == "interval" else None
-    figure = new_figure(9.0, 2.9)
     panels = [(count, "particles per direction", "viridis", (0.0, float(count.max())))]
-    if state is not None:
-        total = np.histogram2d(longitude, latitude, edges, weights=state)[0]
+    for found in knobs:
+        if found.knob.kind != "interval":
+            continue
+        total = np.histogram2d(longitude, latitude, edges, weights=found.state)[0]
         mean = np.where(count >= 5, total / np.maximum(count, 1), np.nan)
-        centre, spread = float(state.mean()), 2.0 * float(state.std()) or 1.0
+        centre, spread = float(found.state.mean()), 2.0 * float(found.state.std()) or 1.0
         limits = (centre - spread, centre + spread)
-        panels.append((mean, f"mean {run.info['state_name']} by direction", "PuOr_r", limits))
+        panels.append((mean, f"mean {found.knob.name} by direction", "PuOr_r", limits))
+    n_rows = (len(panels) + 1) // 2
+    figure = new_figure(9.0, 0.5 + 2.4 * n_rows)
     for i, (values, title, cmap, (low, high)) in enumerate(panels):
-        ax = figure.add_subplot(1, 2, i + 1, projection="mollweide")
+        ax = figure.add_subplot(n_rows, 2, i + 1, projection="mollweide")
         shown = ax.pcolormesh(*edges, values.T, cmap=cmap, vmin=low, vmax=high, rasterized=True)
         ax.set_xticks([])
         ax.set_yticks([])
@@ -113,11 +85,11 @@ def views_figure(run: Run, summary: ParticleSummary) -> Figure:
     return figure
 
 
-def certainty_figure(run: Run, state: np.ndarray, state_sd: np.ndarray, spread: float) -> Figure:
+def certainty_figure(found: KnobEvidence) -> Figure:
     """How sure each particle's state is, against how far the states spread."""
     figure = new_figure(9.0, 3.3)
     left, right = figure.subplots(1, 2)
-    name = run.info["state_name"]
+    name, state, state_sd, spread = found.knob.name, found.state, found.state_sd, found.spread
     left.hist(state_sd, bins=40, color=BLUE, alpha=0.85)
     left.axvline(spread, color=RED, lw=1.5, label=f"spread of all states {spread:.2f}")
     typical = float(np.median(state_sd))
@@ -127,6 +99,7 @@ def certainty_figure(run: Run, state: np.ndarray, state_sd: np.ndarray, spread: 
     legend(left)
     shown = right.hexbin(state, state_sd, gridsize=36, cmap="viridis", mincnt=1, linewidths=0.1)
     tidy(right, f"posterior mean {name}", f"posterior sd of {name}")
+    name_classes(right, found.knob)
     bar = figure.colorbar(shown, ax=right, pad=0.02)
     bar.set_label("particles", fontsize=9)
     bar.ax.tick_params(labelsize=8)

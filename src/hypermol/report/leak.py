@@ -10,8 +10,9 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 import numpy as np
-from scipy import stats
 
+from hypermol.analysis.dependence import circle, orthonormal, rank_features, ranks, strength
+from hypermol.analysis.knobs import Knob
 from hypermol.analysis.particle_summary import ParticleSummary
 from hypermol.report.particles import InputPoses
 
@@ -40,42 +41,6 @@ class Leak(NamedTuple):
         return self.strength > self.null
 
 
-def association(features: np.ndarray, target: np.ndarray) -> float:
-    """Multiple correlation of two sets of features [N, p] and [N, q], 0 to 1.
-
-    The root of Pillai's trace over min(p, q); |Pearson| for single columns.
-    """
-    return _strength(_orthonormal(features), _orthonormal(target))
-
-
-def _orthonormal(features: np.ndarray) -> np.ndarray:
-    """Orthonormal basis [N, rank] of centred columns."""
-    centred = features - features.mean(axis=0)
-    left, values, _ = np.linalg.svd(centred, full_matrices=False)
-    return left[:, values > 1e-9 * max(values.max(initial=0.0), 1e-300)]
-
-
-def _strength(left: np.ndarray, right: np.ndarray) -> float:
-    size = min(left.shape[1], right.shape[1])
-    if size == 0:
-        return 0.0
-    return float(np.sqrt(np.sum((left.T @ right) ** 2) / size))
-
-
-def _ranks(values: np.ndarray) -> np.ndarray:
-    return stats.rankdata(values)[:, None] / len(values)
-
-
-def _circle(angle: np.ndarray) -> np.ndarray:
-    return np.stack([np.cos(angle), np.sin(angle)], axis=-1)
-
-
-def state_features(state: np.ndarray, is_circle: bool) -> np.ndarray:
-    """Ranks [N, 1] of the states; on a circle ranks spread evenly round it, [N, 2]."""
-    ranks = _ranks(state)
-    return _circle(2.0 * np.pi * ranks[:, 0]) if is_circle else ranks
-
-
 def _direction_harmonics(direction: np.ndarray) -> np.ndarray:
     """Spherical harmonics of degree 1 and 2 (unnormalised), [N, 8]."""
     x, y, z = direction.T
@@ -89,32 +54,32 @@ def suspects(summary: ParticleSummary, given: InputPoses | None) -> dict[str, np
     direction = summary.rotations[:, 2]
     in_plane = np.arctan2(summary.rotations[:, 1, 2], summary.rotations[:, 0, 2])
     found = {
-        "viewing direction, x": _ranks(direction[:, 0]),
-        "viewing direction, y": _ranks(direction[:, 1]),
-        "viewing direction, z": _ranks(direction[:, 2]),
+        "viewing direction, x": ranks(direction[:, 0]),
+        "viewing direction, y": ranks(direction[:, 1]),
+        "viewing direction, z": ranks(direction[:, 2]),
         "viewing direction, any smooth pattern": _direction_harmonics(direction),
-        "in-plane angle": _circle(in_plane),
+        "in-plane angle": circle(in_plane),
         "shift in the image": summary.shift_px,
-        "contrast": _ranks(summary.contrast),
+        "contrast": ranks(summary.contrast),
     }
     if given is not None and given.defocus_um is not None and np.ptp(given.defocus_um) > 0:
-        found["defocus"] = _ranks(given.defocus_um)
+        found["defocus"] = ranks(given.defocus_um)
     return found
 
 
 def find_leaks(
-    state: np.ndarray, is_circle: bool, quantities: Mapping[str, np.ndarray], seed: int = 0
+    knob: Knob, state: np.ndarray, quantities: Mapping[str, np.ndarray], seed: int = 0
 ) -> list[Leak]:
-    """Association of states [N] with each quantity, and its permutation band."""
+    """Association of a knob's states [N] with each quantity, and its permutation band."""
     rng = np.random.default_rng(seed)
-    target = _orthonormal(state_features(state, is_circle))
-    bases = {name: _orthonormal(features) for name, features in quantities.items()}
+    target = orthonormal(rank_features(knob, state))
+    bases = {name: orthonormal(features) for name, features in quantities.items()}
     null: dict[str, list[float]] = {name: [] for name in bases}
     for _ in range(_PERMUTATIONS):
         shuffled = target[rng.permutation(len(target))]
         for name, basis in bases.items():
-            null[name].append(_strength(basis, shuffled))
+            null[name].append(strength(basis, shuffled))
     return [
-        Leak(name, _strength(basis, target), float(np.quantile(null[name], _NULL_LEVEL)))
+        Leak(name, strength(basis, target), float(np.quantile(null[name], _NULL_LEVEL)))
         for name, basis in bases.items()
     ]

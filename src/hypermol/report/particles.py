@@ -1,10 +1,11 @@
 """Poses that the particles started from, and how far the posterior moved them."""
 
+from itertools import combinations
 from typing import NamedTuple
 
 import numpy as np
 
-from hypermol.analysis.chains import aligned_states, circular_mean, has_states, is_circle
+from hypermol.analysis.knobs import Knob, circular_mean, class_index
 from hypermol.analysis.particle_summary import ParticleSummary
 from hypermol.analysis.run import Run
 from hypermol.analysis.summary import run_particles
@@ -56,32 +57,35 @@ def _arc(turns: np.ndarray) -> np.ndarray:
     return np.mod(turns + 0.5, 1.0) - 0.5
 
 
-def state_spread(run: Run) -> float | None:
-    """Standard deviation of all particles' states over all draws; on a circle of the arc."""
-    if not has_states(run):
-        return None
-    states = aligned_states(run).ravel()
-    if is_circle(run):
-        return float(np.sqrt(np.mean(_arc(states - circular_mean(states)) ** 2)))
+def state_spread(knob: Knob, states: np.ndarray) -> float:
+    """Standard deviation of states [S, N] over particles and draws; on a circle of the arc.
+
+    Of classes the share of states outside the largest class.
+    """
+    if knob.kind == "circle":
+        flat = states.ravel()
+        return float(np.sqrt(np.mean(_arc(flat - circular_mean(flat)) ** 2)))
+    if n := len(knob.labels):
+        return float(1.0 - np.bincount(class_index(states, n).ravel()).max() / states.size)
     return float(states.std())
 
 
-def chain_agreement(run: Run) -> float | None:
-    """Least correlation between two chains' mean states; None with one chain or one state.
+def chain_agreement(knob: Knob, states: np.ndarray) -> float | None:
+    """Least agreement of two chains' mean states, of states [chains, draws, N] in one gauge.
 
-    Chains are first brought to one direction (and origin, on a circle); for circles it is the
-    mean cosine of the angle between them.
+    The correlation; on circles the mean cosine of the angle between them; of classes the share of
+    particles that are most often in the same class. None with one chain.
     """
-    if len(run.chains) < 2 or not has_states(run):
+    if len(states) < 2:
         return None
-    states = aligned_states(run)
-    if is_circle(run):
-        angles = 2.0 * np.pi * circular_mean(states, axis=1)
-        pairs = [np.cos(a - b).mean() for a, b in _pairs(angles)]
-    else:
-        pairs = [np.corrcoef(a, b)[0, 1] for a, b in _pairs(states.mean(axis=1))]
-    return float(np.min(pairs))
+    return float(min(_agreement(knob, a, b) for a, b in combinations(states, 2)))
 
 
-def _pairs(rows: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
-    return [(rows[i], rows[j]) for i in range(len(rows)) for j in range(i)]
+def _agreement(knob: Knob, first: np.ndarray, second: np.ndarray) -> float:
+    """Of two chains' states [draws, N]."""
+    if knob.kind == "circle":
+        return float(np.cos(2.0 * np.pi * (circular_mean(first) - circular_mean(second))).mean())
+    if n := len(knob.labels):
+        shares = [np.eye(n)[class_index(states, n)].mean(axis=0) for states in (first, second)]
+        return float(np.mean(shares[0].argmax(axis=1) == shares[1].argmax(axis=1)))
+    return float(np.corrcoef(first.mean(axis=0), second.mean(axis=0))[0, 1])

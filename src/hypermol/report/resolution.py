@@ -81,6 +81,8 @@ def power_spectra(run: Run, terms: np.ndarray) -> Spectra:
     prior = (1.0 / precision).mean(axis=0)[:, 1 : kmax + 1]
     powers = [np.asarray(basis.shell_power(jnp.asarray(mean, jnp.float32))) for mean in terms]
     signal = np.mean(powers, axis=0)[:, 1 : kmax + 1]
+    if not len(prior):  # a molecule of the user's own has a prior of its own
+        prior = np.full_like(signal, np.nan)
     if len(signal) != len(prior):  # terms that are shown at several places, or on their paths
         signal = prior
     return Spectra(frequencies(run)[1:], noise, signal, prior)

@@ -4,9 +4,15 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from hypermol.report import figures_molecule, figures_particles, figures_sampler, page
+from hypermol.report import (
+    figures_molecule,
+    figures_occupancy,
+    figures_particles,
+    figures_sampler,
+    page,
+)
 from hypermol.report.convergence import RHAT_GOOD, RHAT_USABLE
-from hypermol.report.evidence import Evidence
+from hypermol.report.evidence import Evidence, KnobEvidence
 from hypermol.report.page import Section
 from hypermol.report.style import as_png, save
 
@@ -60,9 +66,11 @@ def molecule(evidence: Evidence, pictures: Pictures) -> Section:
     ]
     film = figures_molecule.movie_gif(run, density)
     if film is not None:
+        names = [found.knob.name for found in evidence.knobs]
         caption = (
-            f"The same projections (along z, y and x) while {run.info['state_name']} runs through "
-            "its range; the bar shows where it is."
+            f"The same projections (along z, y and x) while {', '.join(names)} "
+            f"{'runs through its range' if len(names) == 1 else 'run through their ranges'}; the "
+            f"bar shows where {names[0]} is."
         )
         parts.append(pictures.add_gif("movie", film, caption))
     if evidence.has_states:
@@ -81,9 +89,9 @@ def molecule(evidence: Evidence, pictures: Pictures) -> Section:
 
 
 def occupancy(evidence: Evidence, pictures: Pictures) -> Section:
-    """How populated each state is."""
+    """How populated each state is, knob by knob and two knobs at once."""
     name = "Occupancy"
-    if evidence.occupancy is None:
+    if not evidence.knobs:
         text = "The model has one state (a rigid molecule), so there is no occupancy to show."
         return Section("occupancy", name, page.missing(text))
     caption = (
@@ -91,8 +99,39 @@ def occupancy(evidence: Evidence, pictures: Pictures) -> Section:
         "particles' states and of this data set's finite number of particles. The state's "
         "parameter is a convention: equal steps need not be equal motions."
     )
-    figure = figures_particles.occupancy_figure(evidence.run, evidence.occupancy)
-    return Section("occupancy", name, pictures.add("occupancy", figure, caption))
+    figure = figures_occupancy.occupancy_figure(evidence.knobs)
+    parts = [pictures.add("occupancy", figure, caption)]
+    if evidence.joints:
+        parts += _joint_occupancy(evidence, pictures)
+    return Section("occupancy", name, "".join(parts))
+
+
+def _joint_occupancy(evidence: Evidence, pictures: Pictures) -> list[str]:
+    """Picture and table of how every two knobs go together."""
+    caption = (
+        "Left: density of particles over two states at once. Right: the same over what it would "
+        "be if the two were independent (the product of each state's own density): white is "
+        "independent, orange more and purple fewer particles than that; grey bins hold too few "
+        "to say."
+    )
+    n = evidence.run.info["n_particles"]
+    figure = figures_occupancy.joint_figure(evidence.joints, evidence.dependences, n)
+    rows = [
+        (
+            f"{found.first.name} and {found.second.name}",
+            found.measure,
+            f"{found.mean:.3f} ± {found.sd:.3f}",
+            f"{found.chance:.3f}",
+            "dependent" if found.is_significant else "no sign of dependence",
+        )
+        for found in evidence.dependences
+    ]
+    header = ("states", "measure", "posterior mean ± sd", "99 % of chance below", "")
+    return [
+        "<h3>Do the states depend on each other?</h3>",
+        pictures.add("joint_occupancy", figure, caption),
+        page.table(header, rows),
+    ]
 
 
 def poses(evidence: Evidence, pictures: Pictures) -> Section:
@@ -114,9 +153,10 @@ def poses(evidence: Evidence, pictures: Pictures) -> Section:
         )
         parts.append(pictures.add("poses", figure, caption))
     caption = "Viewing directions in the molecule's frame (equal-area bins)."
-    if run.info["state_space"] == "interval":
-        caption += " Right: the mean state seen from each; it should look like noise."
-    parts.append(pictures.add("views", figures_particles.views_figure(run, summary), caption))
+    if any(found.knob.kind == "interval" for found in evidence.knobs):
+        caption += " Beside them the mean state seen from each; it should look like noise."
+    figure = figures_particles.views_figure(summary, evidence.knobs)
+    parts.append(pictures.add("views", figure, caption))
     return Section("poses", "Poses and contrast", "".join(parts))
 
 
@@ -147,19 +187,23 @@ def resolution(evidence: Evidence, pictures: Pictures) -> Section:
 def states(evidence: Evidence, pictures: Pictures) -> Section:
     """Certainty of single particles' states, and leaks."""
     title = "How sure is each particle's state"
-    state, state_sd = evidence.particles.state, evidence.particles.state_sd
-    spread = evidence.spread
-    if state is None or state_sd is None or spread is None:
+    if not evidence.knobs:
         text = "The model has one state (a rigid molecule): nothing to be unsure of."
         return Section("states", title, page.missing(text))
-    certainty = figures_particles.certainty_figure(evidence.run, state, state_sd, spread)
-    parts = [
-        pictures.add(
-            "certainty",
-            certainty,
-            "Left: posterior standard deviation of single particles' states, against the spread "
-            "of all states. Right: the same by posterior mean state.",
-        ),
+    parts = []
+    for found in evidence.knobs:
+        caption = (
+            f"{found.knob.name}. Left: posterior standard deviation of single particles' states, "
+            "against the spread of all states. Right: the same by posterior mean state."
+        )
+        if found.knob.labels:
+            caption += (
+                " Of classes, the share of samples in any other than a particle's most frequent "
+                "class, and the share of all states outside the largest class."
+            )
+        figure = figures_particles.certainty_figure(found)
+        parts.append(pictures.add(_of_knob(evidence, "certainty", found), figure, caption))
+    parts += [
         "<h3>Does the state follow something it should not?</h3>",
         page.paragraph(
             "A motion belongs to the molecule: it should not be predictable from how a particle "
@@ -167,14 +211,20 @@ def states(evidence: Evidence, pictures: Pictures) -> Section:
             "defocus or contrast mistaken for states) or a true preference of states for "
             "orientations, e.g. at the air-water interface."
         ),
-        pictures.add(
-            "leaks",
-            figures_particles.leak_figure(evidence.leaks),
-            "Multiple rank correlation of posterior mean states with each quantity; grey up to "
-            "the 99 % quantile over 400 random permutations.",
-        ),
     ]
+    for found in evidence.knobs:
+        caption = (
+            f"Multiple rank correlation of posterior mean {found.knob.name} with each quantity; "
+            "grey up to the 99 % quantile over 400 random permutations."
+        )
+        figure = figures_particles.leak_figure(found.leaks)
+        parts.append(pictures.add(_of_knob(evidence, "leaks", found), figure, caption))
     return Section("states", title, "".join(parts))
+
+
+def _of_knob(evidence: Evidence, name: str, found: KnobEvidence) -> str:
+    """A picture's name: with the knob's where there are several."""
+    return name if len(evidence.knobs) == 1 else f"{name}_{found.knob.name}"
 
 
 def sampler(evidence: Evidence, pictures: Pictures) -> Section:

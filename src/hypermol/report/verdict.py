@@ -1,6 +1,6 @@
 """What the diagnostics say in plain words: each finding one sentence or two, with its weight."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -40,6 +40,7 @@ def findings(evidence: Evidence) -> list[Finding]:
         _chains,
         _motion,
         _certainty,
+        _dependence,
         _leaks,
         _resolution,
         _support,
@@ -120,20 +121,37 @@ def _convergence(evidence: Evidence) -> Finding:
 
 
 def _chains(evidence: Evidence) -> Finding | None:
-    if evidence.agreement is None:
-        if len(evidence.run.chains) == 1:
-            return Finding(
-                "note",
-                "Only one chain",
-                "A single chain cannot tell whether another start would have led elsewhere: "
-                "run at least two.",
-            )
+    if len(evidence.run.chains) == 1:
+        return Finding(
+            "note",
+            "Only one chain",
+            "A single chain cannot tell whether another start would have led elsewhere: "
+            "run at least two.",
+        )
+    agreements = {f.knob.name: f.agreement for f in evidence.knobs if f.agreement is not None}
+    if not agreements:
         return None
-    text = f"Particles' mean states agree between chains with correlation {evidence.agreement:.2f}."
-    if evidence.agreement < _AGREEMENT:
+    text = f"Particles' mean states agree between chains: {_listed(agreements)} (1 is perfect)."
+    if evidence.swapped:
+        chains = ", ".join(str(chain + 1) for chain in evidence.swapped)
+        return Finding(
+            "warning",
+            "Chains disagree about which copy is which",
+            f"{text} In chain {chains} the copies of a part look like other copies in the first "
+            "chain. The same molecule in another order has turned poses too, which pooling does "
+            "not undo: means over all chains mix the two. Read the chains apart.",
+        )
+    if min(agreements.values()) < _AGREEMENT:
         text += " Either they found different motions, or the states are very uncertain."
         return Finding("warning", "The chains disagree about the states", text)
     return Finding("good", "Agreement of the chains", text)
+
+
+def _listed(values: Mapping[str, float]) -> str:
+    """Numbers with their knobs' names, where there are several."""
+    if len(values) == 1:
+        return f"{next(iter(values.values())):.2f}"
+    return ", ".join(f"{name} {value:.2f}" for name, value in values.items())
 
 
 def _motion(evidence: Evidence) -> Finding | None:
@@ -152,9 +170,10 @@ def _motion(evidence: Evidence) -> Finding | None:
     change, sd = density.change[:, inside], density.change_sd[:, inside]
     clear = np.abs(change) > limit * np.where(sd > 0, sd, np.inf)
     share = float(clear.any(axis=0).mean())
+    names = ", ".join(found.knob.name for found in evidence.knobs)
     size = float(np.sqrt((change**2).mean() / (density.average[inside] ** 2).mean()))
     text = (
-        f"The density changes along {evidence.run.info['state_name']} by {100 * size:.0f} % of its "
+        f"The density changes along {names} by {100 * size:.0f} % of its "
         f"own rms; {100 * share:.1f} % of the voxels in the support change by more than "
         f"{limit:.1f} posterior sd at some state."
     )
@@ -168,37 +187,57 @@ def _motion(evidence: Evidence) -> Finding | None:
 
 
 def _certainty(evidence: Evidence) -> Finding | None:
-    spread, state_sd = evidence.spread, evidence.particles.state_sd
-    if spread is None or state_sd is None:
+    if not evidence.knobs:
         return None
-    typical = float(np.median(state_sd))
-    text = (
-        f"A typical particle's state is known to ±{typical:.2f}; all states together spread by "
-        f"{spread:.2f}."
+    typical = {f.knob.name: float(np.median(f.state_sd)) for f in evidence.knobs}
+    spread = {f.knob.name: f.spread for f in evidence.knobs}
+    told = ", ".join(
+        f"{name} to ±{sd:.2f} (all particles together spread by {spread[name]:.2f})"
+        for name, sd in typical.items()
     )
-    if typical > 0.8 * spread:
+    text = f"A typical particle's state is known: {told}."
+    unsure = [name for name in typical if typical[name] > 0.8 * spread[name]]
+    if unsure:
+        which = "" if len(typical) == 1 else f" ({', '.join(unsure)})"
         return Finding(
             "warning",
-            "Single particles' states are hardly known",
+            f"Single particles' states are hardly known{which}",
             f"{text} Densities and occupancy pool many particles and may still be right, but do "
             "not sort or select particles by state.",
         )
     return Finding("good", "States of single particles", text)
 
 
-def _leaks(evidence: Evidence) -> Finding | None:
-    if not evidence.leaks:
+def _dependence(evidence: Evidence) -> Finding | None:
+    """Whether the knobs turn together: a result, and neither good nor bad."""
+    if not evidence.dependences:
         return None
-    strong = [leak for leak in evidence.leaks if leak.is_significant]
-    worst = max(strong, key=lambda leak: leak.strength, default=None)
-    if worst is None:
+    told = "; ".join(
+        f"{found.first.name} and {found.second.name} {found.mean:.2f} ± {found.sd:.2f} "
+        f"({found.measure}, {'dependent' if found.is_significant else 'within chance'})"
+        for found in evidence.dependences
+    )
+    return Finding("good", "Dependence of the states on each other", f"{told}.")
+
+
+def _leaks(evidence: Evidence) -> Finding | None:
+    leaks = [(found.knob.name, leak) for found in evidence.knobs for leak in found.leaks]
+    if not leaks:
+        return None
+    strong = [(knob, leak) for knob, leak in leaks if leak.is_significant]
+    if not strong:
         return Finding(
             "good",
             "Independence of the state",
             "The state does not follow viewing direction, in-plane angle, shift, contrast or "
             "defocus beyond chance.",
         )
-    names = ", ".join(f"{leak.name} ({leak.strength:.2f})" for leak in strong)
+    worst = max((leak for _, leak in strong), key=lambda leak: leak.strength)
+    several = len(evidence.knobs) > 1
+    names = ", ".join(
+        f"{f'{knob} with ' if several else ''}{leak.name} ({leak.strength:.2f})"
+        for knob, leak in strong
+    )
     text = f"Beyond chance the state follows {names}."
     if worst.strength < NOTABLE:
         return Finding("note", "Slight dependence of the state", f"{text} The effect is small.")

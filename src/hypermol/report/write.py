@@ -4,18 +4,12 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+from hypermol.analysis.knobs import Knob
 from hypermol.analysis.run import Run, load_run
 from hypermol.report.evidence import Evidence, gather
 from hypermol.report.page import facts, paragraph, render, verdict_box
 from hypermol.report.sections import Pictures, all_sections
 from hypermol.report.verdict import findings, headline
-
-_SPACES = {
-    "interval": "interval",
-    "circle": "circle",
-    "discrete": "classes",
-    "point": "rigid (one state)",
-}
 
 
 def write_report(run: Run | str | Path) -> Path:
@@ -64,17 +58,21 @@ def _facts(evidence: Evidence) -> Iterator[tuple[str, str]]:
     yield "box", f"{info['box']} px of {info['pixel_size_angstrom']:.3g} Å"
     yield "modelled to", f"{box_angstrom / info['kmax']:.1f} Å (shell {info['kmax']})"
     if evidence.has_states:
-        kind = _SPACES.get(info["state_space"], info["state_space"])
-        yield "state", f"{info['state_name']}, {kind}"
+        knobs = (found.knob for found in evidence.knobs)
+        yield "state", "; ".join(f"{knob.name}, {_kind_words(knob)}" for knob in knobs)
         yield "basis", f"{info['basis']}, {info['n_terms']} terms"
     else:
-        yield "model", _SPACES["point"]
+        yield "model", "rigid (one state)"
     yield "poses", "refined" if info["poses"] == "refine" else "fixed"
     yield "samples", f"{evidence.n_samples} from {chains} chain{'s' if chains > 1 else ''}"
     yield "seed", str(info["seed"])
     spent = f"{_duration(info.get('cpu_seconds'))} / {_duration(info.get('wall_seconds'))}"
     yield "CPU time / wall time", spent
     yield "hypermol", str(info.get("versions", {}).get("hypermol", "unknown"))
+
+
+def _kind_words(knob: Knob) -> str:
+    return f"{len(knob.labels)} classes" if knob.labels else knob.kind
 
 
 def _duration(seconds: float | None) -> str:

@@ -5,7 +5,10 @@ out/particles.star, particles.mrcs      what a fit reads: consensus poses, RELIO
 out/truth/truth.star                    the same particles with their true poses
 out/truth/truth.npz                     t [N] (or [N, d]), frame [N] (index of the nearest truth
                                         map), contrast [N], scale [N], noise_sd_over_signal,
-                                        noise_sd [N], noise_power [box // 2 + 1], snr, space
+                                        noise_sd [N], noise_power [box // 2 + 1], snr, space;
+                                        of each state variable state_names, state_kinds
+                                        ("interval", "circle", "classes" or "line") and
+                                        state_classes (how many; class c is (c + 1/2) / n)
 out/truth/truth_maps.npz                maps float16 [F, n, n, n], tau [F, d], apix
 ```
 
@@ -22,6 +25,7 @@ from pathlib import Path
 
 import numpy as np
 
+from hypermol.analysis.knobs import space_knobs
 from hypermol.io.errors import InputError
 from hypermol.io.metadata import ParticleMetadata
 from hypermol.io.mrc import StackWriter
@@ -109,6 +113,7 @@ def particle_metadata(simulation: Simulation, stack: Path) -> ParticleMetadata:
 def _write_truth(folder: Path, simulation: Simulation, scale: np.ndarray, n_maps: int) -> None:
     settings, latents = simulation.settings, simulation.latents
     space = simulation.source.state_space
+    knobs = space_knobs(space)
     maps, tau = simulation.source.truth_maps(n_maps, simulation.grid)
     np.savez_compressed(
         folder / "truth_maps.npz", maps=maps, tau=tau, apix=settings.pixel_size_angstrom
@@ -127,4 +132,6 @@ def _write_truth(folder: Path, simulation: Simulation, scale: np.ndarray, n_maps
         snr=np.inf if snr is None else snr,
         space="circle" if isinstance(space, Circle) else "interval",
         state_names=np.array(space.names),
+        state_kinds=np.array([knob.kind for knob in knobs]),
+        state_classes=np.array([len(knob.labels) for knob in knobs], int),
     )

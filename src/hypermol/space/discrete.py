@@ -48,9 +48,10 @@ class Discrete(OneKnob):
         # in float32 from the start: a weak type would make every caller compile twice
         return ((jnp.asarray(index, jnp.float32) + 0.5) / self.n_states)[..., None]
 
-    def label(self, index: int) -> str:
-        """What to call a class."""
-        return self.labels[index] if self.labels else str(index + 1)
+    @property
+    def state_labels(self) -> tuple[str, ...]:
+        """What to call each class."""
+        return self.labels or tuple(str(index + 1) for index in range(self.n_states))
 
     def wrap(self, tau: Array) -> Array:
         """Reflect at 0 and 1, then the state of the class whose part of [0, 1] that is."""

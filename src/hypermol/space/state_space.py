@@ -138,6 +138,16 @@ class StateSpace(abc.ABC):
         return jnp.zeros(tau.shape[:-1], jnp.int32)
 
     @property
+    def is_periodic(self) -> bool:
+        """Whether the one knob's states are modulo 1."""
+        return False
+
+    @property
+    def state_labels(self) -> tuple[str, ...]:
+        """What to call the one knob's states, where they are a finite set; else none."""
+        return ()
+
+    @property
     def is_subspace(self) -> bool:
         """Whether states are Gaussian coordinates that enter the density linearly."""
         return False
@@ -268,6 +278,11 @@ class Circle(OneKnob):
     def wrap(self, tau: Array) -> Array:
         """Modulo one turn."""
         return jnp.mod(tau, 1.0)
+
+    @property
+    def is_periodic(self) -> bool:
+        """One turn leads back."""
+        return True
 
     def difference(self, first: np.ndarray, second: np.ndarray) -> np.ndarray:
         """Turns between -1/2 and 1/2."""

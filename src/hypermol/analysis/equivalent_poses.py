@@ -1,0 +1,108 @@
+"""Poses and states that a molecule of parts under a symmetry cannot tell apart.
+
+Copies of a part at places S_p share everything but their states, so that V(S r, pi tau) = V(r, tau)
+where S permutes the places and pi their states: an image of (R, tau) is one of (R S^T, pi tau) too.
+Parts that stand at one place alone are left out of this: a rigid base that has not the symmetry
+tells the two apart, if it is seen well enough.
+"""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from hypermol.analysis.gauge import Gauge, align_poses, pose_errors
+from hypermol.molecule.composite import Composite
+from hypermol.molecule.parts import Part
+
+Poses = tuple[np.ndarray, np.ndarray]
+
+_ROUNDS = 5
+
+
+class Equivalent(NamedTuple):
+    """Another description of the same image: R S^T, with states in another order.
+
+    Attributes:
+        rotation: [3, 3] S.
+        source: for every coordinate of the state the one that it is taken from.
+    """
+
+    rotation: np.ndarray
+    source: tuple[int, ...]
+
+
+class Choice(NamedTuple):
+    """Which description of each particle is nearest to the truth.
+
+    Attributes:
+        gauge: takes the chosen poses to the true ones.
+        which: int [N], 0 where a particle stays as it is.
+    """
+
+    gauge: Gauge
+    which: np.ndarray
+
+
+def equivalents(molecule: Any) -> tuple[Equivalent, ...]:
+    """All descriptions of an image, as it is first; only that one where no part has copies."""
+    same = Equivalent(np.eye(3), tuple(range(molecule.state_space.dim)))
+    if not isinstance(molecule, Composite):
+        return (same,)
+    shared = [part for part in molecule.parts if len(part.places) > 1]
+    where = {name: column for column, name in enumerate(molecule.state_space.names)}
+    found = [same]
+    for place in shared[0].places[1:] if shared else ():
+        operator = np.asarray(place.rotation) @ np.asarray(shared[0].places[0].rotation).T
+        source = _order(shared, operator, where)
+        if source is not None:
+            found.append(Equivalent(operator, source))
+    return tuple(found)
+
+
+def _order(
+    parts: list[Part], operator: np.ndarray, where: dict[str, int]
+) -> tuple[int, ...] | None:
+    """The order of states that goes with an operator; None where it is no symmetry of a part."""
+    source: dict[int, int] = {}
+    for part in parts:
+        rotations = np.array([place.rotation for place in part.places])
+        for place in part.places:
+            gaps = np.abs(rotations - operator.T @ np.asarray(place.rotation)).max(axis=(1, 2))
+            if gaps.min() > 1e-3:
+                return None
+            other = part.places[int(gaps.argmin())]
+            for name, taken in zip(place.knobs, other.knobs, strict=True):
+                if source.setdefault(where[name], where[taken]) != where[taken]:
+                    return None
+    return tuple(source.get(column, column) for column in range(len(where)))
+
+
+def turned(poses: Poses, choices: tuple[Equivalent, ...], index: np.ndarray) -> Poses:
+    """Rotations [N, 3, 3] and shifts [N, 2] of the descriptions int [N]."""
+    operators = np.array([choice.rotation for choice in choices])[index]
+    return poses[0] @ np.swapaxes(operators, -1, -2), poses[1]
+
+
+def choose(estimated: Poses, true: Poses, choices: tuple[Equivalent, ...]) -> Choice:
+    """The description of each particle whose pose is nearest to the truth's, gauge and all.
+
+    Gauge and descriptions are found in turn, from the gauge of the poses as they are.
+    """
+    index = np.zeros(len(true[0]), np.intp)
+    gauge = align_poses(estimated, true)
+    for _ in range(_ROUNDS if len(choices) > 1 else 0):
+        angles = [
+            pose_errors(gauge, turned(estimated, choices, np.full_like(index, place)), true)[0]
+            for place in range(len(choices))
+        ]
+        before, index = index, np.argmin(angles, axis=0)
+        if np.array_equal(before, index):
+            break
+        gauge = align_poses(turned(estimated, choices, index), true)
+    return Choice(gauge, index)
+
+
+def reordered(states: np.ndarray, choices: tuple[Equivalent, ...], index: np.ndarray) -> np.ndarray:
+    """States [..., N, dim] of the descriptions int [N]."""
+    source = np.array([choice.source for choice in choices], np.intp)[index]
+    return np.take_along_axis(states, np.broadcast_to(source, states.shape), axis=-1)
