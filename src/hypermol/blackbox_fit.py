@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from hypermol.blackbox_sampler import Schedule, State, begin, make_sweep, state_form
+from hypermol.blackbox_sampler import Schedule, State, Sweep, begin, make_sweep, state_form
 from hypermol.blackbox_start import ROUNDS, Start
 from hypermol.checkpoint import BRANCH, checkpoint_name, motion_arrays
 from hypermol.data.latents import Consensus, ImageBlocks
@@ -30,6 +30,7 @@ from hypermol.imaging.blocks import (
 )
 from hypermol.inference.ensemble import CandidateCounts
 from hypermol.inference.schedule import Stage, sweep_key
+from hypermol.io.errors import InputError
 from hypermol.io.store import RunDirectory
 from hypermol.marching import BLOCK
 from hypermol.model_recipe import load_model, read_parts
@@ -136,6 +137,11 @@ class _Job:
         if options.type is None:
             raise ValueError("options.type names no class: use fit.fit")
         check_counts(options)
+        if options.density_prior:
+            raise InputError(
+                f"prior.{next(iter(options.density_prior))} is for molecules that recipes describe:"
+                f" put it into the log_prior of {options.type}"
+            )
         self.particles, self.options = particles, options
         self.directory, self.listener = directory, listener
         size = (particles.box, particles.pixel_size_angstrom)
@@ -163,6 +169,7 @@ class _Job:
             options.samples * options.thin,
             move_poses=options.poses == "refine",
         )
+        self._sweep: Sweep | None = None  # compiled once for all chains, when the gain is known
         voxels = self.grid.voxels
         self._tabulate = jax.jit(lambda theta: tabulate(molecule, theta, self.form, voxels))
 
@@ -171,12 +178,13 @@ class _Job:
         done, state = self._load(chain)
         if state is None:
             done, state = self._start(chain)
-        sweep = make_sweep(self.problem, *self.given, self.schedule)
+        if self._sweep is None:
+            self._sweep = make_sweep(self.problem, *self.given, self.schedule)
         total = sum(stage.sweeps for stage in self.stages)
         for number in range(done, total):
             began = time.time()
             key = sweep_key(self.options.seed, chain, number)
-            state, accepted = sweep(key, number - ROUNDS, state)
+            state, accepted = self._sweep(key, number - ROUNDS, state)
             stage = self.stages[1 if number < ROUNDS + self.options.burn_in else 2]
             first = ROUNDS + self.options.burn_in
             kept = not stage.burn_in and (number - first + 1) % stage.keep_every == 0

@@ -89,6 +89,10 @@ class State(NamedTuple):
     tuning: Tuning
 
 
+#: (key, number of the sweep, state) to the new state and the acceptances [2].
+Sweep = Callable[[Array, int, State], tuple[State, Array]]
+
+
 class Chain(NamedTuple):
     """Samples of the sweeps after burn-in, stacked on a first axis, and what was watched.
 
@@ -149,7 +153,7 @@ def state_form(molecule: Molecule) -> Any:
 
 def make_sweep(
     problem: Problem, images: ImageBlocks, consensus: Consensus, schedule: Schedule
-) -> Callable[[Array, int, State], tuple[State, Array]]:
+) -> Sweep:
     """Sweep number n of a chain: (key, n, state) -> (state, acceptance [2]).
 
     Sweeps below `schedule.burn_in` adapt the proposals; the others leave the posterior invariant.

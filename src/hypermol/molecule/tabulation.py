@@ -78,8 +78,8 @@ def tabulate(molecule: Molecule, theta: Any, form: LinearMolecule, voxels: Voxel
         voxels: the `Voxels` whose grid and units the maps are in.
     """
     space = form.state_space
-    nodes = space.nodes(_terms(space) ** space.dim)
     with jax.ensure_compile_time_eval():  # numbers, also where theta is traced
+        nodes = space.nodes(_terms(space) ** space.dim)
         inverse = np.linalg.pinv(np.asarray(form.shown_weights(nodes), np.float64))
     size = voxels.voxel_size_angstrom
     at_nodes = jax.lax.map(
