@@ -114,6 +114,13 @@ def test_only_runtime_configures_jax():
     assert set(found) <= {"src/hypermol/runtime.py"}
 
 
+def test_ci_runs_the_test_command_of_the_readme():
+    shown = re.search(r"/bin/(pytest.*)", (ROOT / "README.md").read_text())
+    run = re.search(r'/bin/pytest"(.*) "\$@"', (ROOT / ".ci" / "run").read_text())
+    assert shown is not None and run is not None
+    assert shown[1] == f"pytest{run[1]}"
+
+
 def commands() -> dict[str, list]:
     """Parameters of every command, by its full name."""
     typer = pytest.importorskip("typer")
