@@ -278,21 +278,19 @@ def _particle_moves(
 
     def particle(key, latents, step, variance, pose, pixels, ctf):
         target = particle_target(problem, state.parameters, state.nuisance, pose, (pixels, ctf))
-        preconditioner = langevin.diagonal(variance)
-
-        def one(chain: langevin.State, step_key: Array) -> tuple[langevin.State, Array]:
-            chain, info = langevin.step(
-                step_key, chain, target, jnp.exp(step), preconditioner, retract
-            )
-            return chain, info.acceptance
-
-        start = langevin.init(latents, target)
-        keys = jax.random.split(key, schedule.latent_steps)
-        chain, acceptance = jax.lax.scan(one, start, keys)
+        chain, acceptance = langevin.run(
+            key,
+            langevin.init(latents, target),
+            target,
+            jnp.exp(step),
+            schedule.latent_steps,
+            langevin.diagonal(variance),
+            retract,
+        )
         moved = chain.position
         quaternion = moved.quaternion / jnp.linalg.norm(moved.quaternion)
         folded = moved._replace(quaternion=quaternion, state=space.wrap(moved.state))
-        return folded, jnp.mean(acceptance)
+        return folded, acceptance
 
     images, consensus = given
     keys = jax.random.split(key, images.present.shape)
@@ -322,13 +320,8 @@ def _parameter_moves(
             key, start, target, size, schedule.theta_steps, preconditioner.root
         )
         return chain.position, info.acceptance
-
-    def one(chain: langevin.State, step_key: Array) -> tuple[langevin.State, Array]:
-        chain, info = langevin.step(step_key, chain, target, size, preconditioner)
-        return chain, info.acceptance
-
-    chain, acceptance = jax.lax.scan(one, start, jax.random.split(key, schedule.theta_steps))
-    return chain.position, jnp.mean(acceptance)
+    chain, acceptance = langevin.run(key, start, target, size, schedule.theta_steps, preconditioner)
+    return chain.position, acceptance
 
 
 def _draw_nuisance(

@@ -3,6 +3,8 @@
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import jax
+import jax.numpy as jnp
 from jax import Array
 
 
@@ -20,6 +22,16 @@ class Differentiable(NamedTuple):
 
     log_density: Callable[[Any], Array]
     value_and_gradient: Callable[[Any], tuple[Array, Any]]
+
+
+def differentiable(log_density: Callable[[Any], Array]) -> Differentiable:
+    """A log density given as terms, differentiated by reverse mode."""
+
+    def value_and_gradient(position: Any) -> tuple[Array, Any]:
+        terms, transpose = jax.vjp(log_density, position)
+        return terms, transpose(jnp.ones_like(terms))[0]
+
+    return Differentiable(log_density, value_and_gradient)
 
 
 class Quadratic(NamedTuple):

@@ -15,7 +15,7 @@ from jax import Array
 
 from hypermol.data.latents import Consensus, ImageBlocks
 from hypermol.density import Separable
-from hypermol.inference.ensemble import CandidateCounts
+from hypermol.inference.ensemble import CandidateCounts, contrast_marginal
 from hypermol.inference.schedule import adapt
 from hypermol.marching import Level, first_state
 from hypermol.posterior.conditional import particle_conditional
@@ -117,8 +117,7 @@ def _chain(level: Level, state: ChainState, effort: Effort) -> tuple[np.ndarray,
 
 def _log_contrast_evidence(along: Array, power: Array, precision: Array) -> Array:
     """log of the integral of exp(a along - a^2 power / 2) N(a; 1, 1 / precision) over a."""
-    total = power + precision
-    return 0.5 * ((along + precision) ** 2 / total - precision) + 0.5 * jnp.log(precision / total)
+    return contrast_marginal(along, power, precision) + 0.5 * (jnp.log(precision) - precision)
 
 
 def _block_evidence(

@@ -15,7 +15,7 @@ from jax import Array
 from jax.flatten_util import ravel_pytree
 
 from hypermol.data.latents import Consensus, ImageBlocks, Latents
-from hypermol.density import Differentiable
+from hypermol.density import differentiable
 from hypermol.inference import crank_nicolson, ensemble, exact, langevin
 from hypermol.inference.ensemble import CandidateCounts, MoveSize, Particles
 from hypermol.molecule.protocol import Coefficients
@@ -267,14 +267,9 @@ def molecule_mala_block(posterior: Posterior, step_size: float, steps: int) -> B
 
         preconditioner = langevin.Preconditioner(lambda x: root(root(x)), root)
         target = molecule_differentiable(*given)
-
-        def one(chain: langevin.State, step_key: Array) -> tuple[langevin.State, Array]:
-            chain, info = langevin.step(step_key, chain, target, step_size, preconditioner)
-            return chain, info.acceptance
-
         start = langevin.init(state.theta, target)
-        chain, acceptance = jax.lax.scan(one, start, jax.random.split(key, steps))
-        return state._replace(theta=chain.position), {"acceptance": jnp.mean(acceptance)}
+        chain, acceptance = langevin.run(key, start, target, step_size, steps, preconditioner)
+        return state._replace(theta=chain.position), {"acceptance": acceptance}
 
     return Block("molecule", step, reads_no_cache)
 
@@ -304,13 +299,6 @@ def motion_blocks(posterior: Posterior) -> tuple[Block, ...]:
         def at(values: Array) -> Coefficients:
             return state.theta._replace(motion=rebuild(values))
 
-        def log_density(values: Array) -> Array:
-            return full.log_density(at(values))
-
-        def value_and_gradient(values: Array) -> tuple[Array, Array]:
-            terms, transpose = jax.vjp(log_density, values)
-            return terms, transpose(jnp.ones_like(terms))[0]
-
         some = [
             jax.tree.map(lambda x: x[::_CURVATURE_BLOCKS], part)
             for part in (state.latents, data.images)
@@ -323,16 +311,11 @@ def motion_blocks(posterior: Posterior) -> tuple[Block, ...]:
         cover = (vectors / values) @ vectors.T
         root = (vectors / jnp.sqrt(values)) @ vectors.T
         preconditioner = langevin.Preconditioner(lambda x: cover @ x, lambda x: root @ x)
-        target = Differentiable(log_density, value_and_gradient)
-
-        def one(chain: langevin.State, step_key: Array) -> tuple[langevin.State, Array]:
-            chain, info = langevin.step(step_key, chain, target, step_size, preconditioner)
-            return chain, info.acceptance
-
-        position = ravel_pytree(state.theta.motion)[0]
-        chain, acceptance = jax.lax.scan(
-            one, langevin.init(position, target), jax.random.split(key, _MOTION_STEPS)
+        target = differentiable(lambda values: full.log_density(at(values)))
+        first = langevin.init(ravel_pytree(state.theta.motion)[0], target)
+        chain, acceptance = langevin.run(
+            key, first, target, step_size, _MOTION_STEPS, preconditioner
         )
-        return state._replace(theta=at(chain.position)), {"acceptance": jnp.mean(acceptance)}
+        return state._replace(theta=at(chain.position)), {"acceptance": acceptance}
 
     return (Block("motion", step, reads_no_cache),)

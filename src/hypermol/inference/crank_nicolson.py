@@ -55,10 +55,6 @@ class Info(NamedTuple):
     error_in_sd: Array
 
 
-def _dot(first: Position, second: Position) -> Array:
-    return sum(jax.tree.leaves(jax.tree.map(jnp.vdot, first, second)), jnp.zeros(()))
-
-
 def _combine(*pairs: tuple[Array | float, Position]) -> Position:
     """Sum of factor times position."""
     factors, positions = zip(*pairs, strict=True)
@@ -76,8 +72,8 @@ def init(position: Position, target: Tilted, solver: Solver) -> tuple[State, exa
 def _log_factor(origin: State, end: Position, mean: Position, keep: Array) -> Array:
     """log r(origin -> end)."""
     moved = _combine((1.0, end), (-keep, origin.position), (keep - 1.0, mean))
-    pull = _dot(moved, origin.gradient)
-    return (pull - 0.5 * (1.0 - keep) * _dot(origin.drift, origin.gradient)) / (1.0 + keep)
+    pull = exact.dot(moved, origin.gradient)
+    return (pull - 0.5 * (1.0 - keep) * exact.dot(origin.drift, origin.gradient)) / (1.0 + keep)
 
 
 def step(

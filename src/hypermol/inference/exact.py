@@ -21,7 +21,8 @@ class SolveRecord(NamedTuple):
     error_in_sd: Array
 
 
-def _dot(first: Any, second: Any) -> Array:
+def dot(first: Any, second: Any) -> Array:
+    """Inner product of two pytrees of arrays."""
     return sum(jax.tree.leaves(jax.tree.map(jnp.vdot, first, second)), jnp.zeros(()))
 
 
@@ -40,7 +41,7 @@ def solve(
     """
     enough = tolerance**2 * target.dimension
     conditioned = target.precondition(residual)
-    power = _dot(residual, conditioned)
+    power = dot(residual, conditioned)
 
     def unfinished(carry) -> Array:
         _, _, _, power, count = carry
@@ -49,11 +50,11 @@ def solve(
     def step(carry):
         x, residual, direction, power, count = carry
         image = target.apply(direction)
-        length = power / _dot(direction, image)
+        length = power / dot(direction, image)
         x = _add(x, length, direction)
         residual = _add(residual, -length, image)
         conditioned = target.precondition(residual)
-        new_power = _dot(residual, conditioned)
+        new_power = dot(residual, conditioned)
         direction = _add(conditioned, new_power / power, direction)
         return x, residual, direction, new_power, count + 1
 

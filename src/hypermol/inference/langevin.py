@@ -104,6 +104,25 @@ def step(
     return metropolis_choice(keys[1], log_ratio, proposal, state)
 
 
+def run(
+    key: Array,
+    state: State,
+    target: Differentiable,
+    step_size: Array | float,
+    steps: int,
+    preconditioner: Preconditioner = IDENTITY,
+    retract: Callable[[Position, Position], Position] = add,
+) -> tuple[State, Array]:
+    """`steps` steps in a row (see `step`): the chain, and the mean probability of acceptance."""
+
+    def one(state: State, step_key: Array) -> tuple[State, Array]:
+        state, info = step(step_key, state, target, step_size, preconditioner, retract)
+        return state, info.acceptance
+
+    state, acceptance = jax.lax.scan(one, state, jax.random.split(key, steps))
+    return state, jnp.mean(acceptance)
+
+
 class StepSize(NamedTuple):
     """An adapted step size: log sigma and how often it was changed."""
 

@@ -12,17 +12,10 @@ import jax.numpy as jnp
 from jax import Array
 
 from hypermol.data.latents import Consensus, ImageBlocks, Latents
-from hypermol.density import Differentiable
+from hypermol.density import Differentiable, differentiable
 from hypermol.imaging.operator import Imaging, Microscope
 from hypermol.molecule.protocol import Molecule
-from hypermol.posterior.priors import (
-    HyperPrior,
-    Nuisance,
-    log_contrast,
-    log_pose,
-    log_shift,
-    log_state,
-)
+from hypermol.posterior.priors import HyperPrior, Nuisance, log_latents
 from hypermol.space.fourier import FULL_PLANE_WEIGHT, HalfPlane
 from hypermol.space.rotation import (
     matrix_from_quaternion,
@@ -107,13 +100,7 @@ class Problem:
         self, latents: Latents, consensus: Consensus, nuisance: Nuisance
     ) -> Array:
         """log P(R, tau, q | mu) of one particle."""
-        space = self.molecule.state_space
-        return (
-            log_pose(latents.quaternion, consensus.quaternion, nuisance.pose_sd_rad)
-            + log_shift(latents.shift_px, consensus.shift_px, nuisance.shift_sd_px)
-            + log_contrast(latents.contrast, nuisance.contrast_sd)
-            + log_state(latents.state, nuisance.occupancy, space)
-        )
+        return log_latents(latents, consensus, nuisance, self.molecule.state_space)
 
     def log_prior_parameters(self, parameters: Parameters) -> Array:
         """log P(theta) and the gain's."""
@@ -188,11 +175,7 @@ def parameter_target(
         prior = problem.log_prior_parameters(parameters)
         return jnp.concatenate([terms.reshape(-1), prior[None]])
 
-    def value_and_gradient(parameters: Parameters) -> tuple[Array, Parameters]:
-        terms, back = jax.vjp(log_density, parameters)
-        return terms, back(jnp.ones_like(terms))[0]
-
-    return Differentiable(log_density, value_and_gradient)
+    return differentiable(log_density)
 
 
 def particle_curvature(

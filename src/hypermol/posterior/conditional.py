@@ -14,7 +14,7 @@ import numpy as np
 from jax import Array
 
 from hypermol.data.latents import Consensus, ImageBlocks, Latents
-from hypermol.density import Differentiable, Quadratic, Separable, Tilted
+from hypermol.density import Differentiable, Quadratic, Separable, Tilted, differentiable
 from hypermol.molecule.protocol import Coefficients
 from hypermol.posterior.posterior import Posterior
 from hypermol.posterior.priors import Nuisance, log_pose, log_shift, log_state
@@ -192,12 +192,8 @@ def molecule_tilted(
     def log_density(maps: Any) -> Array:
         return posterior.density_prior.tilt(posterior.molecule, theta._replace(maps=maps))
 
-    def value_and_gradient(maps: Any) -> tuple[Array, Any]:
-        terms, transpose = jax.vjp(log_density, maps)
-        return terms, transpose(jnp.ones_like(terms))[0]
-
     gaussian = molecule_quadratic(posterior, nuisance, latents, images, theta)
-    return Tilted(gaussian, Differentiable(log_density, value_and_gradient))
+    return Tilted(gaussian, differentiable(log_density))
 
 
 def molecule_target(
@@ -229,11 +225,7 @@ def molecule_differentiable(
         prior = posterior.log_prior_theta(theta, nuisance)
         return jnp.concatenate([-0.5 * misfit.reshape(-1), prior[None]])
 
-    def value_and_gradient(theta: Coefficients) -> tuple[Array, Coefficients]:
-        terms, transpose = jax.vjp(log_density, theta)
-        return terms, transpose(jnp.ones_like(terms))[0]
-
-    return Differentiable(log_density, value_and_gradient)
+    return differentiable(log_density)
 
 
 def residual_power(

@@ -15,14 +15,7 @@ from hypermol.imaging.forward import predict
 from hypermol.imaging.operator import Imaging, Microscope
 from hypermol.molecule.protocol import Coefficients, LinearMolecule
 from hypermol.posterior.density_priors import DensityPrior, NoPrior
-from hypermol.posterior.priors import (
-    HyperPrior,
-    Nuisance,
-    log_contrast,
-    log_pose,
-    log_shift,
-    log_state,
-)
+from hypermol.posterior.priors import HyperPrior, Nuisance, log_latents
 from hypermol.space.fourier import HalfPlane
 
 
@@ -120,9 +113,4 @@ class Posterior:
         self, latents: Latents, consensus: Consensus, nuisance: Nuisance
     ) -> Array:
         """log P(R_i, tau_i, q_i | mu), per particle."""
-        return (
-            log_pose(latents.quaternion, consensus.quaternion, nuisance.pose_sd_rad)
-            + log_shift(latents.shift_px, consensus.shift_px, nuisance.shift_sd_px)
-            + log_contrast(latents.contrast, nuisance.contrast_sd)
-            + log_state(latents.state, nuisance.occupancy, self.molecule.state_space)
-        )
+        return log_latents(latents, consensus, nuisance, self.molecule.state_space)

@@ -137,6 +137,18 @@ def log_state(state: Array, occupancy: Array, space: StateSpace) -> Array:
     return base + jnp.log(occupancy * n_bins)[space.bin(state, n_bins)]
 
 
+def log_latents(
+    latents: Latents, consensus: Consensus, nuisance: Nuisance, space: StateSpace
+) -> Array:
+    """log P(R, tau, q | mu) [...] of particles whose latents have leading axes [...]."""
+    return (
+        log_pose(latents.quaternion, consensus.quaternion, nuisance.pose_sd_rad)
+        + log_shift(latents.shift_px, consensus.shift_px, nuisance.shift_sd_px)
+        + log_contrast(latents.contrast, nuisance.contrast_sd)
+        + log_state(latents.state, nuisance.occupancy, space)
+    )
+
+
 class Statistics(NamedTuple):
     """Sufficient statistics of all particles and of theta for the conjugate draws of mu.
 
