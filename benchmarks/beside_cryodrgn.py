@@ -36,8 +36,14 @@ def children_seconds() -> float:
 
 
 def train(program: str, data: Path, work: Path, network: tuple[int, int], epochs: int) -> float:
-    """Train (latents, width of the networks' layers) from the data's poses; CPU seconds."""
+    """Train (latents, width of the networks' layers) from the data's poses; CPU seconds.
+
+    A training that `work` holds already is not repeated.
+    """
     work.mkdir(parents=True, exist_ok=True)
+    spent = work / "cpu_seconds.txt"
+    if spent.exists():
+        return float(spent.read_text())
     star = str(data / "particles.star")
     poses, ctf = str(work / "poses.pkl"), str(work / "ctf.pkl")
     subprocess.run([program, "parse_pose_star", star, "-o", poses], check=True)
@@ -46,10 +52,12 @@ def train(program: str, data: Path, work: Path, network: tuple[int, int], epochs
     command = [program, "train_vae", str(data / "particles.mrcs"), "--poses", poses, "--ctf", ctf]
     latents, width = (str(number) for number in network)
     command += ["--zdim", latents, "--enc-dim", width, "--dec-dim", width]
-    command += ["-n", str(epochs), "--uninvert-data", "--seed", "1"]
+    command += ["-n", str(epochs), "--uninvert-data", "--seed", "1", "--no-analysis"]
     with open(work / "train.log", "w") as log:
         subprocess.run([*command, "-o", str(work / "model")], check=True, stdout=log, stderr=log)
-    return children_seconds() - before
+    seconds = children_seconds() - before
+    spent.write_text(f"{seconds:.0f}\n")
+    return seconds
 
 
 def latents_of(work: Path, epochs: int) -> np.ndarray:

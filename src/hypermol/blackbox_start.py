@@ -21,6 +21,8 @@ from hypermol.posterior.priors import Nuisance
 
 #: Times at which the noise is estimated again.
 ROUNDS = 4
+#: The last steps' learning rate, as a share of the first's.
+_LAST_RATE = 0.1
 #: Precision of an entry of theta whose prior has no curvature: its unit is taken as its scale.
 _FLAT_PRECISION = 1.0
 
@@ -35,12 +37,14 @@ class Start:
         adam_rate: its learning rate, in the prior's standard deviations.
         batch: images of a step.
         lattice: states averaged over.
+        draws: first thetas that are tried.
     """
 
     adam_steps: int = 1000
     adam_rate: float = 0.05
     batch: int = 32
     lattice: int = 8
+    draws: int = 4
 
 
 def _particles(consensus: Consensus, state: Array) -> Latents:
@@ -135,55 +139,95 @@ def adam_start(
 ) -> tuple[Parameters, Nuisance, Parameters]:
     """Climb `sum_i log mean_t P(Y_i | theta, t) + log P(theta)`, states on a lattice. Inexact.
 
-    Averaging over states breaks no symmetry by hand: states separate as theta learns them.
+    Averaging over states needs no guess of any; states separate as theta learns them. Several
+    draws of theta climb for the first of `ROUNDS`, and the best of them goes on: a motion that
+    begins folded stays so.
 
     Returns:
         parameters, mu with the noise of their residuals, and a guess of their posterior variance
         from the spread of the gradients, for the sampler's preconditioner.
     """
     images, consensus, nuisance = given
-    present = np.flatnonzero(np.asarray(images.present).reshape(-1))
-    flat = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:])[present], (images, consensus))
-    n, batch = len(present), min(start.batch, len(present))
-    scale = jax.tree.map(lambda c: 1.0 / jnp.sqrt(c), _prior_precision(problem, first))
-    optimizer = optax.adam(start.adam_rate, b2=0.99)
-
-    def loss(parameters: Parameters, nuisance: Nuisance, chosen: Any) -> Array:
-        img, poses = chosen
-        scores = jax.vmap(
-            lambda one, *data: lattice_log_likelihood(
-                problem, parameters, nuisance, one, data, start.lattice
-            )
-        )(poses, img.pixels, img.ctf)
-        data = jnp.mean(jax.nn.logsumexp(scores, axis=-1))
-        return -data - problem.log_prior_parameters(parameters) / n
-
-    @jax.jit
-    def climb(key: Array, carried: tuple, nuisance: Nuisance) -> tuple:
-        def one(carried: tuple, step_key: Array) -> tuple[tuple, None]:
-            parameters, memory = carried
-            index = jax.random.choice(step_key, n, (batch,), replace=False)
-            gradient = jax.grad(loss)(parameters, nuisance, jax.tree.map(lambda x: x[index], flat))
-            change, memory = optimizer.update(gradient, memory)
-            change = jax.tree.map(jnp.multiply, change, scale)
-            return (optax.apply_updates(parameters, change), memory), None
-
-        steps = max(start.adam_steps // ROUNDS, 1)
-        return jax.lax.scan(one, carried, jax.random.split(key, steps))[0]
-
+    climber = _Climber(problem, images, consensus, start, first)
     draw = jax.jit(partial(lattice_start, problem, n=start.lattice))
     total = jax.jit(partial(residual_power, problem))
-    count = n * np.bincount(problem.plane.shells, minlength=problem.plane.n_shells)
-    carried = (first, optimizer.init(first))
-    for number, round_key in enumerate(jax.random.split(key, ROUNDS)):
-        carried = climb(round_key, carried, nuisance)
+    count = climber.n * np.bincount(problem.plane.shells, minlength=problem.plane.n_shells)
+    keys = jax.random.split(key, ROUNDS)
+    drawn = [first.theta]
+    for draw_key in jax.random.split(keys[0], start.draws)[1:]:
+        drawn.append(problem.molecule.init(draw_key))
+    tried = [
+        climber.climb(keys[0], climber.begin(first._replace(theta=theta)), nuisance)
+        for theta in drawn
+    ]
+    carried = min(tried, key=lambda found: float(climber.loss(found[0], nuisance)))
+    for number, round_key in enumerate(keys):
+        if number:
+            carried = climber.climb(round_key, carried, nuisance)
         latents = draw(round_key, carried[0], nuisance, images, consensus)
         power = np.asarray(total(carried[0], latents, images), np.float64).sum(0)
         noise = np.maximum(power, 1e-12) / np.maximum(count, 1)
         nuisance = nuisance._replace(noise_variance=jnp.asarray(noise, jnp.float32))
         on_round(number)
     squared_gradient = carried[1][0].nu
-    return carried[0], nuisance, _variance(problem, carried[0], squared_gradient, n * batch)
+    factor = climber.n * climber.batch
+    return carried[0], nuisance, _variance(problem, carried[0], squared_gradient, factor)
+
+
+@final
+class _Climber:
+    """Adam on the likelihood averaged over states, compiled once."""
+
+    def __init__(
+        self,
+        problem: Problem,
+        images: ImageBlocks,
+        consensus: Consensus,
+        start: Start,
+        like: Parameters,
+    ):
+        present = np.flatnonzero(np.asarray(images.present).reshape(-1))
+        flat = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:])[present], (images, consensus))
+        self.n, self.batch = len(present), min(start.batch, len(present))
+        steps = max(start.adam_steps // ROUNDS, 1)
+        rate = optax.cosine_decay_schedule(start.adam_rate, ROUNDS * steps, _LAST_RATE)
+        optimizer = optax.adam(rate, b2=0.99)
+        scale = jax.tree.map(lambda c: 1.0 / jnp.sqrt(c), _prior_precision(problem, like))
+
+        def mean_score(parameters: Parameters, nuisance: Nuisance, chosen: Any) -> Array:
+            img, poses = chosen
+            scores = jax.vmap(
+                lambda one, *data: lattice_log_likelihood(
+                    problem, parameters, nuisance, one, data, start.lattice
+                )
+            )(poses, img.pixels, img.ctf)
+            return jnp.mean(jax.nn.logsumexp(scores, axis=-1))
+
+        def loss(parameters: Parameters, nuisance: Nuisance, chosen: Any) -> Array:
+            prior = problem.log_prior_parameters(parameters) / self.n
+            return -mean_score(parameters, nuisance, chosen) - prior
+
+        def climb(key: Array, carried: tuple, nuisance: Nuisance) -> tuple:
+            def one(carried: tuple, step_key: Array) -> tuple[tuple, None]:
+                parameters, memory = carried
+                index = jax.random.choice(step_key, self.n, (self.batch,), replace=False)
+                chosen = jax.tree.map(lambda x: x[index], flat)
+                gradient = jax.grad(loss)(parameters, nuisance, chosen)
+                change, memory = optimizer.update(gradient, memory)
+                change = jax.tree.map(jnp.multiply, change, scale)
+                return (optax.apply_updates(parameters, change), memory), None
+
+            return jax.lax.scan(one, carried, jax.random.split(key, steps))[0]
+
+        def whole_loss(parameters: Parameters, nuisance: Nuisance) -> Array:
+            # blocks are filled up with images that are there: all weigh almost the same
+            terms = jax.lax.map(
+                lambda chosen: loss(parameters, nuisance, chosen), (images, consensus)
+            )
+            return jnp.mean(terms)
+
+        self.begin = lambda parameters: (parameters, optimizer.init(parameters))
+        self.climb, self.loss = jax.jit(climb), jax.jit(whole_loss)
 
 
 def _variance(

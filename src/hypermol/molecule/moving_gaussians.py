@@ -19,8 +19,9 @@ from hypermol.space.state_space import StateSpace
 #: amplitude [n] (integral of the density), width [n] (standard deviation in Angstrom), path
 #: (whatever the molecule's path function takes; [n_terms, n, 3] in Angstrom for `BasisPath`).
 Theta = dict[str, Any]
-#: `init` of Gaussians to be fitted, in prior standard deviations: see `random_gaussians`.
+#: `init` of Gaussians to be fitted: see `random_gaussians`.
 _START_SPREAD = 0.1
+_START_STRAIN = 0.15
 #: (path parameters, tau [dim]) to centres [n, 3] in Angstrom.
 PathFunction = Callable[[Any, Array], Array]
 
@@ -153,6 +154,8 @@ class MovingGaussians:
         sd: the prior's standard deviations, a pytree like `mean`.
         init_spread: `init` draws at this many standard deviations; 0 gives `mean` itself, which
             is how the toys of the gallery are made.
+        init_strain: `init` also moves centres along the path's second function by a random linear
+            map of where they are, its entries of this standard deviation: neighbours together.
     """
 
     state_space: StateSpace
@@ -160,17 +163,23 @@ class MovingGaussians:
     mean: Theta
     sd: Theta
     init_spread: float = 1.0
+    init_strain: float = 0.0
 
     def init(self, key: Array) -> Theta:
         """A draw around the prior's mean."""
         leaves, tree = jax.tree.flatten(self.mean)
         scales = jax.tree.leaves(self.sd)
-        keys = jax.random.split(key, len(leaves))
+        strain_key, *keys = jax.random.split(key, 1 + len(leaves))
         drawn = [
             jnp.asarray(leaf) + self.init_spread * sd * jax.random.normal(k, jnp.shape(leaf))
             for leaf, sd, k in zip(leaves, scales, keys, strict=True)
         ]
-        return jax.tree.unflatten(tree, drawn)
+        theta = jax.tree.unflatten(tree, drawn)
+        if not self.init_strain:
+            return theta
+        strain = self.init_strain * jax.random.normal(strain_key, (3, 3))
+        moved = theta["path"].at[1].add(theta["path"][0] @ strain.T)
+        return theta | {"path": moved}
 
     def centres(self, theta: Theta, tau: Array) -> Array:
         """Centres [n, 3] in Angstrom at the state tau [dim]."""
@@ -207,8 +216,9 @@ def random_gaussians(
 
     The prior's mean fills a ball evenly and is at rest; the centres' mean positions have a
     standard deviation of `radius_angstrom` / 2 in each direction, each further path coefficient of
-    `radius_angstrom` / (4 q). `init` stays near the mean: a start that already moves at random
-    folds the state. A blob's amplitude is that of a peak density of 1.
+    `radius_angstrom` / (4 q). `init` stays near the mean, with a small motion that neighbours
+    share: blobs that move each its own way fold the state. A blob's amplitude is that of a peak
+    density of 1.
 
     Args:
         state_space: where tau lives.
@@ -234,7 +244,8 @@ def random_gaussians(
         "width": np.float32(0.1 * width_angstrom),
         "path": np.broadcast_to(scale[:, None, None], (n_terms, n_blobs, 3)).astype(np.float32),
     }
-    return MovingGaussians(state_space, BasisPath(basis), mean, sd, _START_SPREAD)
+    strain = _START_STRAIN if n_terms > 1 else 0.0
+    return MovingGaussians(state_space, BasisPath(basis), mean, sd, _START_SPREAD, strain)
 
 
 def _even_ball(n: int) -> np.ndarray:
