@@ -1,7 +1,8 @@
 """Which hypothesis about the pretzel do the data prefer? Held-out log-likelihood of four models.
 
 Fits rigid, generic 1-D, generic 2-D and the composite with shared arms (examples/pretzel.toml) to
-nine tenths of a pretzel data set, and tells how well each predicts the last tenth, per image.
+nine tenths of a pretzel data set, and tells how well the posterior mean of each predicts the last
+tenth, per image.
 
     hypermol simulate pretzel --out pretzel --n 3000 --box 64 --pixel-size 5 --snr 0.1 \
         --rotation-error 5 --shift-error 1
@@ -14,6 +15,8 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 
 from hypermol.analysis.run import load_run
@@ -34,7 +37,12 @@ WHOLE = {"name": "whole", "region": {"radius_angstrom": 155.0}}
 def models(sweeps: int, samples: int) -> dict[str, FitOptions]:
     """The four hypotheses, from stiff to free, and the right one."""
     common = FitOptions(
-        resolution_angstrom=22.0, radius_angstrom=155.0, chains=1, burn_in=sweeps, samples=samples
+        resolution_angstrom=22.0,
+        radius_angstrom=155.0,
+        chains=1,
+        burn_in=sweeps,
+        samples=samples,
+        checkpoint_every=1,
     )
     composite = read_recipe(ROOT / "examples" / "pretzel.toml").part
     plane = {
@@ -58,8 +66,32 @@ def split(particles: ParticleSet, folder: Path) -> tuple[Path, ParticleSet]:
     return path, particles.select(rows[rows % 10 == 0])
 
 
+class Watcher:
+    """Prints the end of sweeps, and adds up theta's maps over the kept ones.
+
+    One draw of theta predicts worse than the posterior's mean, the more so the more coefficients
+    a model has; the mean is what is compared.
+    """
+
+    def __init__(self, run: Path):
+        self.run, self.total, self.kept = run, None, 0
+
+    def __call__(self, progress: Progress) -> None:
+        record = progress.record
+        print(record["stage"], record["sweep"], round(record["seconds"], 1), file=sys.stderr)
+        if not record["kept"]:
+            return
+        checkpoint = load_checkpoint(load_run(self.run).directory, progress.chain)
+        assert checkpoint is not None
+        leaves = [np.asarray(leaf) for leaf in jax.tree.leaves(checkpoint.state.theta)]
+        self.kept += 1
+        self.total = leaves if self.total is None else list(map(np.add, self.total, leaves))
+        mean = {f"{i:03d}": leaf / self.kept for i, leaf in enumerate(self.total)}
+        np.savez(self.run / "mean_theta.npz", **mean)
+
+
 def held_out(run: Path, options: FitOptions, particles: ParticleSet) -> np.ndarray:
-    """log-likelihood of each held-out image under the last state of the run's chain."""
+    """log-likelihood of each held-out image at the posterior mean of theta."""
     directory = load_run(run).directory
     checkpoint = load_checkpoint(directory, 0)
     if checkpoint is None or checkpoint.radius is None:
@@ -69,20 +101,17 @@ def held_out(run: Path, options: FitOptions, particles: ParticleSet) -> np.ndarr
     design = make_design(options, particles.box, particles.pixel_size_angstrom)
     molecule = design.molecule(grid, last["n_terms"])
     level = make_level(particles, molecule, grid.voxels, options.prior)
-    return held_out_log_likelihood(level, [with_theta(checkpoint.state, molecule)])
-
-
-def say(progress: Progress) -> None:
-    """A line on stderr at the end of every stage."""
-    record = progress.record
-    print(record["stage"], record["sweep"], round(record["seconds"], 1), file=sys.stderr)
+    with np.load(run / "mean_theta.npz") as stored:
+        mean = [jnp.asarray(stored[name]) for name in sorted(stored.files)]
+    state = checkpoint.state._replace(theta=mean)
+    return held_out_log_likelihood(level, [with_theta(state, molecule)])
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path, help="particles.star")
     parser.add_argument("--work", type=Path, default=Path("hypotheses_runs"))
-    parser.add_argument("--sweeps", type=int, default=10, help="burn-in sweeps a stage")
+    parser.add_argument("--sweeps", type=int, default=20, help="burn-in sweeps a stage")
     parser.add_argument("--samples", type=int, default=5)
     parser.add_argument("--out", type=Path, help="Markdown file to write")
     options = parser.parse_args()
@@ -95,7 +124,7 @@ def main() -> None:
         began = time.process_time()
         run = options.work / name.replace(", ", "_").replace(" ", "_")
         if not (run / "run.json").exists():
-            fit(training, run, model, say, image_dir=options.folder)
+            fit(training, run, model, Watcher(run), image_dir=options.folder)
         found[name] = held_out(run, model, rest)
         seconds[name] = time.process_time() - began
         print(name, found[name].mean(), seconds[name], file=sys.stderr, flush=True)
