@@ -12,6 +12,7 @@ from hypermol.analysis.volumes import sample_volumes, state_volumes
 from hypermol.cli.main import app
 from hypermol.data.particles import load_particles
 from hypermol.io.mrc import read_volume
+from knob_runs import MIXED, product_run
 from runs import PIXEL_SIZE, random_run, write_run
 
 
@@ -120,3 +121,68 @@ def test_rigid_runs_have_no_states(tmp_path):
         ["--where", "0:1", "--star", "x.star"],
     ):
         assert "rigid fit" in export(path, *arguments).output
+
+
+@pytest.fixture
+def mixed(tmp_path) -> Path:
+    """An interval "bend", a circle "ring" and three classes "ligand"."""
+    rng = np.random.default_rng(3)
+    shape = (1, 3, 12)
+    ligand = (rng.integers(0, 3, shape) + 0.5) / 3
+    state = np.stack([rng.random(shape), rng.random(shape), ligand], axis=-1)
+    occupancy = rng.dirichlet(np.ones(48), shape[:2])
+    fake = product_run(MIXED, state, np.zeros((*shape[:2], 1, 4, 4, 4)), occupancy)
+    fake.info["n_terms"] = 3
+    terms = len(load_run(write_run(tmp_path / "first", fake)).weights(np.full(3, 0.5)))
+    fake.maps = rng.normal(size=(*shape[:2], terms, 8, 8, 8)).astype(np.float32)
+    return write_run(tmp_path / "run", fake)
+
+
+def test_a_state_of_several_knobs_names_them_all(mixed, tmp_path):
+    result = export(mixed, "--at", "ring=0.7,ligand=0.5,bend=0.2", "--out", tmp_path / "o")
+    assert result.exit_code == 0, result.output
+    written = read_volume(tmp_path / "o" / "bend_0.200_ring_0.700_ligand_0.500_mean.mrc").data
+    expected = state_volumes(load_run(mixed), np.array([[0.2, 0.7, 0.5]])).mean[0]
+    assert np.allclose(written, expected, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("knob", "column", "values"),
+    [
+        ("bend", 0, [0.0, 0.5, 1.0]),
+        ("ring", 1, [0.0, 1 / 3, 2 / 3]),
+        ("ligand", 2, [1 / 6, 1 / 2, 5 / 6]),
+    ],
+)
+def test_series_moves_one_knob_and_holds_the_others(mixed, knob, column, values):
+    other = "ring" if knob != "ring" else "bend"
+    result = export(mixed, "--series", "3", "--knob", knob, "--hold", f"{other}=0.9")
+    assert result.exit_code == 0, result.output
+    table = pd.read_csv(mixed / "export" / "series.csv")
+    states = table[["bend", "ring", "ligand"]].to_numpy()
+    held = {"bend": 0.5, "ring": 0.5, "ligand": 1 / 6} | {other: 0.9}
+    expected = np.tile([held["bend"], held["ring"], held["ligand"]], (3, 1))
+    expected[:, column] = values
+    assert np.allclose(states, expected)
+
+
+def test_particles_of_one_of_several_knobs(mixed, tmp_path):
+    result = export(mixed, "--where", "0:0.5", "--knob", "bend", "--star", tmp_path / "s.star")
+    assert result.exit_code == 0, result.output
+    keep = summarise_particles(load_run(mixed)).state[:, 0] < 0.5
+    assert len(load_particles(tmp_path / "s.star").metadata) == keep.sum()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--series", "3"], "several knobs: add --knob, one of bend, ring, ligand"),
+        (["--series", "3", "--knob", "lid"], "no knob 'lid'"),
+        (["--at", "0.3"], "names no knob"),
+        (["--at", "bend=0.3,ring=0.2"], "leaves ligand out"),
+        (["--series", "3", "--knob", "bend", "--hold", "lid=0.3"], "no state 'lid'"),
+    ],
+)
+def test_errors_of_several_knobs(mixed, arguments, message):
+    result = export(mixed, *arguments)
+    assert result.exit_code == 1 and message in result.output.replace("\n", " ")

@@ -2,12 +2,14 @@
 
 import os
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from matplotlib import colormaps
 from PIL import Image, ImageDraw
 
-from hypermol.analysis.chains import has_states, is_circle, knob_names, n_classes
+from hypermol.analysis.chains import knob_names, run_knobs
+from hypermol.analysis.knobs import Knob
 from hypermol.analysis.particle_summary import summarise_particles
 from hypermol.analysis.run import Run
 from hypermol.analysis.summary import write_csv, write_particles
@@ -33,7 +35,8 @@ def export_at(run: Run, state: np.ndarray, folder: Path, sample: int | None = No
     """
     folder.mkdir(parents=True, exist_ok=True)
     size = run.info["pixel_size_angstrom"]
-    stem = f"{run.info['state_name'] or 'state'}_{state[0]:.3f}" if len(state) else "rigid"
+    named = zip(knob_names(run), state, strict=False)
+    stem = "_".join(f"{name}_{value:.3f}" for name, value in named) or "rigid"
     if sample is not None:
         path = folder / f"{stem}_sample_{sample:04d}.mrc"
         write_volume(path, sample_volumes(run, state[None], sample)[0], size)
@@ -46,25 +49,51 @@ def export_at(run: Run, state: np.ndarray, folder: Path, sample: int | None = No
     return written
 
 
-def series_states(run: Run, count: int) -> np.ndarray:
-    """[T, dim]: both ends and evenly between on an interval, once round a circle, every class.
+class Walk(NamedTuple):
+    """The states that a series or a movie runs through.
 
-    Raises:
-        InputError: fewer than one.
+    Attributes:
+        knob: that moves; None for a rigid molecule.
+        held: state [dim] at which the other knobs stay.
+        steps: states; classes have all of theirs whatever it says.
     """
-    if count < 1:
-        raise InputError(f"--series {count}: give at least 1")
-    if not has_states(run):
-        return np.zeros((1, 0))
-    if n_classes(run):
-        return run.nodes(count)
-    line = np.arange(count) / count if is_circle(run) else np.linspace(0.0, 1.0, count)
-    return line[:, None]
+
+    knob: Knob | None
+    held: np.ndarray
+    steps: int
+
+    def states(self) -> np.ndarray:
+        """[T, dim]: both ends and evenly between on an interval, once round a circle, each class.
+
+        Raises:
+            InputError: fewer than one.
+        """
+        if self.steps < 1:
+            raise InputError(f"--series {self.steps}: give at least 1")
+        if self.knob is None:
+            return np.zeros((1, 0))
+        if self.knob.kind == "classes":
+            n = len(self.knob.labels)
+            line = (np.arange(n) + 0.5) / n
+        elif self.knob.kind == "circle":
+            line = np.arange(self.steps) / self.steps
+        else:
+            line = np.linspace(0.0, 1.0, self.steps)
+        found = np.tile(self.held, (len(line), 1))
+        found[:, self.knob.column] = line
+        return found
 
 
-def export_series(run: Run, count: int, folder: Path, sample: int | None = None) -> list[Path]:
-    """MRC files series_000.mrc, ... along the state, series.csv, and series.cxc for ChimeraX."""
-    states = series_states(run, count)
+def middle_state(run: Run) -> np.ndarray:
+    """[dim]: the middle of every interval and circle, the first of classes, 0 on a line."""
+    first = {"interval": 0.5, "circle": 0.5, "line": 0.0}
+    knobs = run_knobs(run)
+    return np.array([first[k.kind] if k.kind in first else 0.5 / len(k.labels) for k in knobs])
+
+
+def export_series(run: Run, walk: Walk, folder: Path, sample: int | None = None) -> list[Path]:
+    """MRC files series_000.mrc, ... along a knob, series.csv, and series.cxc for ChimeraX."""
+    states = walk.states()
     volumes = _series(run, states, sample)
     folder.mkdir(parents=True, exist_ok=True)
     names = [f"series_{place:03d}.mrc" for place in range(len(states))]
@@ -106,7 +135,7 @@ def _write_text(path: Path, text: str) -> None:
     os.replace(partial, path)
 
 
-def export_movie(run: Run, path: Path, n_frames: int) -> Path:
+def export_movie(run: Run, path: Path, walk: Walk) -> Path:
     """A looping GIF: projections along x, y, z above, central slices below, one frame a state.
 
     An interval is played forth and back; a circle round and round. Grey levels are shared by all
@@ -117,20 +146,20 @@ def export_movie(run: Run, path: Path, n_frames: int) -> Path:
     """
     if path.suffix.lower() != ".gif":
         raise InputError(f"--movie {path}: give a name that ends in .gif")
-    if not has_states(run):
+    if walk.knob is None:
         raise InputError(f"{run.directory.path} is a rigid fit (one state): nothing moves")
-    states = series_states(run, max(n_frames, 2))
+    knob = walk.knob
+    states = walk._replace(steps=max(walk.steps, 2)).states()
     volumes = mean_state_volumes(run, states)
     projections = np.stack([[v.sum(axis=axis) for axis in (2, 1, 0)] for v in volumes])
     middle = volumes.shape[-1] // 2
     slices = np.stack([[np.take(v, middle, axis=axis) for axis in (2, 1, 0)] for v in volumes])
     rows = np.stack([_grey(projections), _grey(slices)], axis=1)
-    label = run.info["state_name"] or "state"
     frames = [
-        _frame(panels, f"{label} = {state[0]:.2f}")
+        _frame(panels, f"{knob.name} = {state[knob.column]:.2f}")
         for panels, state in zip(rows, states, strict=True)
     ]
-    if not is_circle(run):
+    if knob.kind != "circle":
         frames += frames[-2:0:-1]
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(path.name + ".part")
@@ -165,10 +194,8 @@ def _frame(panels: np.ndarray, caption: str) -> Image.Image:
     return frame
 
 
-def export_particles(run: Run, span: tuple[float, float], path: Path) -> int:
-    """STAR file of the particles whose posterior mean state lies in [low, high).
-
-    Of several knobs the first is looked at.
+def export_particles(run: Run, knob: Knob | None, span: tuple[float, float], path: Path) -> int:
+    """STAR file of the particles whose posterior mean state of a knob lies in [low, high).
 
     The upper end of an interval, 1, belongs to the last range; on a circle a range with low above
     high runs through the cut.
@@ -179,9 +206,9 @@ def export_particles(run: Run, span: tuple[float, float], path: Path) -> int:
     Raises:
         InputError: a rigid molecule, or no particle in the range.
     """
-    if not has_states(run):
+    if knob is None:
         raise InputError(f"{run.directory.path} is a rigid fit (one state): nothing to select by")
-    states = summarise_particles(run).state[:, 0]
+    states = summarise_particles(run).state[:, knob.column]
     low, high = span
     above, below = states >= low, (states < high) | (high >= 1.0)
     keep = (above & below) if low < high else (above | below)

@@ -6,13 +6,16 @@ from typing import Annotated
 import numpy as np
 import typer
 
-from hypermol.analysis.chains import has_states, is_circle
+from hypermol.analysis.chains import has_states, run_knobs
 from hypermol.analysis.export import (
+    Walk,
     export_at,
     export_movie,
     export_particles,
     export_series,
+    middle_state,
 )
+from hypermol.analysis.knobs import Knob
 from hypermol.analysis.run import Run, load_run
 from hypermol.io.errors import InputError
 
@@ -22,7 +25,22 @@ _FRAMES = 24
 def export(
     run: Annotated[Path, typer.Argument(help="Run directory (`hypermol fit`'s --out).")],
     at: Annotated[
-        str | None, typer.Option(help="A state, such as 0.3 or arm=0.3: its mean and sd as MRC.")
+        str | None,
+        typer.Option(
+            help="A state, such as 0.3, or arm=0.3,lid=0.8 for several knobs: its mean and sd as "
+            "MRC."
+        ),
+    ] = None,
+    knob: Annotated[
+        str | None,
+        typer.Option(help="Of several knobs, the one that --series, --movie and --where mean."),
+    ] = None,
+    hold: Annotated[
+        str | None,
+        typer.Option(
+            help="Where --series and --movie hold other knobs, such as lid=0.8; in their middle "
+            "without it."
+        ),
     ] = None,
     series: Annotated[
         int | None,
@@ -64,14 +82,17 @@ def export(
     written: list[Path] = []
     if at is not None:
         written += export_at(opened, parse_state(opened, at), folder, sample)
-    if series is not None:
-        written += export_series(opened, series, folder, sample)
-    if movie is not None:
-        written.append(export_movie(opened, movie, series or _FRAMES))
-    if where is not None and star is not None:
-        low, high = parse_range(opened, where)
-        n = export_particles(opened, (low, high), star)
-        typer.echo(f"{n} of {opened.info['n_particles']} particles in {star}")
+    if series is not None or movie is not None or where is not None:
+        moved = choose_knob(opened, knob)
+        held = parse_held(opened, hold)
+        if series is not None:
+            written += export_series(opened, Walk(moved, held, series), folder, sample)
+        if movie is not None:
+            frames = _FRAMES if series is None else series
+            written.append(export_movie(opened, movie, Walk(moved, held, frames)))
+        if where is not None and star is not None:
+            n = export_particles(opened, moved, parse_range(moved, where), star)
+            typer.echo(f"{n} of {opened.info['n_particles']} particles in {star}")
     for path in written:
         typer.echo(str(path))
 
@@ -86,26 +107,75 @@ def _number(text: str, option: str) -> float:
     return value
 
 
-def parse_state(run: Run, text: str) -> np.ndarray:
-    """A state [dim] from 0.3 or NAME=0.3.
+def choose_knob(run: Run, name: str | None) -> Knob | None:
+    """The knob called so, or the only one; None for a rigid molecule.
 
     Raises:
-        InputError: not a number in [0, 1], another name, or a rigid molecule.
+        InputError: no such knob, or several and none named.
+    """
+    knobs = {knob.name: knob for knob in run_knobs(run)}
+    if not knobs:
+        return None
+    known = ", ".join(knobs)
+    if name is None:
+        if len(knobs) > 1:
+            raise InputError(f"the run has several knobs: add --knob, one of {known}")
+        return next(iter(knobs.values()))
+    if name not in knobs:
+        raise InputError(f"--knob: the run has no knob {name!r}: use one of {known}")
+    return knobs[name]
+
+
+def _assigned(run: Run, text: str, option: str) -> dict[int, float]:
+    """Columns and values of NAME=VALUE,NAME=VALUE."""
+    columns = {knob.name: knob.column for knob in run_knobs(run)}
+    found: dict[int, float] = {}
+    for entry in text.split(","):
+        name, equals, value = (part.strip() for part in entry.rpartition("="))
+        if not equals and len(columns) > 1:
+            raise InputError(
+                f"{option}: {entry!r} names no knob: write NAME=VALUE for {', '.join(columns)}"
+            )
+        if equals and name not in columns:
+            raise InputError(
+                f"{option}: the run has no state {name!r}: its state is "
+                + ", ".join(repr(known) for known in columns)
+            )
+        found[columns[name] if equals else 0] = _number(value, option)
+    return found
+
+
+def parse_state(run: Run, text: str) -> np.ndarray:
+    """A state [dim] from 0.3 or NAME=0.3, or NAME=0.3,OTHER=0.5 with all of several knobs.
+
+    Raises:
+        InputError: not numbers in [0, 1], another name, a knob left out, or a rigid molecule.
     """
     if not has_states(run):
         raise InputError(
             f"{run.directory.path} is a rigid fit (one state): its volume is in volumes/, or use "
             "--series 1"
         )
-    name, equals, value = text.rpartition("=")
-    if equals and name.strip() != run.info["state_name"]:
-        raise InputError(
-            f"--at: the run has no state {name.strip()!r}: its state is {run.info['state_name']!r}"
-        )
-    return np.array([_number(value, "--at")])
+    found = _assigned(run, text, "--at")
+    missing = [knob.name for knob in run_knobs(run) if knob.column not in found]
+    if missing:
+        raise InputError(f"--at: {text!r} leaves {', '.join(missing)} out: give all knobs")
+    return np.array([found[column] for column in sorted(found)])
 
 
-def parse_range(run: Run, text: str) -> tuple[float, float]:
+def parse_held(run: Run, text: str | None) -> np.ndarray:
+    """State [dim] at which knobs are held: what is given, the middle for the others.
+
+    Raises:
+        InputError: not numbers in [0, 1], or another name.
+    """
+    held = middle_state(run)
+    for column, value in _assigned(run, text, "--hold").items() if text is not None else ():
+        held[column] = value
+    return held
+
+
+def parse_range(knob: Knob | None, text: str) -> tuple[float, float]:
     """(low, high) from LOW:HIGH.
 
     Raises:
@@ -115,6 +185,6 @@ def parse_range(run: Run, text: str) -> tuple[float, float]:
     if not colon:
         raise InputError(f"--where: {text!r} is no range: give LOW:HIGH, such as 0.2:0.4")
     low, high = _number(low_text, "--where"), _number(high_text, "--where")
-    if low >= high and not is_circle(run):
+    if low >= high and (knob is None or knob.kind != "circle"):
         raise InputError(f"--where: {text!r} is empty: give the lower state first")
     return low, high
