@@ -78,10 +78,15 @@ def decode(program: str, work: Path, epochs: int, latents: np.ndarray) -> list[n
 
 
 def score_volumes(truth: Truth, volumes: list[np.ndarray]) -> tuple[float, float]:
-    """Per-image FSC area, unmasked and masked, after one rigid alignment of all volumes."""
+    """Per-image FSC area, unmasked and masked: the better of as they are and rigidly aligned.
+
+    The sign of all volumes, which is a convention, is the truth's.
+    """
     images = benchmark_images(len(truth))
     true = [truth.maps[truth.frame[i]].astype(np.float32) for i in images]
     mean, target = np.mean(volumes, axis=0), np.mean(true, axis=0)
+    if np.sum((mean - mean.mean()) * (target - target.mean())) < 0.0:
+        mean, volumes = -mean, [-volume for volume in volumes]
     gauge = align_volumes(mean, target, truth.pixel_size_angstrom, "local")
     moved = [apply_to_volume(gauge, v, truth.pixel_size_angstrom) for v in volumes]
     mask = mask_from_map(truth.mean_map())
