@@ -21,54 +21,61 @@ from hypermol.io.errors import InputError
 
 _FRAMES = 24
 
+At = Annotated[
+    str | None,
+    typer.Option(
+        help="A state, such as 0.3, or arm=0.3,lid=0.8 for several knobs: its mean and sd as MRC."
+    ),
+]
+KnobName = Annotated[
+    str | None,
+    typer.Option(help="Of several knobs, the one that --series, --movie and --where mean."),
+]
+Hold = Annotated[
+    str | None,
+    typer.Option(
+        help="Where --series and --movie hold other knobs, such as lid=0.8; in their middle "
+        "without it."
+    ),
+]
+Series = Annotated[
+    int | None,
+    typer.Option(help="So many MRC means along the state, and a ChimeraX script for them."),
+]
+Movie = Annotated[
+    Path | None,
+    typer.Option(help="A looping GIF of projections and slices along the state."),
+]
+Where = Annotated[
+    str | None,
+    typer.Option(
+        help="States LOW:HIGH whose particles to write (with --star); on a circle LOW may be "
+        "above HIGH."
+    ),
+]
+Star = Annotated[
+    Path | None, typer.Option(help="The STAR file that --where writes; RELION reads it.")
+]
+Sample = Annotated[
+    int | None,
+    typer.Option(
+        help="With --at or --series: volumes of this posterior sample (from 0), not the mean."
+    ),
+]
+Out = Annotated[Path | None, typer.Option(help="Folder for volumes; RUN/export by default.")]
+
 
 def export(
     run: Annotated[Path, typer.Argument(help="Run directory (`hypermol fit`'s --out).")],
-    at: Annotated[
-        str | None,
-        typer.Option(
-            help="A state, such as 0.3, or arm=0.3,lid=0.8 for several knobs: its mean and sd as "
-            "MRC."
-        ),
-    ] = None,
-    knob: Annotated[
-        str | None,
-        typer.Option(help="Of several knobs, the one that --series, --movie and --where mean."),
-    ] = None,
-    hold: Annotated[
-        str | None,
-        typer.Option(
-            help="Where --series and --movie hold other knobs, such as lid=0.8; in their middle "
-            "without it."
-        ),
-    ] = None,
-    series: Annotated[
-        int | None,
-        typer.Option(help="So many MRC means along the state, and a ChimeraX script for them."),
-    ] = None,
-    movie: Annotated[
-        Path | None,
-        typer.Option(help="A looping GIF of projections and slices along the state."),
-    ] = None,
-    where: Annotated[
-        str | None,
-        typer.Option(
-            help="States LOW:HIGH whose particles to write (with --star); on a circle LOW may be "
-            "above HIGH."
-        ),
-    ] = None,
-    star: Annotated[
-        Path | None, typer.Option(help="The STAR file that --where writes; RELION reads it.")
-    ] = None,
-    sample: Annotated[
-        int | None,
-        typer.Option(
-            help="With --at or --series: volumes of this posterior sample (from 0), not the mean."
-        ),
-    ] = None,
-    out: Annotated[
-        Path | None, typer.Option(help="Folder for volumes; RUN/export by default.")
-    ] = None,
+    at: At = None,
+    knob: KnobName = None,
+    hold: Hold = None,
+    series: Series = None,
+    movie: Movie = None,
+    where: Where = None,
+    star: Star = None,
+    sample: Sample = None,
+    out: Out = None,
 ) -> None:
     """Write volumes, a movie or particles of a run, at states of your choice."""
     opened = load_run(run)

@@ -31,6 +31,15 @@ _SHARED = ("constant", "subspace", "start")
 #: What `--state` names, as state bases.
 STATES = {"interval": "cosine", "circle": "fourier", "classes": "haar", "rigid": "constant"}
 
+InvertContrast = Annotated[
+    bool | None,
+    typer.Option(help="Particles are dark on bright ground: multiply images by -1."),
+]
+ImageDir = Annotated[
+    Path | None, typer.Option(help="Folder of the stacks, if not beside the particle file.")
+]
+Resume = Annotated[bool, typer.Option(help="Go on with the run in --out from its checkpoints.")]
+
 
 def fit(
     particles: Annotated[Path, typer.Argument(help="RELION .star or cryoSPARC .cs file.")],
@@ -62,16 +71,9 @@ def fit(
     samples: Annotated[int | None, typer.Option(help="Samples kept per chain.")] = None,
     thin: Annotated[int | None, typer.Option(help="Sweeps per kept sample.")] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of everything random.")] = None,
-    invert_contrast: Annotated[
-        bool | None,
-        typer.Option(help="Particles are dark on bright ground: multiply images by -1."),
-    ] = None,
-    image_dir: Annotated[
-        Path | None, typer.Option(help="Folder of the stacks, if not beside the particle file.")
-    ] = None,
-    resume: Annotated[
-        bool, typer.Option(help="Go on with the run in --out from its checkpoints.")
-    ] = False,
+    invert_contrast: InvertContrast = None,
+    image_dir: ImageDir = None,
+    resume: Resume = False,
 ) -> None:
     """Recover the motion in a particle set, with error bars."""
     given = {
