@@ -195,7 +195,7 @@ def test_a_class_of_ones_own(tmp_path):
     )
     options = read_recipe(path)
     assert type(load_model(options.type, options.arguments, tmp_path)).__name__ == "Good"
-    with pytest.raises(InputError, match=r"test your class with `hypermol check`.*fit_black_box"):
+    with pytest.raises(InputError, match=r"a class of your own.*fit_black_box_run"):
         make_design(options, BOX, PIXEL)
     write_recipe(tmp_path / "again.toml", options)
     assert read_recipe(tmp_path / "again.toml") == options
