@@ -12,9 +12,9 @@ from hypermol.design import Assembly, Grid
 from hypermol.io.errors import InputError
 from hypermol.io.mrc import write_stack, write_volume
 from hypermol.io.star import write_particles_star
-from hypermol.model_recipe import load_model, read_parts
+from hypermol.model_recipe import read_parts
 from hypermol.options import FitOptions, make_design, make_plan
-from hypermol.recipe import read_recipe, write_recipe
+from hypermol.recipe import read_recipe
 from runs import particle_metadata
 
 BALL = {"centre_angstrom": [10.0, 0.0, 0.0], "radius_angstrom": 15.0}
@@ -87,6 +87,10 @@ def test_knobs_by_the_name_they_have_in_the_part():
         ([ARM, {**COPY, "places": [{}]}], "a copy stands where a rotation puts it"),
         ([ARM, {**COPY, "places": [{"rotation": MIRROR}]}], "'other' .* is not a rotation"),
         ([ARM, ARM], "'arm' appears 2 times"),
+        ([{**ARM, "constant": 0}], "part 'arm' of the model: constant is 0: write true or false"),
+        ([{**ARM, "constant": False, "trajectory": HINGE}], "only varies, but a trajectory moves"),
+        ([{**BODY, "constant": False}], "of the model: a basis of the constant alone"),
+        ([{**ARM, "state_basis": "hats", "constant": False}], "no constant term .*: take haar"),
         (
             [{**ARM, "symmetry": "C2", "places": [{"rotation": MIRROR}, {}]}],
             "remove one of the two",
@@ -133,72 +137,6 @@ def test_states_that_no_particle_can_be_in(tmp_path):
     table = {**ARM, "state_basis": "hats", "n_terms": 9, "region": {"radius_angstrom": 10.0}}
     with pytest.raises(InputError, match="part 'arm' of the model: n_terms is 9"):
         make_plan(FitOptions(part=(table,)), few)
-
-
-MODULE = """
-from hypermol.space.state_space import Interval
-
-
-class Good:
-    state_space = Interval("bend")
-
-    def __init__(self, radius_angstrom, turns=1):
-        if radius_angstrom <= 0:
-            raise ValueError("radius_angstrom must be positive")
-
-    def init(self, key): ...
-    def fourier(self, theta, k, tau): ...
-    def log_prior(self, theta): ...
-
-
-class Half:
-    def init(self, key): ...
-    def fourier(self, theta, k, tau): ...
-"""
-
-
-@pytest.mark.parametrize(
-    ("spec", "arguments", "said"),
-    [
-        ("my_molecules", {}, "write it as 'package.module:Class'"),
-        ("no_such_module:Good", {}, "module no_such_module is not found: install it, put it besid"),
-        ("hypermol.nowhere:Good", {}, r"module hypermol\.nowhere is not found"),
-        ("my_molecules:Bad", {}, "my_molecules has no class Bad: it has Good, Half"),
-        (
-            "my_molecules:Good",
-            {"size": 3},
-            r"unexpected .*'size'\): it takes Good\(radius_angstrom, t",
-        ),
-        ("my_molecules:Good", {"radius_angstrom": -1}, "must be positive"),
-        (
-            "my_molecules:Half",
-            {},
-            r"no molecule yet: add state_space = .*; def log_prior\(self, theta",
-        ),
-        ("needs_more:X", {}, "needs_more needs absent_dependency, which is not installed"),
-        ("broken:X", {}, "importing broken fails with SyntaxError"),
-    ],
-)
-def test_classes_that_cannot_be_loaded(tmp_path, spec, arguments, said):
-    (tmp_path / "my_molecules.py").write_text(MODULE)
-    (tmp_path / "needs_more.py").write_text("import absent_dependency\n")
-    (tmp_path / "broken.py").write_text("def (\n")
-    with pytest.raises(InputError, match=said):
-        load_model(spec, arguments, tmp_path)
-
-
-def test_a_class_of_ones_own(tmp_path):
-    (tmp_path / "my_molecules.py").write_text(MODULE)
-    path = tmp_path / "model.toml"
-    path.write_text(
-        '[model]\ntype = "my_molecules:Good"\n\n[model.arguments]\nradius_angstrom = 50.0\n'
-    )
-    options = read_recipe(path)
-    assert type(load_model(options.type, options.arguments, tmp_path)).__name__ == "Good"
-    with pytest.raises(InputError, match=r"a class of your own.*fit_black_box_run"):
-        make_design(options, BOX, PIXEL)
-    write_recipe(tmp_path / "again.toml", options)
-    assert read_recipe(tmp_path / "again.toml") == options
 
 
 @pytest.mark.parametrize(

@@ -16,10 +16,10 @@ from hypermol.model_recipe import (
     PLACE_KEYS,
     REGION_KEYS,
     TRAJECTORY_KEYS,
-    load_model,
 )
 from hypermol.molecule.check import check_model
 from hypermol.options import make_design
+from hypermol.own_class import load_model
 from hypermol.recipe import TABLES, read_recipe
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"

@@ -33,9 +33,10 @@ from hypermol.inference.schedule import Stage, sweep_key
 from hypermol.io.errors import InputError
 from hypermol.io.store import RunDirectory
 from hypermol.marching import BLOCK
-from hypermol.model_recipe import load_model, read_parts
+from hypermol.model_recipe import read_parts
 from hypermol.molecule.tabulation import shown_states, tabulate
 from hypermol.options import FitOptions, check_counts, check_same_run, describe, finest_shell
+from hypermol.own_class import load_model
 from hypermol.posterior.black_box import Problem
 from hypermol.recipe import write_recipe
 from hypermol.space.fourier import half_plane

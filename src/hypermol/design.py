@@ -13,7 +13,13 @@ from hypermol.molecule.spatial_basis.base import SpatialBasis
 from hypermol.molecule.spatial_basis.gaussians import GaussianGrid
 from hypermol.molecule.spatial_basis.prolates import Prolates
 from hypermol.molecule.spatial_basis.voxels import Voxels, voxels_in
-from hypermol.molecule.state_basis import Constant, Linear, ProductBasis, named_state_basis
+from hypermol.molecule.state_basis import (
+    Constant,
+    Linear,
+    ProductBasis,
+    Variation,
+    named_state_basis,
+)
 from hypermol.molecule.trajectory import Trajectory
 from hypermol.space.normal import Gaussian
 from hypermol.space.state_space import StateSpace
@@ -158,6 +164,8 @@ class PartDesign:
             The bases of several knobs are multiplied, up to the largest frequency of one.
         trajectory: its rigid motion.
         places: its copies.
+        constant: whether it has a density that is the same in all states; without, it is what
+            varies on top of another part (`Variation`).
     """
 
     name: str
@@ -166,6 +174,7 @@ class PartDesign:
     states: tuple[tuple[str, int, str], ...]
     trajectory: Trajectory
     places: tuple[Place, ...]
+    constant: bool = True
 
     @property
     def n_terms(self) -> int:
@@ -183,9 +192,12 @@ class PartDesign:
         """The part at a resolution, with at most so many state terms."""
         make = SPATIAL_BASES[self.spatial_basis]
         basis: SpatialBasis = make(self.region, grid.box, grid.pixel_size_angstrom, grid.kmax)
-        each = [named_state_basis(kind, _capped(kind, n, n_terms), k) for kind, n, k in self.states]
+        most = n_terms if self.constant else max(n_terms, 3)  # one pair of fourier is left
+        each = [named_state_basis(kind, _capped(kind, n, most), k) for kind, n, k in self.states]
         largest = max(float(one.frequencies.max()) for one in each)
         states = each[0] if len(each) == 1 else ProductBasis(tuple(each), largest)
+        if not self.constant:
+            states = Variation(states)
         return Part(self.name, basis, states, self.trajectory, self.places)
 
 

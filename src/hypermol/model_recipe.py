@@ -1,13 +1,8 @@
-"""Models as tables of a recipe: `[[model.part]]` to parts, `type` to a user's own class; every
-mistake is named."""
+"""Models as tables of a recipe, `[[model.part]]`, to parts; every mistake is named."""
 
-import importlib
-import inspect
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -15,9 +10,8 @@ import numpy as np
 from hypermol.design import SPATIAL_BASES, Assembly, Generic, Grid, PartDesign
 from hypermol.io.errors import InputError
 from hypermol.molecule.parts import IDENTITY, Matrix, Place
-from hypermol.molecule.protocol import Molecule
 from hypermol.molecule.region import Ball, Mask, Region, check_inside, read_mask
-from hypermol.molecule.state_basis import BASES, named_state_basis
+from hypermol.molecule.state_basis import BASES, Variation, named_state_basis
 from hypermol.molecule.symmetry import symmetry_operators
 from hypermol.molecule.trajectory import Hinge, RigidBody, Still, Trajectory, Translation
 
@@ -30,6 +24,7 @@ PART_KEYS = (
     "spatial_basis",
     "state_basis",
     "n_terms",
+    "constant",
     "state_name",
     "trajectory",
     "symmetry",
@@ -152,7 +147,8 @@ def _part(table: Mapping[str, Any], box: int, pixel: float) -> PartDesign:
     check_inside(region, box, pixel, table["name"])
     if isinstance(region, Mask) and spatial != "voxels":
         raise InputError(f"{where}: a mask needs spatial_basis = 'voxels', not {spatial!r}")
-    part = PartDesign(table["name"], region, spatial, states, trajectory, ())
+    constant = _constant(where, table, states, trajectory)
+    part = PartDesign(table["name"], region, spatial, states, trajectory, (), constant)
     return replace(part, places=_places(where, table, part.own_knobs, ()))
 
 
@@ -179,6 +175,27 @@ def _states(where: str, table: Mapping[str, Any]) -> tuple[tuple[str, int, str],
     for kind, count, knob in zip(kinds, terms, knobs, strict=True):
         named_state_basis(kind, count, knob)
     return tuple((k, int(n), str(name)) for k, n, name in zip(kinds, terms, knobs, strict=True))
+
+
+def _constant(
+    where: str,
+    table: Mapping[str, Any],
+    states: tuple[tuple[str, int, str], ...],
+    trajectory: Trajectory,
+) -> bool:
+    """Whether the part has a density of its own that is the same in all states."""
+    constant = table.get("constant", True)
+    if not isinstance(constant, bool):
+        raise InputError(f"{where}: constant is {constant!r}: write true or false")
+    if not constant and trajectory.space.dim:
+        raise InputError(
+            f"{where}: constant = false leaves a part that only varies, but a trajectory moves it: "
+            "remove one of the two"
+        )
+    if not constant:
+        for state in states:
+            Variation(named_state_basis(*state))
+    return constant
 
 
 def _region(where: str, table: Mapping[str, Any], box: int, pixel: float) -> Region:
@@ -303,76 +320,3 @@ def _with_copies(table: Mapping[str, Any], parts: Mapping[str, PartDesign]) -> P
         copies = copies[1:]  # the group's identity is where the part itself stands
     first = tuple(replace(p, knobs=p.knobs or own) for p in part.places)
     return replace(part, places=first + copies)
-
-
-#: What a molecule of a user's own must have, as it would be written.
-_PROTOCOL = {
-    "state_space": "state_space = hypermol.space.state_space.Interval('name')",
-    "init": "def init(self, key): ...",
-    "fourier": "def fourier(self, theta, k, tau): ...",
-    "log_prior": "def log_prior(self, theta): ...",
-}
-
-
-def load_model(
-    spec: str, arguments: Mapping[str, Any], beside: str | Path | None = None
-) -> Molecule:
-    """A molecule of a user's own class: `[model] type = "package.module:Class"`.
-
-    Args:
-        spec: where the class is.
-        arguments: what it is called with, the table `[model.arguments]`.
-        beside: a folder where modules are looked for besides Python's own path: the recipe's.
-
-    Raises:
-        InputError: no such module or class, arguments that it does not take, or names of the
-            protocol that it lacks, with what to write.
-    """
-    module_name, _, name = spec.partition(":")
-    if not module_name or not name:
-        raise InputError(f"model.type is {spec!r}: write it as 'package.module:Class'")
-    module = _import(module_name, beside)
-    make = getattr(module, name, None)
-    if not callable(make):
-        known = [key for key, value in vars(module).items() if _defines_class(module, value)]
-        raise InputError(
-            f"model.type: {module_name} has no class {name}: it has {', '.join(known) or 'none'}"
-        )
-    try:
-        model = make(**arguments)
-    except (TypeError, ValueError) as error:
-        raise InputError(
-            f"model.arguments {dict(arguments)} do not make a {name} ({error}): it takes "
-            f"{name}{inspect.signature(make)}"
-        ) from error
-    missing = [text for key, text in _PROTOCOL.items() if not hasattr(model, key)]
-    if missing:
-        raise InputError(f"{spec} is no molecule yet: add {'; '.join(missing)}")
-    return model
-
-
-def _import(name: str, beside: str | Path | None) -> ModuleType:
-    path = sys.path
-    # restored below: a recipe's folder must not shadow what is imported later
-    sys.path = [*path, str(Path(beside).absolute())] if beside is not None else path
-    try:
-        return importlib.import_module(name)
-    except ModuleNotFoundError as error:
-        missing = str(error.name)
-        if name == missing or name.startswith(f"{missing}."):
-            raise InputError(
-                f"model.type: module {missing} is not found: install it, put it beside the recipe, "
-                "or name its folder in PYTHONPATH"
-            ) from error
-        raise InputError(
-            f"model.type: module {name} needs {missing}, which is not installed: install it"
-        ) from error
-    except Exception as error:  # whatever a user's module may raise
-        text = f"{type(error).__name__}: {error}".splitlines()[0]
-        raise InputError(f"model.type: importing {name} fails with {text}: correct it") from error
-    finally:
-        sys.path = path
-
-
-def _defines_class(module: ModuleType, value: Any) -> bool:
-    return inspect.isclass(value) and value.__module__ == module.__name__

@@ -5,14 +5,16 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax.flatten_util import ravel_pytree
+from scipy import stats
 from scipy.spatial.transform import Rotation
 
 from hypermol.molecule.composite import Composite, composite
+from hypermol.molecule.expansion import Expansion
 from hypermol.molecule.parts import Part, Place
 from hypermol.molecule.protocol import Coefficients, LinearMolecule
 from hypermol.molecule.spatial_basis.prolates import Prolates
 from hypermol.molecule.spatial_basis.voxels import Voxels
-from hypermol.molecule.state_basis import Chebyshev, Constant, Cosine, Fourier
+from hypermol.molecule.state_basis import Chebyshev, Constant, Cosine, Fourier, Variation
 from hypermol.molecule.trajectory import Hinge, RigidBody, Still, Trajectory, Translation
 from hypermol.space.fourier import half_plane
 from hypermol.space.state_space import Circle, Interval
@@ -231,6 +233,25 @@ def test_a_subspace_starts_the_states_of_both_copies():
     for own, first in ((0, 0), (1, 2)):
         assert abs(np.corrcoef(tau[:, own], scores[:, first])[0, 1]) > 0.9
     assert MOLECULES["two bodies"].subspace(2) is None
+
+
+def test_a_part_that_only_varies_leaves_the_mean_to_the_body():
+    space = Interval("open")
+    parts = (Part("body", BODY, Constant()), Part("arm", ARM, Variation(Cosine(3, space))))
+    molecule = composite(parts)
+    consensus = Expansion(BODY, Constant())
+    whole = consensus.init(jax.random.key(0))
+    whole = whole._replace(maps=jax.random.normal(jax.random.key(1), whole.maps.shape))
+    theta = molecule.resize(whole, consensus)
+    assert theta.maps["arm"].shape[0] == 2 and not theta.maps["arm"].any()
+    assert list(molecule.whole_terms) == [True, False, False]
+    linear = molecule.subspace(2)
+    assert linear is not None and len(linear.term_labels) == 3
+    start = linear.init(jax.random.key(0))
+    start.maps["arm"] = start.maps["arm"].at[0, 0].set(5.0).at[1, 1].set(0.1)
+    scores = np.random.default_rng(0).normal(size=(200, 2))
+    tau = molecule.first_states(jax.random.key(0), start, scores, linear)
+    assert abs(stats.spearmanr(tau[:, 0], scores[:, 0]).statistic) > 0.9
 
 
 @pytest.mark.parametrize(

@@ -17,11 +17,11 @@ from hypermol.forecast import (
     quick_consensus,
 )
 from hypermol.inference.schedule import default_schedule
-from hypermol.model_recipe import load_model
 from hypermol.molecule.check import Report, check_model
 from hypermol.molecule.parts import Place
 from hypermol.molecule.region import Ball
 from hypermol.options import FitOptions, make_design, make_plan
+from hypermol.own_class import load_model
 from hypermol.recipe import read_recipe
 from hypermol.report.regions import Outline, regions_figure
 from hypermol.report.style import save

@@ -16,7 +16,6 @@ from jax import Array
 
 from hypermol.molecule import composite_march
 from hypermol.molecule.composite_march import carried_density, shown_densities, shown_path
-from hypermol.molecule.composite_whole import add_whole
 from hypermol.molecule.parts import Part, factor_columns, fill_knobs, named_factors
 from hypermol.molecule.protocol import Coefficients
 from hypermol.space.normal import Normal
@@ -262,11 +261,9 @@ class Composite:
         return jnp.concatenate([part.basis.shell_power(maps[part.name]) for part in self.parts])
 
     def multiply_shells(self, maps: dict[str, Array], matrices: Array) -> dict[str, Array]:
-        """Mix the terms of each part shell by shell; parts at rest where they were put share their
-        mean density besides (`composite_whole`)."""
+        """Mix the terms of each part shell by shell; terms of different parts stay apart."""
         blocks = {p.name: matrices[:, self._rows(p), self._rows(p)] for p in self.parts}
-        own = {p.name: p.basis.multiply_shells(maps[p.name], blocks[p.name]) for p in self.parts}
-        return add_whole(self.parts, own, maps, blocks)
+        return {p.name: p.basis.multiply_shells(maps[p.name], blocks[p.name]) for p in self.parts}
 
     def subspace(self, n_components: int) -> "Composite | None":
         """See `composite_march.subspace`."""

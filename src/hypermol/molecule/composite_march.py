@@ -34,7 +34,7 @@ def subspace(
     """
     linear, count = [], 0
     for part in parts:
-        if part.state_basis.n_terms == 1:
+        if not part.state_basis.space.dim:
             still = tuple(replace(place, knobs=()) for place in part.places)
             linear.append(replace(part, state_basis=Constant(), trajectory=Still(), places=still))
             continue
@@ -43,7 +43,7 @@ def subspace(
         for place in part.places:
             places.append(replace(place, knobs=Gaussian(count + size).names[count:]))
             count += size
-        basis = Linear(Gaussian(size))
+        basis = part.state_basis.alike(Linear(Gaussian(size)))
         linear.append(replace(part, state_basis=basis, trajectory=Still(), places=tuple(places)))
     return (tuple(linear), Gaussian(count)) if count else None
 
@@ -92,14 +92,14 @@ def ordered_states(part: Part, maps: np.ndarray, states: np.ndarray) -> np.ndarr
 
     Args:
         part: whose states are wanted.
-        maps: [1 + d, ...] of the subspace.
+        maps: [d or 1 + d, ...] of the subspace, the last d those of its states.
         states: [N, copies, d].
 
     Returns:
         [N, copies, dim].
     """
     n, copies, d = states.shape
-    pooled = principal_coordinates(maps[1:], states.reshape(n * copies, d))
+    pooled = principal_coordinates(maps[-d:], states.reshape(n * copies, d))
     return part.state_basis.space.from_subspace(pooled).reshape(n, copies, -1)
 
 

@@ -20,6 +20,7 @@ from hypermol.molecule.state_basis.smooth import (
     Linear,
     principal_coordinates,
 )
+from hypermol.molecule.state_basis.variation import Variation
 
 __all__ = [
     "BASES",
@@ -37,6 +38,7 @@ __all__ = [
     "ProductBasis",
     "StateBasis",
     "Tabulated",
+    "Variation",
     "graph_spectrum",
     "landmark_basis",
     "named_state_basis",

@@ -40,13 +40,17 @@ class StateBasis(abc.ABC):
 
     @property
     def constant_weights(self) -> np.ndarray:
-        """[n_terms] c with sum_q c_q P_q(tau) = 1 at every state."""
+        """[n_terms] c with sum_q c_q P_q(tau) = 1 at every state; zeros if there is no such c."""
         return np.eye(1, self.n_terms)[0]
 
     @property
     def mean_weights(self) -> np.ndarray:
         """[n_terms] means of the P_q over the base measure: the mean density is their sum."""
         return np.eye(1, self.n_terms)[0]
+
+    def alike(self, other: "StateBasis") -> "StateBasis":
+        """Another basis, with the constant left out if this one leaves it out."""
+        return other
 
     def from_mean(self, mean: np.ndarray) -> np.ndarray:
         """Coefficients [n_terms, ...] of the density that is `mean` [...] in every state."""
