@@ -170,6 +170,17 @@ def test_recipe_round_trip_and_unknown_keys(tmp_path: Path) -> None:
         read_recipe(tmp_path / "absent.toml")
 
 
+def test_several_knobs_begin_with_few_terms() -> None:
+    one, two = (default_schedule(Plan(30, 5, "composite", n_knobs=n)) for n in (1, 2))
+    assert [stage.n_terms for stage in one[2:]] == [5, 5, 5, 5]
+    assert [stage.n_terms for stage in two[2:]] == [2, 3, 5, 5, 5, 5]
+    assert two[2].kmax == two[3].kmax == two[4].kmax
+    few = default_schedule(Plan(30, 3, "composite", n_knobs=2))
+    assert [stage.n_terms for stage in few[2:]] == [2, 3, 3, 3, 3]
+    classes = default_schedule(Plan(30, 5, "haar", n_knobs=2))
+    assert {stage.n_terms for stage in classes[2:]} == {5}
+
+
 def test_a_subspace_has_the_components_that_classes_span() -> None:
     for basis, terms, components in (("haar", 2, 2), ("onehot", 5, 4), ("hats", 8, 2)):
         stages = default_schedule(Plan(12, terms, basis))

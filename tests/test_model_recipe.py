@@ -45,6 +45,22 @@ def test_a_copy_appends_its_places():
     assert len(build({"name": "arm", "region": BALL}, ring).parts[0].places) == 3
 
 
+@pytest.mark.parametrize(
+    ("tables", "n"),
+    [
+        ((BODY,), 0),
+        ((BODY, ARM), 1),
+        ((ARM, COPY), 2),
+        ((ARM, {**ARM, "name": "leg", "state_name": "arm"}), 1),
+        ((ARM, {**COPY, "places": [{"rotation": HALF_TURN, "knobs": ["arm"]}]}), 1),
+        (({**BODY, "trajectory": HINGE}, ARM), 1),
+        (({**ARM, "state_basis": ["cosine", "fourier"], "n_terms": [3, 5]},), 2),
+    ],
+)
+def test_knobs_that_deform_are_counted(tables, n):
+    assert build(*tables).n_knobs == n
+
+
 def test_knobs_by_the_name_they_have_in_the_part():
     moving = {**ARM, "trajectory": {**HINGE, "state_name": "bend"}}
     copy = {**COPY, "places": [{"rotation": HALF_TURN, "knobs": {"arm": "arm_2"}}]}

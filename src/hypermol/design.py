@@ -58,6 +58,11 @@ class Design(abc.ABC):
 
     @property
     @abc.abstractmethod
+    def n_knobs(self) -> int:
+        """How many states a particle has that deform it."""
+
+    @property
+    @abc.abstractmethod
     def bases(self) -> tuple[tuple[str, str, int], ...]:
         """(part, "" for the whole; name of its state basis; its terms) of every part."""
 
@@ -106,6 +111,11 @@ class Generic(Design):
         return self.terms
 
     @property
+    def n_knobs(self) -> int:
+        """One, or none of a rigid molecule."""
+        return int(self.terms > 1)
+
+    @property
     def bases(self) -> tuple[tuple[str, str, int], ...]:
         """The one."""
         return (("", self.basis, self.terms),)
@@ -143,10 +153,12 @@ SPATIAL_BASES = {"voxels": voxels_in, "prolates": _prolates, "gaussians": _gauss
 
 
 def _capped(kind: str, terms: int, most: int) -> int:
-    """Terms of a basis at a level that allows `most`: Fourier terms come in pairs, and classes
-    and hats are all there or none."""
+    """Terms of a basis at a level that allows `most`: Fourier terms come in pairs, of which one is
+    always there, and classes and hats are all there or none."""
     if kind in ("hats", "onehot", "haar"):
         return terms
+    if kind == "fourier":
+        most = max(most, 3)
     capped = min(terms, most)
     return capped - 1 if kind == "fourier" and capped % 2 == 0 else capped
 
@@ -188,6 +200,13 @@ class PartDesign:
         names = [name for space in (*spaces, self.trajectory.space) for name in space.names]
         return tuple(dict.fromkeys(names))
 
+    @property
+    def deforming(self) -> frozenset[str]:
+        """The knobs that its state basis reads, in all its places."""
+        own = [knob for kind, _, knob in self.states if kind != "constant"]
+        named = [dict(zip(self.own_knobs, place.knobs, strict=False)) for place in self.places]
+        return frozenset(names.get(knob, knob) for names in named for knob in own)
+
     def part(self, grid: Grid, n_terms: int) -> Part:
         """The part at a resolution, with at most so many state terms."""
         make = SPATIAL_BASES[self.spatial_basis]
@@ -214,6 +233,11 @@ class Assembly(Design):
     def n_terms(self) -> int:
         """The largest of the parts'."""
         return max(part.n_terms for part in self.parts)
+
+    @property
+    def n_knobs(self) -> int:
+        """Knobs of one name are one."""
+        return len({knob for part in self.parts for knob in part.deforming})
 
     @property
     def bases(self) -> tuple[tuple[str, str, int], ...]:

@@ -103,6 +103,7 @@ def make_plan(options: FitOptions, particles: ParticleSet) -> Plan:
         options.burn_in,
         options.samples,
         options.thin,
+        design.n_knobs,
     )
 
 

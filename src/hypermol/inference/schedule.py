@@ -68,6 +68,7 @@ class Plan:
         burn_in: sweeps of each marching stage.
         samples: posterior samples to keep per chain.
         thin: sweeps a kept sample.
+        n_knobs: how many states a particle has that deform it.
     """
 
     kmax: int
@@ -77,6 +78,7 @@ class Plan:
     burn_in: int = 10
     samples: int = 10
     thin: int = 1
+    n_knobs: int = 1
 
     @property
     def classes(self) -> bool:
@@ -89,13 +91,17 @@ _FIRST, _SECOND, _THIRD = 0.42, 0.5, 0.7
 _STATES = 32
 #: Components of a subspace that is to tell classes apart.
 _MAX_COMPONENTS = 5
+#: Terms of each knob, stage after stage, while several knobs are told apart.
+_FEW_TERMS = (2, 3)
 
 
 def default_schedule(plan: Plan) -> tuple[Stage, ...]:
     """Consensus map, linear subspace, then states and poses with rising frequencies.
 
     The subspace stage finds the motion without any start: its first principal components order
-    the particles along an interval or round a circle.
+    the particles along an interval or round a circle. Along one knob that is a good order; several
+    knobs are mixed in them, and with many terms a molecule would bend to fit the mixture and stay
+    so. With few terms it cannot, and only knobs that are independent of one another fit.
     """
 
     def level(fraction: float) -> int:
@@ -114,6 +120,12 @@ def default_schedule(plan: Plan) -> tuple[Stage, ...]:
         stages.append(
             Stage("linear subspace", "subspace", first, components + 1, plan.burn_in, still)
         )
+    if plan.n_knobs > 1 and not plan.classes:
+        stages += [
+            Stage(f"states, {few} terms", plan.basis, level(_SECOND), few, plan.burn_in, moving)
+            for few in _FEW_TERMS
+            if few < terms
+        ]
     stages += [
         Stage("states, coarse", plan.basis, level(_SECOND), terms, plan.burn_in, moving),
         Stage("states, medium", plan.basis, level(_THIRD), terms, medium, moving, moves),
