@@ -2,7 +2,8 @@
 
 The truth maps are projected on Cosine(12) at kmax 26 and held fixed; states are marginalised on
 the grid of the maps with the contrast integrated out, (a) at the true poses, (b) with poses
-sampled from the perturbed ones by the same kernel that a fit uses.
+sampled from the perturbed ones by the same kernel that a fit uses. Besides, without any sampler:
+the pose error that the images' Fisher information and the priors allow (the van Trees bound).
 
     python benchmarks/oracle.py ../shared/data/adk --out benchmarks/results/oracle.md
 """
@@ -15,12 +16,15 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 import numpy as np
+from scipy import stats
 
 from hypermol.analysis.particle_summary import rotation_matrices
 from hypermol.analysis.states import rank_correlation
 from hypermol.analysis.truth import Truth, load_truth, match_particles
+from hypermol.data.latents import ImageBlocks, Latents
 from hypermol.data.particles import ParticleSet, load_particles
 from hypermol.imaging.blocks import from_blocks
+from hypermol.imaging.forward import predict
 from hypermol.inference.ensemble import CandidateCounts, contrast_marginal
 from hypermol.inference.schedule import adapt
 from hypermol.marching import Level, first_state, make_level
@@ -32,7 +36,12 @@ from hypermol.posterior.conditional import particle_conditional
 from hypermol.posterior.priors import HyperPrior, draw_nuisance, draw_pose_widths
 from hypermol.sampler import Block, ChainState, nuisance_block, particle_block, run_sweep
 from hypermol.space.fourier import crop_or_pad_volume
-from hypermol.space.rotation import angle_between, matrix_from_quaternion
+from hypermol.space.rotation import (
+    angle_between,
+    matrix_from_quaternion,
+    quaternion_from_vector,
+    quaternion_multiply,
+)
 
 N_TERMS, KMAX = 12, 26
 STATES = 98
@@ -82,7 +91,60 @@ def grid_states(level: Level):
     return evaluate
 
 
-def run_oracle(particles: ParticleSet, truth: Truth, move: bool) -> dict[str, float]:
+def pose_information(level: Level, state: ChainState, n: int) -> np.ndarray:
+    """Fisher information of each image, [N, 7, 7], by central differences.
+
+    Unknowns: rotation vector (rad, 3), shift (px, 2), contrast, state. An image tells
+    sum_k 2 Re(conj(dI_a) dI_b) / sigma_k^2 of them (eq. 10).
+    """
+    posterior, steps = level.posterior, np.array([2e-3] * 3 + [2e-2] * 2 + [1e-2, 2e-3], np.float32)
+    weight = 2.0 / state.nuisance.noise_variance[posterior.plane.shells]
+
+    def moved(latents: Latents, x: jax.Array) -> Latents:
+        quaternion = quaternion_multiply(quaternion_from_vector(x[:, :3]), latents.quaternion)
+        return Latents(
+            quaternion,
+            latents.shift_px + x[:, 3:5],
+            latents.contrast + x[:, 5],
+            latents.state + x[:, 6:],
+        )
+
+    def block(item: tuple[Latents, ImageBlocks]) -> jax.Array:
+        latents, images = item
+
+        def image(axis: int, sign: float) -> jax.Array:
+            x = jnp.zeros((len(latents.contrast), 7)).at[:, axis].set(sign * steps[axis])
+            return predict(
+                posterior.molecule, state.prepared, moved(latents, x), images.ctf, posterior.plane
+            )
+
+        slopes = jnp.stack(
+            [(image(a, 1.0) - image(a, -1.0)) / (2.0 * steps[a]) for a in range(7)], axis=1
+        )
+        return jnp.einsum("bak,bck,k->bac", slopes.conj(), slopes, weight).real
+
+    return from_blocks(jax.lax.map(block, (state.latents, level.data.images)), n)
+
+
+def pose_bound(level: Level, state: ChainState, n: int, input_error_deg: float) -> float:
+    """Median pose error of posteriors as sharp as information and priors make them.
+
+    The prior's width is what gives the input's median error, so that the bound knows it.
+    """
+    information = pose_information(level, state, n).astype(np.float64)
+    pose_sd = np.radians(input_error_deg / np.sqrt(stats.chi2(3).median()))
+    mu = state.nuisance
+    precision = [pose_sd**-2] * 3 + [float(mu.shift_sd_px) ** -2] * 2
+    precision += [float(mu.contrast_sd) ** -2, 12.0]  # a uniform state has variance 1 / 12
+    cover = np.linalg.inv(information + np.diag(precision))[:, :3, :3]
+    white = np.random.default_rng(0).standard_normal((len(cover), 200, 3))
+    errors = np.linalg.norm(np.einsum("nij,nsj->nsi", np.linalg.cholesky(cover), white), axis=-1)
+    return float(np.degrees(np.median(errors)))
+
+
+def run_oracle(
+    particles: ParticleSet, truth: Truth, input_error_deg: float, move: bool
+) -> dict[str, float]:
     """Sweep poses, states and mu at the true maps; scores of the mean over kept sweeps."""
     began = time.process_time()
     radius = 0.45 * particles.box * particles.pixel_size_angstrom
@@ -120,8 +182,9 @@ def run_oracle(particles: ParticleSet, truth: Truth, move: bool) -> dict[str, fl
     return {
         "state rank correlation": rank_correlation(states / kept, truth.states[:, 0]),
         "median pose error (degrees)": float(np.median(angle_between(rotations, truth.rotations))),
-        "pose error of the input (degrees)": float(
-            np.median(angle_between(particles.rotations, truth.rotations))
+        "pose error of the input (degrees)": input_error_deg,
+        "bound of that error, without a sampler": pose_bound(
+            level, state, particles.n, input_error_deg
         ),
         "mean contrast (1 if units agree)": contrast / kept,
         "sampled pose sd (degrees)": float(np.degrees(state.nuisance.pose_sd_rad)),
@@ -167,9 +230,10 @@ def main() -> None:
         particles = particles.select(rows)
     truth = match_particles(load_truth(options.folder), particles.metadata)
     exact = ParticleSet(truth.metadata)
+    error = float(np.median(angle_between(particles.rotations, truth.rotations)))
     results = {
-        "true poses": run_oracle(exact, truth, move=False),
-        "perturbed poses, sampled": run_oracle(particles, truth, move=True),
+        "true poses": run_oracle(exact, truth, error, move=False),
+        "perturbed poses, sampled": run_oracle(particles, truth, error, move=True),
     }
     text = report(options.folder, particles.n, results)
     print(text)

@@ -18,8 +18,9 @@ from hypermol.inference.metropolis import Info, Position, metropolis_choice, whi
 #: is the bottom of a flat valley on the side where steps are too long; hence somewhat above).
 OPTIMAL_ACCEPTANCE = 0.75
 
-#: Step sizes vary by this fraction, so that no orbit closes on itself.
-JITTER = 0.2
+#: Step sizes vary by this fraction, so that no orbit closes on itself, and so that acceptance falls
+#: gently with the mean step: beyond the leapfrog's stability it drops to nothing at once.
+JITTER = 0.5
 
 Root = Callable[[Position], Position]
 
