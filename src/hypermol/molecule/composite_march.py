@@ -34,7 +34,7 @@ def subspace(
     """
     linear, count = [], 0
     for part in parts:
-        if not part.state_basis.space.dim:
+        if part.state_basis.n_terms == 1 and part.state_basis.constant_weights.all():
             still = tuple(replace(place, knobs=()) for place in part.places)
             linear.append(replace(part, state_basis=Constant(), trajectory=Still(), places=still))
             continue
