@@ -146,6 +146,7 @@ def test_coverage_is_nominal(scored):
     for name in ("rotation", "shift", "state"):
         assert coverage[name]["50"] == pytest.approx(0.5, abs=0.09), name
         assert coverage[name]["90"] == pytest.approx(0.9, abs=0.06), name
+    assert ("state_by_distribution" in coverage) == (scored["space"] == "interval")
 
 
 def test_populations(scored):

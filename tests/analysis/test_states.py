@@ -2,11 +2,13 @@ import numpy as np
 import pytest
 from scipy.ndimage import gaussian_filter
 
+from hypermol.analysis.coverage import interval_coverage
 from hypermol.analysis.states import (
     angular_correlation,
     circular_correlation,
     circular_errors,
     distance_matrix,
+    match_distributions,
     match_states,
     rank_correlation,
 )
@@ -122,3 +124,22 @@ def test_dynamic_programming_finds_the_cheapest_monotone_path():
         )
         found = match_states(cost, np.arange(4) / 4, np.arange(5) / 5)
         assert found.cost * 4 == pytest.approx(best)
+
+
+@pytest.mark.parametrize("direction", [1, -1])
+def test_matched_distributions_undo_a_warp_and_leave_intervals_nominal(direction):
+    # conjugate normals: the posterior of each true state is known, and draws of it are warped
+    rng = np.random.default_rng(0)
+    population_sd, noise_sd, n, draws = 0.12, 0.12, 6000, 200
+    true = 0.5 + population_sd * rng.normal(size=n)
+    seen = true + noise_sd * rng.normal(size=n)
+    gain = population_sd**2 / (population_sd**2 + noise_sd**2)
+    sd = np.sqrt(gain) * noise_sd
+    posterior = 0.5 + gain * (seen - 0.5) + sd * rng.normal(size=(draws, n))
+    sampled = 1 / (1 + np.exp(-4 * direction * posterior))
+    found = match_distributions(sampled, true, direction)
+    assert found.direction == direction
+    inside = np.abs(posterior - 0.5) < 2 * population_sd
+    np.testing.assert_allclose(found(sampled)[inside], posterior[inside], atol=0.02)
+    covered = interval_coverage(found(sampled), true, (0.5, 0.9)).fraction
+    np.testing.assert_allclose(covered, (0.5, 0.9), atol=0.02)

@@ -15,7 +15,7 @@ from hypermol.analysis.gauge import Gauge, apply_to_poses
 from hypermol.analysis.occupancy import Population, population, populations_at_valley
 from hypermol.analysis.particle_summary import rotation_matrices
 from hypermol.analysis.run import Run
-from hypermol.analysis.states import StateMap
+from hypermol.analysis.states import StateMap, match_distributions
 from hypermol.analysis.truth import Truth
 
 #: Coverage is of these many particles at most, evenly spread, and of these many draws.
@@ -42,8 +42,10 @@ def score_coverage(
 
     `turns` [N, 3, 3] take each particle's poses to equivalent ones (`equivalent_poses`): R S^T.
     Rotation and shift are left out where the poses were fixed. Contrast is compared relative to
-    its mean (the overall scale is a gauge); the state after the state map. Draws that are
-    correlated within a chain make intervals too short: read it with the effective sample size.
+    its mean (the overall scale is a gauge); the state after the map from volumes and, on an
+    interval, after the map that matches distributions (`match_distributions`): the first holds
+    the volumes' error besides the states'. Draws that are correlated within a chain make
+    intervals too short: read it with the effective sample size.
     """
     rows = np.unique(np.linspace(0, len(truth) - 1, min(len(truth), _MAX_PARTICLES)).astype(int))
     thin = max(-(-n_samples(run) // _MAX_DRAWS), 1)
@@ -75,10 +77,22 @@ def score_coverage(
         interval_coverage(stacked["contrast"], truth.intensity[rows], _LEVELS)
     )
     if state_map is not None:
-        mapped = state_map(pooled_states(run)[::thin, rows, 0])
-        cover = circular_interval_coverage if state_map.topology == "circle" else interval_coverage
-        report["state"] = _numbers(cover(mapped, truth.states[rows, 0], _LEVELS))
+        true, states = truth.states[rows, 0], pooled_states(run)[::thin, rows, 0]
+        report |= _state_coverage(states, true, state_map)
     return report
+
+
+def _state_coverage(states: np.ndarray, true: np.ndarray, state_map: StateMap) -> dict[str, Any]:
+    """Coverage of true states [N] by draws [S, N] under each map there is."""
+    if state_map.topology == "circle":
+        return {"state": _numbers(circular_interval_coverage(state_map(states), true, _LEVELS))}
+    maps = {
+        "state": state_map,
+        "state_by_distribution": match_distributions(states, true, state_map.direction),
+    }
+    return {
+        name: _numbers(interval_coverage(one(states), true, _LEVELS)) for name, one in maps.items()
+    }
 
 
 def _inverse(state_map: StateMap, value: float) -> float:

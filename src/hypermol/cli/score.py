@@ -138,9 +138,16 @@ def knob_rows(knobs: dict[str, Any]) -> list[tuple[str, str, str]]:
 def _coverage_rows(result: dict[str, Any]) -> list[tuple[str, str, str]]:
     coverage = result["coverage"]
     rows = []
-    for name in ("state", "rotation", "shift", "contrast"):
-        if name in coverage:
-            value = f"{100 * coverage[name]['50']:.0f} % / {100 * coverage[name]['90']:.0f} %"
+    names = {
+        "state": "state",
+        "state_by_distribution": "state (distributions matched)",
+        "rotation": "rotation",
+        "shift": "shift",
+        "contrast": "contrast",
+    }
+    for key, name in names.items():
+        if key in coverage:
+            value = f"{100 * coverage[key]['50']:.0f} % / {100 * coverage[key]['90']:.0f} %"
             draws = f"{coverage['n_draws']} draws"
             rows.append((f"{name} inside its 50 % / 90 % interval", value, draws))
     return rows
