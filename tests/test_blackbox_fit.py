@@ -92,6 +92,19 @@ def test_interrupted_and_resumed_is_bit_identical(folder, run):
     assert strip[0] == strip[1]
 
 
+def test_a_run_grows_to_what_a_longer_one_would_have_been(folder, run):
+    particles, out = folder / "data" / "particles.star", folder / "grown"
+    short = replace(OPTIONS, chains=1, samples=1)
+    fit_black_box_run(particles, out, short, beside=folder)
+    grown = fit_black_box_run(particles, out, OPTIONS, resume=True)
+    for chain in range(2):
+        names = run.sample_names(chain)
+        assert names == grown.sample_names(chain)
+        for name in names:
+            one, two = run.read_arrays(name), grown.read_arrays(name)
+            assert all(np.array_equal(one[key], two[key]) for key in one)
+
+
 def test_density_priors_are_the_molecules_own(folder):
     options = replace(OPTIONS, density_prior={"adjacent_states": {"weight": 1.0}})
     with pytest.raises(InputError, match=r"prior\.adjacent_states .* log_prior of own_blobs"):

@@ -72,6 +72,16 @@ def test_chains_share_the_gauge_and_then_part(finished: RunDirectory) -> None:
     assert min(r["sweep"] for r in finished.read_trace() if r["chain"] == 1) == shared
 
 
+def _assert_same_samples(run: RunDirectory, other: RunDirectory) -> None:
+    for chain in (0, 1):
+        names = other.sample_names(chain)
+        assert run.sample_names(chain) == names
+        for name in names:
+            expected, got = other.read_arrays(name), run.read_arrays(name)
+            for key in expected:
+                np.testing.assert_array_equal(got[key], expected[key], err_msg=f"{name} {key}")
+
+
 def _command(particles: Path, out: Path, recipe: Path, *more: str) -> list[str]:
     fit_command = ["fit", str(particles), "--out", str(out), "--recipe", str(recipe), *more]
     return [sys.executable, "-m", "hypermol.cli.main", *fit_command]
@@ -102,14 +112,23 @@ def test_killed_and_resumed_run_is_bit_identical(
         check=True,
         stdout=subprocess.DEVNULL,
     )
-    for chain in (0, 1):
-        names = finished.sample_names(chain)
-        assert RunDirectory(out).sample_names(chain) == names
-        for name in names:
-            expected, got = finished.read_arrays(name), RunDirectory(out).read_arrays(name)
-            for key in expected:
-                np.testing.assert_array_equal(got[key], expected[key], err_msg=f"{name} {key}")
+    _assert_same_samples(RunDirectory(out), finished)
     assert (out / "report.html").exists() and (out / "particles.star").exists()
+
+
+def test_a_run_grows_to_what_a_longer_one_would_have_been(
+    particles: Path, finished: RunDirectory, tmp_path: Path
+) -> None:
+    out = tmp_path / "run"
+    fit(particles, out, replace(OPTIONS, chains=1, samples=1))
+    grown = fit(particles, out, OPTIONS, resume=True)
+    _assert_same_samples(grown, finished)
+    info = grown.read_json("run.json")
+    assert info["finished"] and info["chains"] == 2
+    assert info["stages"] == finished.read_json("run.json")["stages"]
+    assert read_recipe(out / "recipe.toml") == OPTIONS
+    with pytest.raises(InputError, match=r"asked for 2 samples, this call for 1: .* only grow"):
+        fit(particles, out, replace(OPTIONS, samples=1), resume=True)
 
 
 def test_refusals_name_the_remedy(particles: Path, finished: RunDirectory, tmp_path: Path) -> None:

@@ -35,14 +35,16 @@ from hypermol.io.store import RunDirectory
 from hypermol.marching import BLOCK
 from hypermol.model_recipe import read_parts
 from hypermol.molecule.tabulation import shown_states, tabulate
-from hypermol.options import FitOptions, check_counts, check_same_run, describe, finest_shell
+from hypermol.options import FitOptions, check_counts, finest_shell
 from hypermol.own_class import load_model
 from hypermol.posterior.black_box import Problem
-from hypermol.recipe import write_recipe
+from hypermol.run_info import begin_run, describe, end_run, start_clock
 from hypermol.space.fourier import half_plane
 
 #: Largest number of state nodes a start averages over, for one knob and for more.
 _LATTICE, _LATTICE_OF_SEVERAL = 8, 25
+#: The start's key: past those of any sweep.
+_START = 1 << 30
 
 
 class _Given(NamedTuple):
@@ -71,7 +73,7 @@ def fit_black_box_run(
     Raises:
         InputError: names the file, row or option, and the remedy.
     """
-    wall, cpu = time.time(), time.process_time()
+    clock = start_clock()
     particles = load_particles(
         particles_path, image_dir=image_dir, invert_contrast=options.invert_contrast
     )
@@ -85,17 +87,10 @@ def fit_black_box_run(
     )
     info |= {"shown": job.shown, "radius_angstrom": job.grid.radius_angstrom}
     info["beside"] = None if beside is None else str(Path(beside).resolve())
-    if resume:
-        check_same_run(directory, info)
-    else:
-        directory.write_json("run.json", info)
-        write_recipe(directory.path / "recipe.toml", options)
+    begin_run(directory, info, options, resume)
     for chain in range(options.chains):
         job.run_chain(chain)
-    before = directory.read_json("run.json")
-    info["wall_seconds"] = before.get("wall_seconds", 0.0) + time.time() - wall
-    info["cpu_seconds"] = before.get("cpu_seconds", 0.0) + time.process_time() - cpu
-    directory.write_json("run.json", {**info, "finished": True})
+    end_run(directory, info, clock)
     return directory
 
 
@@ -208,7 +203,7 @@ class _Job:
             seconds = (time.time() - began) / (number + 1)
             self._tell(chain, self.stages[0], number, False, {"seconds": seconds})
 
-        key = sweep_key(self.options.seed, 0, 2 * sum(stage.sweeps for stage in self.stages))
+        key = sweep_key(self.options.seed, 0, _START)
         self.problem, state = begin(key, self.problem, *self.given, self.schedule, on_round)
         self._save(BRANCH, ROUNDS, state)
         return ROUNDS, state

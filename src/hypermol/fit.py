@@ -38,10 +38,10 @@ from hypermol.marching import (
 )
 from hypermol.molecule.protocol import LinearMolecule
 from hypermol.moving_frame import moving_frame_block
-from hypermol.options import FitOptions, check_same_run, describe, make_design, make_plan
+from hypermol.options import FitOptions, make_design, make_plan
 from hypermol.posterior.density_prior_tables import read_density_prior
 from hypermol.posterior.priors import draw_nuisance, draw_pose_widths
-from hypermol.recipe import write_recipe
+from hypermol.run_info import begin_run, describe, end_run, start_clock
 from hypermol.sampler import (
     ChainState,
     Info,
@@ -59,6 +59,8 @@ _TOLERANCE = 0.1
 _MAX_ITERATIONS = 100
 _STATE_STEPS = 2
 _ADAPT_GAIN = 0.3
+#: Keys of the steps between stages start here, past those of any sweep.
+_CARRIES = 1 << 30
 #: Radius of the first map's support as a fraction of the box.
 FIRST_RADIUS = 0.45
 
@@ -95,13 +97,14 @@ def fit(
         out: run directory to write.
         options: the model and the schedule.
         listener: called after every sweep.
-        resume: go on with the run in `out` from its checkpoints.
+        resume: go on with the run in `out` from its checkpoints; more samples or chains may be
+            asked for than before.
         image_dir: folder of the image stacks, where they are not beside the particle file.
 
     Raises:
         InputError: names the file, row or option, and the remedy.
     """
-    wall, cpu = time.time(), time.process_time()
+    clock = start_clock()
     particles = load_particles(
         particles_path, image_dir=image_dir, invert_contrast=options.invert_contrast
     )
@@ -111,19 +114,12 @@ def fit(
     design = make_design(options, particles.box, particles.pixel_size_angstrom)
     space = design.state_space(particles.box, particles.pixel_size_angstrom)
     info = describe(particles, particles_path, options, schedule, space)
-    if resume:
-        check_same_run(directory, info)
-    else:
-        directory.write_json("run.json", info)
-        write_recipe(directory.path / "recipe.toml", options)
+    begin_run(directory, info, options, resume)
     job = _Job(particles, options, schedule, directory, listener)
     for chain in range(options.chains):
         job.run_chain(chain)
-    before = directory.read_json("run.json")
     info["radius_angstrom"] = job.radius
-    info["wall_seconds"] = before.get("wall_seconds", 0.0) + time.time() - wall
-    info["cpu_seconds"] = before.get("cpu_seconds", 0.0) + time.process_time() - cpu
-    directory.write_json("run.json", {**info, "finished": True})
+    end_run(directory, info, clock)
     return directory
 
 
@@ -162,7 +158,6 @@ class _Job:
         size = (particles.box, particles.pixel_size_angstrom)
         self.design = make_design(options, *size)
         self.density_prior = read_density_prior(options.density_prior, *size)
-        self.total_sweeps = sum(stage.sweeps for stage in schedule)
         self._levels: dict[tuple, Level] = {}
         self._sweeps: dict[tuple, Sweep] = {}
 
@@ -174,7 +169,7 @@ class _Job:
         for stage in self.schedule:
             last = first + stage.sweeps
             if done <= last:
-                key = sweep_key(self.options.seed, chain, self.total_sweeps + first)
+                key = sweep_key(self.options.seed, chain, _CARRIES + first)
                 new = self._level(stage)
                 if state is None:
                     state = first_state(new)

@@ -1,24 +1,15 @@
 """What a user chooses about a fit, and what follows from it: plan, level names, run.json."""
 
-import json
-import platform
-from dataclasses import asdict, dataclass, field
-from importlib.metadata import version
-from pathlib import Path
+from dataclasses import dataclass, field
 from typing import Any, final
-
-import jax
-import numpy as np
 
 from hypermol.data.particles import ParticleSet
 from hypermol.design import Design
-from hypermol.inference.schedule import Plan, Stage
+from hypermol.inference.schedule import Plan
 from hypermol.io.errors import InputError
-from hypermol.io.store import RunDirectory
 from hypermol.model_recipe import read_generic, read_parts
 from hypermol.posterior.density_prior_tables import Tables
 from hypermol.posterior.priors import HyperPrior
-from hypermol.space.state_space import StateSpace
 
 _DEFAULT_KMAX_FRACTION = 0.93
 
@@ -152,52 +143,4 @@ def _refuse_empty_states(design: Design, n_particles: int) -> None:
             raise InputError(
                 f"{where}n_terms is {terms} for a {basis} basis but there are {n_particles} "
                 f"particles, so that {_LOCAL_BASES[basis]} would have none: give fewer"
-            )
-
-
-def describe(
-    particles: ParticleSet,
-    path: str | Path,
-    options: FitOptions,
-    schedule: tuple[Stage, ...],
-    space: StateSpace,
-) -> dict:
-    """run.json: what is run, on what, with what, and over which states."""
-    last = schedule[-1]
-    return {
-        "particles": str(Path(path).resolve()),
-        "data_hash": particles.data_hash(),
-        "n_particles": particles.n,
-        "box": particles.box,
-        "pixel_size_angstrom": particles.pixel_size_angstrom,
-        "kmax": last.kmax,
-        "state_space": type(space).__name__.lower(),
-        "state_names": list(space.names),
-        "state_name": space.names[0] if space.names else options.state_name,
-        "basis": last.basis,
-        "n_terms": last.n_terms,
-        "chains": options.chains,
-        "poses": options.poses,
-        "seed": options.seed,
-        # as JSON gives it back (tuples become lists), for --resume compares the two
-        "options": json.loads(json.dumps(asdict(options))),
-        "stages": [asdict(stage) for stage in schedule],
-        "versions": {
-            "hypermol": version("hypermol"),
-            "jax": jax.__version__,
-            "numpy": np.__version__,
-            "python": platform.python_version(),
-        },
-        "finished": False,
-    }
-
-
-def check_same_run(directory: RunDirectory, info: dict) -> None:
-    """Refuse to resume with other data or options: the chain would not be one chain."""
-    before = directory.read_json("run.json")
-    for key in ("data_hash", "options"):
-        if before[key] != info[key]:
-            raise InputError(
-                f"--resume: the {key.replace('_', ' ')} of {directory.path} differ from this "
-                "call's: repeat the first call's particles and options, or choose another --out"
             )

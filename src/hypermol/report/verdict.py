@@ -77,7 +77,8 @@ def _samples(evidence: Evidence) -> Finding:
         return Finding(
             "note",
             "Few samples",
-            f"{text} Means are usable; the ends of 90 % bands are rough. Ask for more samples.",
+            f"{text} Means are usable; the ends of 90 % bands are rough. Go on with the run: "
+            "`hypermol fit` with --resume and more --samples.",
         )
     return Finding("good", "Samples", text)
 
@@ -102,7 +103,8 @@ def _convergence(evidence: Evidence) -> Finding:
             "warning",
             "The chains have not converged",
             f"{text} Chains, or the halves of a chain, still differ by more than chance: run "
-            "longer (more burn-in, then more samples) before reading the error bars.",
+            "longer before reading the error bars: a new run with more --burn-in, or --resume with "
+            "more --samples.",
         )
     if worst.judged > RHAT_USABLE:
         text += (
