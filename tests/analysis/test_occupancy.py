@@ -84,3 +84,23 @@ def test_one_population_has_no_valley():
     states = (np.arange(20000) + 0.5) / 20000
     with pytest.raises(ValueError, match="one peak"):
         populations_at_valley(np.sqrt(states))
+
+
+def test_chance_peaks_of_few_particles_are_no_populations():
+    rng = np.random.default_rng(5)
+    found = 0
+    for _ in range(40):
+        try:
+            populations_at_valley(rng.random(1000))
+        except ValueError:
+            continue
+        found += 1
+    assert found <= 2  # about one in a hundred by chance
+
+
+def test_two_clear_populations_of_few_particles_are_found():
+    rng = np.random.default_rng(6)
+    for _ in range(10):
+        states = np.concatenate([rng.normal(0.25, 0.1, 200), rng.normal(0.75, 0.1, 100)])
+        draws = np.clip(states + 0.02 * rng.normal(size=(5, 300)), 0, 1)
+        assert populations_at_valley(draws).boundary == pytest.approx(0.52, abs=0.09)

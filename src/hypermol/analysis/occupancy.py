@@ -18,6 +18,10 @@ About = Literal["particles", "population"]
 
 LEVELS = (0.5, 0.9)
 
+#: A valley counts if it is deeper than this many standard deviations of the counts. Of samples of
+#: 40 to 5,000 from one even population 1 % have a valley that deep.
+_SIGNIFICANT = 3.0
+
 
 class Occupancy(NamedTuple):
     """Density over a one-dimensional state, with central credible bands.
@@ -215,6 +219,30 @@ def deconvolved_fractions(
     return np.stack(kept[n_draws // 4 :])
 
 
+def _depth_in_sd(
+    states: np.ndarray,
+    span: tuple[float, float],
+    marks: tuple[float, float, float],
+    reach: float,
+) -> float:
+    """Particles about the lesser peak less those about the valley, in standard deviations.
+
+    Args:
+        states: [..., N] of N independent particles.
+        span: the state's range.
+        marks: lower peak, valley, upper peak.
+        reach: how far "about" goes.
+    """
+    draws = states.size / states.shape[-1]
+    near = []
+    for place in marks:
+        inside = min(place + reach, span[1]) - max(place - reach, span[0])
+        count = np.count_nonzero(np.abs(states - place) < reach) / draws
+        near.append(count * 2.0 * reach / inside)  # a window may hang over the end
+    peak = min(near[0], near[2])
+    return float((peak - near[1]) / np.sqrt(max(peak + near[1], 1.0)))
+
+
 def _follow(density: np.ndarray, start: int) -> int:
     """Index of the local maximum that steepest ascent reaches from `start`."""
     here = start
@@ -236,13 +264,17 @@ def populations_at_valley(
     and the least density between them are then followed to a third of that bandwidth (at least
     2 % of the span), because wide smoothing draws the valley towards the smaller population.
 
+    A valley that chance may have dug is none: within a bandwidth of it there must be fewer
+    particles than within a bandwidth of either peak, by 3 standard deviations of their difference.
+
     Args:
-        states: any shape; posterior draws or means of an interval state, pooled.
+        states: [..., N]; posterior draws or means of an interval state of N particles, pooled.
         span: the state's range.
         n_grid: grid points of the density.
 
     Raises:
-        ValueError: the distribution has one peak down to a bandwidth of 2 % of the span.
+        ValueError: the distribution has one peak down to a bandwidth of 2 % of the span, or no
+            valley that N particles can show.
     """
     counts, edges = np.histogram(np.ravel(states), bins=n_grid, range=span)
     centres = 0.5 * (edges[1:] + edges[:-1])
@@ -271,6 +303,13 @@ def populations_at_valley(
             "boundary yourself"
         )
     low, valley, high = marks
+    reach = max(critical / 3.0, 0.02 * width)
+    places = (centres[low], centres[valley], centres[high])
+    if _depth_in_sd(states, span, places, reach) < _SIGNIFICANT:
+        raise ValueError(
+            f"the states' valley at {centres[valley]:.2f} may be chance: there are no two "
+            "populations that these particles show; give the boundary yourself"
+        )
     depth = float(density[valley] / min(density[low], density[high]))
     return Valley(
         float(centres[valley]), (float(centres[low]), float(centres[high])), depth, float(critical)
