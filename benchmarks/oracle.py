@@ -171,7 +171,8 @@ def run_oracle(
         if index < burn_in:
             if move:
                 moved = info["particles.moved_rotation"], info["particles.moved_shift"]
-                state = state._replace(size=adapt(state.size, *moved, 0.3))
+                size = adapt(state.size, *moved, 0.3, state.nuisance.pose_sd_rad)
+                state = state._replace(size=size)
             continue
         kept += 1
         q = from_blocks(state.latents.quaternion, particles.n).astype(np.float64)

@@ -64,6 +64,18 @@ class Tilted(NamedTuple):
     tilt: Differentiable
 
 
+class RotationPrior(NamedTuple):
+    """R = exp(w) R_centre with w ~ N(0, sd^2 I) up to half a turn.
+
+    Attributes:
+        centre: quaternions [B, 4].
+        sd_rad: standard deviation of a component of w.
+    """
+
+    centre: Array
+    sd_rad: Array
+
+
 class Separable(NamedTuple):
     """A block of particles whose images are linear in contrast x weights(state) at a known pose.
 
@@ -79,7 +91,7 @@ class Separable(NamedTuple):
         lattice: (state [dim], n) -> [T, dim], about n members of the lattice that holds the
             state; states that turn stay as they are.
         turning: per state variable, whether it is part of the place.
-        log_pose: (quaternions [B, J, 4]) -> [B, J] log prior of rotations.
+        rotation_prior: prior of rotations; candidates are drawn so as to need no density of it.
         log_shift: (shifts_px [B, S, 2]) -> [B, S] log prior of shifts.
         log_state: states [..., dim] -> [...] log prior of states.
         contrast_precision: 1 / variance of the Gaussian contrast prior with mean 1.
@@ -89,7 +101,7 @@ class Separable(NamedTuple):
     weights: Callable[[Array], Array]
     lattice: Callable[[Array, int], Array]
     turning: tuple[bool, ...]
-    log_pose: Callable[[Array], Array]
+    rotation_prior: RotationPrior
     log_shift: Callable[[Array], Array]
     log_state: Callable[[Array], Array]
     contrast_precision: Array

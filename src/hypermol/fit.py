@@ -218,7 +218,8 @@ class _Job:
         if stage.candidates.rotations == 1 or "particles.moved_rotation" not in info:
             return state
         rotation, shift = info["particles.moved_rotation"], info["particles.moved_shift"]
-        return state._replace(size=adapt(state.size, rotation, shift, _ADAPT_GAIN))
+        widest = state.nuisance.pose_sd_rad
+        return state._replace(size=adapt(state.size, rotation, shift, _ADAPT_GAIN, widest))
 
     def _end_stage(
         self, chain: int, stage: Stage, last: int, state: ChainState, level: Level

@@ -104,7 +104,8 @@ def _chain(level: Level, state: ChainState, effort: Effort) -> tuple[np.ndarray,
         state, info = block.step(jax.random.key(sweep), state, level.data)
         if sweep < effort.burn_in:
             moved = info["moved_rotation"], info["moved_shift"]
-            state = state._replace(size=adapt(state.size, *moved, 0.3))
+            size = adapt(state.size, *moved, 0.3, state.nuisance.pose_sd_rad)
+            state = state._replace(size=size)
             continue
         latents, consensus = state.latents, level.data.consensus
         vectors.append(np.asarray(pose_vector(latents.quaternion, consensus.quaternion)))

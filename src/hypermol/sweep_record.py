@@ -26,6 +26,7 @@ def trace_numbers(state: ChainState, info: Info) -> dict[str, float]:
     """
     noise = np.asarray(state.nuisance.noise_variance, np.float64)
     power = np.asarray(info["nuisance.residual_power"], np.float64)
+    step = np.median(state.size.rotation_rad)  # wider than the prior is as wide as the prior
     found = {
         name: factor * float(np.mean(info[key])) for name, key, factor in _OPTIONAL if key in info
     }
@@ -37,7 +38,7 @@ def trace_numbers(state: ChainState, info: Info) -> dict[str, float]:
         "pose_sd_deg": float(np.degrees(state.nuisance.pose_sd_rad)),
         "shift_sd_px": float(state.nuisance.shift_sd_px),
         "contrast_sd": float(state.nuisance.contrast_sd),
-        "rotation_step_deg": float(np.degrees(np.median(state.size.rotation_rad))),
+        "rotation_step_deg": float(np.degrees(np.minimum(step, state.nuisance.pose_sd_rad))),
         **found,
     }
 

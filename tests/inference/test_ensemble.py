@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 from jax import Array
 from scipy import integrate, stats
+from scipy.spatial.transform import Rotation
 
-from hypermol.density import Separable
+from hypermol.density import RotationPrior, Separable
 from hypermol.inference import ensemble
 from hypermol.inference.ensemble import CandidateCounts, MoveSize, Particles
-from hypermol.posterior.priors import log_pose, pose_vector
+from hypermol.posterior.priors import pose_vector
 from hypermol.space.discrete import Discrete
 from hypermol.space.product import Product
 from hypermol.space.rotation import random_quaternions
@@ -22,24 +23,37 @@ N = 16000
 PRECISION = 4.0
 
 
-def flat_target(turning: tuple[bool, ...] = (False,), **log_priors) -> Separable:
-    """One feature that no image tells anything about: only the priors act."""
+def flat_target(
+    turning: tuple[bool, ...] = (False,),
+    log_rotation=lambda rotation: jnp.zeros(rotation.shape[:-2]),
+    centre: Array | None = None,
+    sd_rad: float = 0.05,
+    **log_priors,
+) -> Separable:
+    """One feature; images tell `log_rotation` [...] of rotations [..., 3, 3] and nothing else.
+
+    With no power in the images contrast's integral is (l + p)^2 / 2 p: l is chosen for it.
+    """
+    lowest = 50.0
 
     def evidence(rotations: Array, states: Array, shifts: Array) -> tuple[Array, Array]:
         block, n_rotations = rotations.shape[:2]
         gram = jnp.zeros((block, n_rotations, 1, 1))
-        return gram, jnp.zeros((block, n_rotations, shifts.shape[1], 1))
+        linear = jnp.sqrt(2.0 * PRECISION * (log_rotation(rotations) + lowest)) - PRECISION
+        shape = (block, n_rotations, shifts.shape[1], 1)
+        return gram, jnp.broadcast_to(linear[..., None, None], shape)
 
     priors = {
-        "log_pose": lambda q: jnp.zeros(q.shape[:-1]),
         "log_shift": lambda s: jnp.zeros(s.shape[:-1]),
         "log_state": lambda tau: jnp.zeros(tau.shape[:-1]),
     } | log_priors
+    middle = jnp.tile(jnp.array([1.0, 0.0, 0.0, 0.0]), (N, 1)) if centre is None else centre
     return Separable(
         evidence=evidence,
         weights=lambda tau: jnp.ones((*tau.shape[:-1], 1)),
         lattice=lambda tau, n: tau[None],
         turning=turning,
+        rotation_prior=RotationPrior(middle, jnp.asarray(sd_rad)),
         contrast_precision=jnp.asarray(PRECISION),
         **priors,
     )
@@ -84,22 +98,42 @@ def assert_mean(values: np.ndarray, wanted: float) -> None:
     assert abs(z) < 4.0, (values.mean(), wanted, z)
 
 
-def test_rotations_follow_a_von_mises_density_on_so3():
-    """exp(kappa cos angle) with respect to Haar, whose angle has density (1 - cos a) / pi."""
-    kappa = 2.0
+#: Narrow steps, bold ones, and fresh draws of the prior.
+WIDTHS = pytest.mark.parametrize("width", [0.3, 0.6, 5.0])
 
-    def log_density(q: Array) -> Array:
-        return kappa * (2.0 * q[..., 0] ** 2 - 1.0)
 
-    start = start_at(random_quaternions(jax.random.key(4), N))
+@WIDTHS
+def test_rotations_without_images_follow_their_prior(width: float):
+    """Gaussian in the rotation vector about the centre, whatever the step."""
+    sd = 0.7
+    centre = random_quaternions(jax.random.key(5), N)
+    counts = CandidateCounts(rotations=6, shifts_per_axis=1, states=1)
+    target = flat_target(centre=centre, sd_rad=sd)
+    end = run(start_at(centre), target, Point(), (width, 0.1), counts, 30)
+    vector = np.asarray(pose_vector(end.quaternion, centre), np.float64)
+    assert_mean((vector**2).sum(axis=-1), 3.0 * sd**2)
+    assert_mean((vector**2).sum(axis=-1) ** 2, 15.0 * sd**4)
+    for axis in range(3):
+        assert_mean(vector[:, axis], 0.0)
+
+
+@WIDTHS
+def test_rotations_follow_images_that_tell_the_angle(width: float):
+    """exp(kappa cos angle) times the prior: one integral over the angle."""
+    kappa, sd = 2.0, 0.9
+
+    def log_rotation(rotation: Array) -> Array:
+        return kappa * 0.5 * (jnp.trace(rotation, axis1=-2, axis2=-1) - 1.0)
+
     counts = CandidateCounts(rotations=4, shifts_per_axis=1, states=1)
-    end = run(start, flat_target(log_pose=log_density), Point(), (0.7, 0.1), counts, 60)
+    target = flat_target(log_rotation=log_rotation, sd_rad=sd)
+    end = run(start_at(), target, Point(), (width, 0.1), counts, 60)
     q = np.asarray(end.quaternion, np.float64)
     cosine = 2.0 * q[:, 0] ** 2 - 1.0
 
     def moment(power: int) -> float:
         def weight(a, p):
-            return np.cos(a) ** p * np.exp(kappa * np.cos(a)) * (1.0 - np.cos(a))
+            return np.cos(a) ** p * np.exp(kappa * np.cos(a) - 0.5 * (a / sd) ** 2) * a**2
 
         return (
             integrate.quad(weight, 0, np.pi, (power,))[0]
@@ -112,24 +146,28 @@ def test_rotations_follow_a_von_mises_density_on_so3():
         assert_mean(q[:, 0] * q[:, axis], 0.0)
 
 
-@pytest.mark.parametrize("corrected", [True, False])
-def test_pose_prior_is_gaussian_in_the_rotation_vector(corrected: bool):
-    """With the Haar correction of `log_pose` E v^2 = sd^2; without it, 5 % less: detected."""
-    sd = jnp.asarray(0.6)
-    consensus = random_quaternions(jax.random.key(5), N)
+@WIDTHS
+def test_rotations_follow_images_that_disagree_with_the_prior(width: float):
+    """Against the prior's own draws, weighed by the likelihood; the centre is far from 1."""
+    sd, middle = 0.4, Rotation.from_rotvec([1.0, -0.6, 1.3])
+    wanted = (Rotation.from_rotvec([0.5, -0.3, 0.2]) * middle).as_matrix()
 
-    def log_density(q: Array) -> Array:
-        if corrected:
-            return log_pose(q, consensus[:, None], sd)
-        return -0.5 * jnp.sum(pose_vector(q, consensus[:, None]) ** 2, axis=-1) / sd**2
+    def log_rotation(rotation: Array) -> Array:
+        return 6.0 * jnp.einsum("...ab,ab->...", rotation, jnp.asarray(wanted, jnp.float32))
 
-    counts = CandidateCounts(rotations=6, shifts_per_axis=1, states=1)
-    start = start_at(consensus)
-    end = run(start, flat_target(log_pose=log_density), Point(), (0.6, 0.1), counts, 40)
-    vector = pose_vector(end.quaternion, consensus)
-    values = np.asarray(jnp.sum(vector**2, axis=-1), np.float64)
-    z = (values.mean() - 3.0 * 0.36) / (values.std() / np.sqrt(len(values)))
-    assert abs(z) < 4.0 if corrected else z < -6.0
+    centre = jnp.tile(jnp.asarray(middle.as_quat(scalar_first=True), jnp.float32), (N, 1))
+    counts = CandidateCounts(rotations=4, shifts_per_axis=1, states=1)
+    target = flat_target(log_rotation=log_rotation, centre=centre, sd_rad=sd)
+    end = run(start_at(centre), target, Point(), (width, 0.1), counts, 60)
+    found = np.asarray(pose_vector(end.quaternion, centre), np.float64)
+    draws = sd * np.random.default_rng(0).normal(size=(400_000, 3))
+    draws = draws[np.linalg.norm(draws, axis=1) < np.pi]
+    turned = (Rotation.from_rotvec(draws) * middle).as_matrix()
+    weight = np.exp(6.0 * (np.einsum("nab,ab->n", turned, wanted) - 3.0))
+    weight /= weight.sum()
+    for axis in range(3):
+        for power in (1, 2):
+            assert_mean(found[:, axis] ** power, weight @ draws[:, axis] ** power)
 
 
 @pytest.mark.parametrize("space", [Interval(), Circle()], ids=["interval", "circle"])

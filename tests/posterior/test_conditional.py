@@ -15,6 +15,7 @@ from hypermol.posterior.conditional import (
     particle_conditional,
     shell_counts,
 )
+from hypermol.posterior.priors import log_pose
 from hypermol.space.rotation import matrix_from_quaternion
 from small_posterior import BLOCK, BLOCKS, N, flat, make_small, quaternions
 
@@ -138,7 +139,9 @@ def scores(small, candidates):
         )
         a = contrasts[:, None, None, None]
         prior = (
-            target.log_pose(turned)[:, :, None, None]
+            log_pose(turned, target.rotation_prior.centre[:, None], target.rotation_prior.sd_rad)[
+                :, :, None, None
+            ]
             + target.log_shift(shifts)[:, None, :, None]
             + target.log_state(states)[:, None, None, :]
         )

@@ -1,10 +1,10 @@
 """Exact Gibbs steps over finite sets of candidates for a block of particles.
 
 A candidate set that would be generated with the same probability from any of its members may be
-drawn from by posterior weight, with no rejection: rotations scattered symmetrically about a
-hidden pivot, a shift lattice laid with a random corner, a state lattice through the current
-state. Contrast is integrated out, so a move draws (rotation, shift, state) jointly; contrast is
-then drawn exactly.
+drawn from by posterior weight, with no rejection: rotations scattered about a hidden pivot by
+steps that leave their prior as it is, a shift lattice laid with a random corner, a state lattice
+through the current state. Contrast is integrated out, so a move draws (rotation, shift, state)
+jointly; contrast is then drawn exactly.
 """
 
 from typing import NamedTuple
@@ -14,11 +14,13 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from hypermol.density import Separable
+from hypermol.density import RotationPrior, Separable
 from hypermol.space.rotation import (
     matrix_from_quaternion,
+    quaternion_conjugate,
     quaternion_from_vector,
     quaternion_multiply,
+    vector_from_quaternion,
 )
 from hypermol.space.state_space import StateSpace
 
@@ -33,7 +35,10 @@ class Particles(NamedTuple):
 
 
 class MoveSize(NamedTuple):
-    """Widths of the pose proposals, per particle: radians [B] and pixels [B]."""
+    """Widths of the pose proposals, per particle: radians [B] and pixels [B].
+
+    Rotations wider than their prior's standard deviation are fresh draws of the prior.
+    """
 
     rotation_rad: Array
     shift_px: Array
@@ -63,14 +68,32 @@ class Moved(NamedTuple):
     shift: Array
 
 
-def rotation_candidates(key: Array, quaternion: Array, width: Array, n: int) -> Array:
-    """Candidates [B, n, 4]: the current rotation, then n - 1 scattered about a hidden pivot."""
+def rotation_candidates(
+    key: Array, quaternion: Array, prior: RotationPrior, width: Array, n: int
+) -> tuple[Array, Array]:
+    """Candidates [B, n, 4], the current rotation first, and whether the prior allows them [B, n].
+
+    Steps w -> sqrt(1 - b^2) w + b sd xi of the rotation vector about the prior's centre leave the
+    prior N(0, sd^2 I) as it is (preconditioned Crank-Nicolson; Cotter et al. 2013), so that given
+    a hidden pivot one such step away all candidates are alike under it, and their images alone
+    weigh them. At b = width / sd >= 1 they are fresh draws of the prior.
+    """
     if n == 1:
-        return quaternion[:, None]
-    vectors = width[:, None, None] * jax.random.normal(key, (quaternion.shape[0], n, 3))
-    pivot = quaternion_multiply(quaternion_from_vector(vectors[:, 0]), quaternion)
-    others = quaternion_multiply(quaternion_from_vector(vectors[:, 1:]), pivot[:, None])
-    return jnp.concatenate([quaternion[:, None], others], axis=1)
+        return quaternion[:, None], jnp.ones((len(quaternion), 1), bool)
+    centre = prior.centre[:, None]
+    step = jnp.minimum(width / prior.sd_rad, 1.0)[:, None, None]
+    keep = jnp.sqrt(1.0 - step**2)
+    noise = prior.sd_rad * jax.random.normal(key, (len(quaternion), n, 3))
+    here = quaternion_multiply(quaternion[:, None], quaternion_conjugate(centre))
+    pivot = keep * vector_from_quaternion(here) + step * noise[:, :1]
+    vectors = keep * pivot + step * noise[:, 1:]
+    # rotation vectors end at half a turn, and so does the prior
+    inside = jnp.sum(vectors**2, axis=-1) < jnp.pi**2
+    others = quaternion_multiply(quaternion_from_vector(vectors), centre)
+    return (
+        jnp.concatenate([quaternion[:, None], others], axis=1),
+        jnp.concatenate([jnp.ones_like(inside[:, :1]), inside], axis=1),
+    )
 
 
 def shift_candidates(key: Array, shift: Array, width: Array, per_axis: int) -> tuple[Array, Array]:
@@ -97,7 +120,7 @@ def state_candidates(
 ) -> Array:
     """Candidate states [B, J, T, dim]: T lattice members for each of J = counts.turns places.
 
-    Turning states scatter about a hidden pivot, as rotations do, with a random width that does
+    Turning states scatter evenly about a hidden pivot, with a random width that does
     not depend on them; the others take every member of their lattice.
     """
     lattice = jax.vmap(lambda tau: target.lattice(tau, counts.states))(state)
@@ -154,8 +177,8 @@ def candidate_step(
     keys = jax.random.split(key, 4)
     if min(counts.rotations, counts.turns) > 1:
         raise ValueError("rotations and turning states are moved in separate steps")
-    rotations = rotation_candidates(
-        keys[0], particles.quaternion, size.rotation_rad, counts.rotations
+    rotations, allowed = rotation_candidates(
+        keys[0], particles.quaternion, target.rotation_prior, size.rotation_rad, counts.rotations
     )
     shifts, place = shift_candidates(
         keys[1], particles.shift_px, size.shift_px, counts.shifts_per_axis
@@ -163,6 +186,7 @@ def candidate_step(
     states = state_candidates(keys[3], particles.state, target, space, counts)
     n_places = max(counts.rotations, counts.turns)
     rotations = jnp.broadcast_to(rotations, (len(rotations), n_places, 4))
+    allowed = jnp.broadcast_to(allowed, (len(rotations), n_places))
     states = jnp.broadcast_to(states, (len(states), n_places, *states.shape[2:]))
     places = states[:, :, 0]  # the weights' own states do not matter to the slices
     gram, linear = target.evidence(matrix_from_quaternion(rotations), places, shifts)
@@ -171,7 +195,7 @@ def candidate_step(
     power = jnp.einsum("bjtf,bjfg,bjtg->bjt", weights, gram, weights)[:, :, None]
     score = (
         contrast_marginal(along, power, target.contrast_precision)
-        + target.log_pose(rotations)[:, :, None, None]
+        + jnp.where(allowed, 0.0, -jnp.inf)[:, :, None, None]
         + target.log_shift(shifts)[:, None, :, None]
         + target.log_state(states)[:, :, None, :]
     )

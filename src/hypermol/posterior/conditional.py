@@ -14,10 +14,17 @@ import numpy as np
 from jax import Array
 
 from hypermol.data.latents import Consensus, ImageBlocks, Latents
-from hypermol.density import Differentiable, Quadratic, Separable, Tilted, differentiable
+from hypermol.density import (
+    Differentiable,
+    Quadratic,
+    RotationPrior,
+    Separable,
+    Tilted,
+    differentiable,
+)
 from hypermol.molecule.protocol import Coefficients
 from hypermol.posterior.posterior import Posterior
-from hypermol.posterior.priors import Nuisance, log_pose, log_shift, log_state
+from hypermol.posterior.priors import Nuisance, log_shift, log_state
 from hypermol.space.fourier import FULL_PLANE_WEIGHT
 
 
@@ -55,7 +62,7 @@ def particle_conditional(
         weights=molecule.weights,
         lattice=molecule.lattice,
         turning=molecule.turning,
-        log_pose=lambda q: log_pose(q, consensus.quaternion[:, None], nuisance.pose_sd_rad),
+        rotation_prior=RotationPrior(consensus.quaternion, nuisance.pose_sd_rad),
         log_shift=lambda s: log_shift(s, consensus.shift_px[:, None], nuisance.shift_sd_px),
         log_state=lambda tau: log_state(tau, nuisance.occupancy, molecule.state_space),
         contrast_precision=1.0 / nuisance.contrast_sd**2,
