@@ -85,7 +85,9 @@ def autocorrelation_time(values: np.ndarray) -> float:
 
 def main() -> None:
     """The table."""
-    print(f"Rotations, prior {PRIOR_DEG} degrees a component, {CANDIDATES} candidates a step.\n")
+    print("# How fast rotations decorrelate\n")
+    print(f"`python benchmarks/rotations.py`, on {jax.devices()[0].platform}. Gaussian prior of")
+    print(f"{PRIOR_DEG} degrees a component, {CANDIDATES} candidates a step; times in steps.\n")
     print("| likelihood (deg) | width (deg) | plain: moved | time | prior kept: moved | time |")
     print("|---|---:|---:|---:|---:|---:|")
     for likelihood in LIKELIHOODS_DEG:
