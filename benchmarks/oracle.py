@@ -3,7 +3,7 @@
 The truth maps are projected on Cosine(12) at kmax 26 and held fixed; states are marginalised on
 the grid of the maps with the contrast integrated out, (a) at the true poses, (b) with poses
 sampled from the perturbed ones by the same kernel that a fit uses. Besides, without any sampler:
-the pose error that the images' Fisher information and the priors allow (the van Trees bound).
+the pose error of Gaussian posteriors as sharp as the images' Fisher information and the priors.
 
     python benchmarks/oracle.py ../shared/data/adk --out benchmarks/results/oracle.md
 """
@@ -126,10 +126,12 @@ def pose_information(level: Level, state: ChainState, n: int) -> np.ndarray:
     return from_blocks(jax.lax.map(block, (state.latents, level.data.images)), n)
 
 
-def pose_bound(level: Level, state: ChainState, n: int, input_error_deg: float) -> float:
-    """Median pose error of posteriors as sharp as information and priors make them.
+def information_error(level: Level, state: ChainState, n: int, input_error_deg: float) -> float:
+    """Median error in degrees of poses with covariance (information + prior precision)^-1.
 
-    The prior's width is what gives the input's median error, so that the bound knows it.
+    Van Trees' inequality bounds mean squares by such a covariance where densities are smooth; the
+    median of an image by image estimate is not bounded by it, only hard to beat. The prior's width
+    is what gives the input's median error.
     """
     information = pose_information(level, state, n).astype(np.float64)
     pose_sd = np.radians(input_error_deg / np.sqrt(stats.chi2(3).median()))
@@ -184,7 +186,7 @@ def run_oracle(
         "state rank correlation": rank_correlation(states / kept, truth.states[:, 0]),
         "median pose error (degrees)": float(np.median(angle_between(rotations, truth.rotations))),
         "pose error of the input (degrees)": input_error_deg,
-        "bound of that error, without a sampler": pose_bound(
+        "the error that information allows, without a sampler": information_error(
             level, state, particles.n, input_error_deg
         ),
         "mean contrast (1 if units agree)": contrast / kept,

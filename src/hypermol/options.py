@@ -1,4 +1,4 @@
-"""What a user chooses about a fit, and what follows from it: plan, level names, run.json."""
+"""What a user chooses about a fit, and what follows from it: plan and design."""
 
 from dataclasses import dataclass, field
 from typing import Any, final

@@ -95,7 +95,7 @@ def test_chance_peaks_of_few_particles_are_no_populations():
         except ValueError:
             continue
         found += 1
-    assert found <= 2  # about one in a hundred by chance
+    assert found <= 2  # about one in a hundred has one by chance
 
 
 def test_two_clear_populations_of_few_particles_are_found():

@@ -77,6 +77,13 @@ def rotation_candidates(
     prior N(0, sd^2 I) as it is (preconditioned Crank-Nicolson; Cotter et al. 2013), so that given
     a hidden pivot one such step away all candidates are alike under it, and their images alone
     weigh them. At b = width / sd >= 1 they are fresh draws of the prior.
+
+    Args:
+        key: random key.
+        quaternion: [B, 4] where the particles are.
+        prior: of their rotations; one sd for all.
+        width: [B] radians.
+        n: candidates; 1 leaves rotations where they are.
     """
     if n == 1:
         return quaternion[:, None], jnp.ones((len(quaternion), 1), bool)
@@ -120,8 +127,8 @@ def state_candidates(
 ) -> Array:
     """Candidate states [B, J, T, dim]: T lattice members for each of J = counts.turns places.
 
-    Turning states scatter evenly about a hidden pivot, with a random width that does
-    not depend on them; the others take every member of their lattice.
+    Turning states scatter evenly about a hidden pivot, with a random width that does not depend on
+    them; the others take every member of their lattice.
     """
     lattice = jax.vmap(lambda tau: target.lattice(tau, counts.states))(state)
     if counts.turns == 1:

@@ -34,7 +34,7 @@ _TRACES = (
     ("moved_shift", "shifts moved per step"),
     ("accepted_molecule", "density steps accepted"),
     ("accepted_motion", "trajectory steps accepted"),
-    ("frame_turn_deg", "turn taken out with the state (°)"),
+    ("frame_turn_deg", "shared turn undone (°)"),
     ("pose_sd_deg", "pose spread (°)"),
     ("shift_sd_px", "shift spread (px)"),
     ("contrast_sd", "contrast spread"),
