@@ -20,15 +20,15 @@ import jax.numpy as jnp
 import numpy as np
 
 from hypermol.analysis.run import load_run
-from hypermol.checkpoint import load_checkpoint, with_theta
 from hypermol.data.particles import ParticleSet, load_particles
-from hypermol.design import Grid
-from hypermol.fit import Progress, fit
-from hypermol.held_out import held_out_log_likelihood
+from hypermol.fitting.checkpoint import load_checkpoint, with_theta
+from hypermol.fitting.fit import Progress, fit
+from hypermol.fitting.held_out import held_out_log_likelihood
+from hypermol.fitting.march import make_level
 from hypermol.io.star import write_particles_star
-from hypermol.marching import make_level
-from hypermol.options import FitOptions, make_design
-from hypermol.recipe import read_recipe
+from hypermol.recipe.design import Grid
+from hypermol.recipe.options import FitOptions, make_design
+from hypermol.recipe.toml import read_recipe
 
 ROOT = Path(__file__).parents[1]
 WHOLE = {"name": "whole", "region": {"radius_angstrom": 155.0}}

@@ -23,18 +23,18 @@ from hypermol.analysis.states import rank_correlation
 from hypermol.analysis.truth import Truth, load_truth, match_particles
 from hypermol.data.latents import ImageBlocks, Latents
 from hypermol.data.particles import ParticleSet, load_particles
+from hypermol.fitting.march import Level, first_state, make_level
+from hypermol.fitting.sampler import Block, ChainState, nuisance_block, particle_block, run_sweep
+from hypermol.fitting.stages import adapt
 from hypermol.imaging.blocks import from_blocks
 from hypermol.imaging.forward import predict
 from hypermol.inference.ensemble import CandidateCounts, contrast_marginal
-from hypermol.inference.schedule import adapt
-from hypermol.marching import Level, first_state, make_level
 from hypermol.molecule.expansion import Expansion
 from hypermol.molecule.protocol import Coefficients
 from hypermol.molecule.spatial_basis.voxels import Voxels
 from hypermol.molecule.state_basis import Cosine
 from hypermol.posterior.conditional import particle_conditional
 from hypermol.posterior.priors import HyperPrior, draw_nuisance, draw_pose_widths
-from hypermol.sampler import Block, ChainState, nuisance_block, particle_block, run_sweep
 from hypermol.space.fourier import crop_or_pad_volume
 from hypermol.space.rotation import (
     angle_between,

@@ -15,8 +15,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from hypermol.density import RotationPrior
 from hypermol.inference.ensemble import rotation_candidates
+from hypermol.inference.target import RotationPrior
 from hypermol.space.rotation import (
     quaternion_from_vector,
     quaternion_multiply,

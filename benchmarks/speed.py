@@ -24,18 +24,24 @@ import numpy as np
 import hypermol
 from hypermol.data import load_particles
 from hypermol.data.latents import Consensus
+from hypermol.fitting.march import BLOCK, Level, first_state, make_level
+from hypermol.fitting.sampler import (
+    ChainState,
+    Data,
+    molecule_block,
+    nuisance_block,
+    particle_block,
+)
 from hypermol.imaging.blocks import image_blocks, to_blocks
 from hypermol.imaging.ctf import ctf_values
 from hypermol.inference.ensemble import CandidateCounts
 from hypermol.io.metadata import CtfParameters
-from hypermol.marching import BLOCK, Level, first_state, make_level
 from hypermol.molecule.expansion import Expansion
 from hypermol.molecule.spatial_basis.voxels import Voxels
 from hypermol.molecule.state_basis import Cosine
 from hypermol.posterior.posterior import Posterior
 from hypermol.posterior.priors import HyperPrior, draw_nuisance, draw_pose_widths
 from hypermol.runtime import configure
-from hypermol.sampler import ChainState, Data, molecule_block, nuisance_block, particle_block
 from hypermol.space.fourier import half_plane
 from hypermol.space.rotation import matrix_from_quaternion, random_quaternions
 

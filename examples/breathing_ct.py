@@ -28,16 +28,8 @@ from hypermol.analysis.states import (
     distance_matrix,
     match_states,
 )
-from hypermol.imaging.blocks import from_blocks, to_blocks
-from hypermol.imaging.tomography import ParallelBeam, line_integrals, view_blocks, views_about_z
-from hypermol.inference.ensemble import CandidateCounts
-from hypermol.marching import BLOCK, Level, carry, estimate_spectrum, first_state
-from hypermol.molecule.expansion import Expansion
-from hypermol.molecule.spatial_basis.prolates import Prolates
-from hypermol.molecule.state_basis import Constant, Fourier, Linear, StateBasis
-from hypermol.posterior.posterior import Posterior
-from hypermol.posterior.priors import HyperPrior, InverseGamma, draw_nuisance
-from hypermol.sampler import (
+from hypermol.fitting.march import BLOCK, Level, carry, estimate_spectrum, first_state
+from hypermol.fitting.sampler import (
     ChainState,
     Data,
     molecule_block,
@@ -45,6 +37,14 @@ from hypermol.sampler import (
     particle_block,
     run_sweep,
 )
+from hypermol.imaging.blocks import from_blocks, to_blocks
+from hypermol.imaging.tomography import ParallelBeam, line_integrals, view_blocks, views_about_z
+from hypermol.inference.ensemble import CandidateCounts
+from hypermol.molecule.expansion import Expansion
+from hypermol.molecule.spatial_basis.prolates import Prolates
+from hypermol.molecule.state_basis import Constant, Fourier, Linear, StateBasis
+from hypermol.posterior.posterior import Posterior
+from hypermol.posterior.priors import HyperPrior, InverseGamma, draw_nuisance
 from hypermol.space.fourier import crop_or_pad_volume, half_plane
 from hypermol.space.normal import Gaussian
 from hypermol.space.state_space import Circle
@@ -225,7 +225,7 @@ class Result(NamedTuple):
 
 
 def reconstruct(given: Projections, scan: Scan) -> Result:
-    """Constant map, linear subspace, circle: the march of `hypermol.fit`, directions held."""
+    """Constant map, linear subspace, circle: the march of a fit, directions held."""
     stages = (
         (Constant(), scan.coarse),
         (Linear(Gaussian(2)), scan.coarse),

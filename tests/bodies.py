@@ -8,10 +8,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from hypermol.data.latents import Latents
-from hypermol.design import Design, Grid
 from hypermol.imaging.forward import predict
 from hypermol.io.mrc import write_stack, write_volume
 from hypermol.io.star import write_particles_star
+from hypermol.recipe.design import Design, Grid
 from hypermol.space.fourier import half_plane, half_plane_to_image
 from hypermol.space.rotation import matrix_from_quaternion, random_quaternions
 from runs import particle_metadata

@@ -19,10 +19,7 @@ from jax import Array
 from hypermol.analysis.coverage import interval_coverage, rotation_coverage
 from hypermol.analysis.diagnostics import bulk_ess
 from hypermol.data.latents import Latents
-from hypermol.inference.ensemble import CandidateCounts
-from hypermol.molecule.state_basis import Cosine
-from hypermol.posterior.priors import HyperPrior, InverseGamma, draw_nuisance, draw_pose_widths
-from hypermol.sampler import (
+from hypermol.fitting.sampler import (
     ChainState,
     Data,
     Sweep,
@@ -31,6 +28,9 @@ from hypermol.sampler import (
     particle_block,
     run_sweep,
 )
+from hypermol.inference.ensemble import CandidateCounts
+from hypermol.molecule.state_basis import Cosine
+from hypermol.posterior.priors import HyperPrior, InverseGamma, draw_nuisance, draw_pose_widths
 from hypermol.space.rotation import matrix_from_quaternion
 from simulated import (
     World,

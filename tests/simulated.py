@@ -11,6 +11,7 @@ import scipy.linalg
 from jax import Array
 
 from hypermol.data.latents import Consensus, ImageBlocks, Latents
+from hypermol.fitting.sampler import ChainState, Data
 from hypermol.imaging.blocks import image_blocks, to_blocks
 from hypermol.imaging.forward import predict
 from hypermol.inference.ensemble import MoveSize
@@ -20,7 +21,6 @@ from hypermol.molecule.spatial_basis.voxels import Voxels
 from hypermol.molecule.state_basis import StateBasis
 from hypermol.posterior.posterior import Posterior
 from hypermol.posterior.priors import HyperPrior, Nuisance
-from hypermol.sampler import ChainState, Data
 from hypermol.space.fourier import half_plane
 from hypermol.space.normal import Gaussian
 from hypermol.space.product import Product

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from hypermol.design import Grid
-from hypermol.options import make_design
-from hypermol.recipe import read_recipe
+from hypermol.recipe.design import Grid
+from hypermol.recipe.options import make_design
+from hypermol.recipe.toml import read_recipe
 
 ROOT = Path(__file__).resolve().parents[1]
 RECIPES = sorted((ROOT / "examples").glob("*.toml"))

@@ -7,8 +7,8 @@ import pytest
 from scipy.spatial.transform import Rotation
 
 from hypermol.analysis.equivalent_poses import choose, equivalents, reordered, turned
-from hypermol.design import Grid
-from hypermol.model_recipe import read_parts
+from hypermol.recipe.design import Grid
+from hypermol.recipe.part_tables import read_parts
 from knob_runs import ARMS, MIXED
 from runs import random_rotations
 

@@ -10,17 +10,17 @@ from typer.testing import CliRunner
 from bodies import BOX, CENTRES, PIXEL, RADII, simulate, soft_ball, write_bodies
 from hypermol.cli.main import app
 from hypermol.data.particles import load_particles
-from hypermol.design import Grid
-from hypermol.forecast import final_molecule, predict_memory
-from hypermol.inference.schedule import default_schedule
+from hypermol.fitting.forecast import final_molecule, predict_memory
+from hypermol.fitting.march import make_level
+from hypermol.fitting.stages import default_schedule, make_plan
 from hypermol.io.bodies import read_bodies
-from hypermol.marching import make_level
-from hypermol.model_recipe import read_parts
 from hypermol.molecule.parts import Place
 from hypermol.molecule.region import Ball, Mask
-from hypermol.multi_body import body_tables
-from hypermol.options import FitOptions, make_design, make_plan
-from hypermol.recipe import write_recipe
+from hypermol.recipe.bodies import body_tables
+from hypermol.recipe.design import Grid
+from hypermol.recipe.options import FitOptions, make_design
+from hypermol.recipe.part_tables import read_parts
+from hypermol.recipe.toml import write_recipe
 from hypermol.report.regions import inside
 
 HALF_TURN = ((-1.0, 0.0, 0.0), (0.0, -1.0, 0.0), (0.0, 0.0, 1.0))

@@ -6,8 +6,8 @@ import pytest
 from typer.testing import CliRunner
 
 from hypermol.cli.main import app
-from hypermol.options import FitOptions
-from hypermol.recipe import write_recipe
+from hypermol.recipe.options import FitOptions
+from hypermol.recipe.toml import write_recipe
 
 VERB = importlib.import_module("hypermol.cli.fit")
 

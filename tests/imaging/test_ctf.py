@@ -11,9 +11,9 @@ from hypermol.imaging.ctf import ctf_values, electron_wavelength_angstrom
 from hypermol.io.euler import rotation_from_euler
 from hypermol.io.metadata import CtfParameters
 from hypermol.io.mrc import open_stack
-from hypermol.simulate.images import clean_images
-from hypermol.simulate.latents import Latents
-from hypermol.simulate.sources import Grid, MapSource
+from hypermol.simulation.images import clean_images
+from hypermol.simulation.latents import Latents
+from hypermol.simulation.sources import Grid, MapSource
 from hypermol.space.state_space import Interval
 
 

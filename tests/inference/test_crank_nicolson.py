@@ -5,9 +5,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from hypermol.density import Differentiable, Quadratic, Tilted
 from hypermol.inference import crank_nicolson, exact
 from hypermol.inference.crank_nicolson import Solver
+from hypermol.inference.target import Differentiable, Quadratic, Tilted
 
 A = np.array([[2.0, 0.8], [0.8, 1.0]])
 LINEAR = np.array([0.5, -1.0])

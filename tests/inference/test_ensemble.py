@@ -10,9 +10,9 @@ from jax import Array
 from scipy import integrate, stats
 from scipy.spatial.transform import Rotation
 
-from hypermol.density import RotationPrior, Separable
 from hypermol.inference import ensemble
 from hypermol.inference.ensemble import CandidateCounts, MoveSize, Particles
+from hypermol.inference.target import RotationPrior, Separable
 from hypermol.posterior.priors import pose_vector
 from hypermol.space.discrete import Discrete
 from hypermol.space.product import Product

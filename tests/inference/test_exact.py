@@ -5,8 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from hypermol.density import Quadratic
 from hypermol.inference import exact
+from hypermol.inference.target import Quadratic
 
 D = 8
 ROOT = np.random.default_rng(0).normal(size=(D, 20)) * np.geomspace(0.3, 3.0, D)[:, None]

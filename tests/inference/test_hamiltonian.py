@@ -7,8 +7,8 @@ import pytest
 from jax import Array
 from scipy import stats
 
-from hypermol.density import Differentiable
 from hypermol.inference import hamiltonian, langevin
+from hypermol.inference.target import Differentiable
 from hypermol.space.rotation import (
     matrix_from_quaternion,
     quaternion_from_vector,

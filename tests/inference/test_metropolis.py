@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from jax import Array
 
-from hypermol.density import Density, Differentiable
 from hypermol.inference import langevin, metropolis
+from hypermol.inference.target import Density, Differentiable
 from hypermol.space.state_space import Interval
 
 MEAN = np.array([1.0, -2.0, 0.5])

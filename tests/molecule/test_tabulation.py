@@ -5,11 +5,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from hypermol.design import Grid
 from hypermol.io.errors import InputError
-from hypermol.model_recipe import read_parts
 from hypermol.molecule.gallery import cat, pretzel
 from hypermol.molecule.tabulation import grid_density, shown_states, tabulate
+from hypermol.recipe.design import Grid
+from hypermol.recipe.part_tables import read_parts
 from hypermol.space.discrete import Discrete
 from hypermol.space.normal import Normal
 from hypermol.space.product import Product

@@ -7,16 +7,16 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from hypermol.density import Quadratic, Tilted
+from hypermol.fitting.sampler import ChainState, Data, molecule_block
 from hypermol.inference import exact
 from hypermol.inference.ensemble import MoveSize
+from hypermol.inference.target import Quadratic, Tilted
 from hypermol.molecule.protocol import Coefficients
-from hypermol.options import FitOptions
 from hypermol.posterior.conditional import molecule_quadratic, molecule_target
 from hypermol.posterior.density_priors import NoPrior, Positivity
 from hypermol.posterior.state_smoothness import AdjacentStates, MassFlow
-from hypermol.recipe import read_recipe, write_recipe
-from hypermol.sampler import ChainState, Data, molecule_block
+from hypermol.recipe.options import FitOptions
+from hypermol.recipe.toml import read_recipe, write_recipe
 from small_posterior import BOX, make_small
 
 SMOOTH = AdjacentStates(0.3, 8, BOX) + MassFlow(2.0, 8, BOX, 1.0, 4.0)

@@ -23,9 +23,9 @@ from hypermol.molecule.state_basis import (
     ProductBasis,
 )
 from hypermol.molecule.trajectory import Translation
-from hypermol.posterior.density_prior_tables import read_density_prior
 from hypermol.posterior.density_priors import DensityPrior, NoPrior, Positivity, UserPrior
 from hypermol.posterior.state_smoothness import AdjacentStates, MassFlow, translation_reference
+from hypermol.recipe.density_priors import read_density_prior
 from hypermol.space.discrete import Discrete
 from hypermol.space.normal import Gaussian
 from hypermol.space.product import Product

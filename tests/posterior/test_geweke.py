@@ -16,6 +16,17 @@ import pytest
 from jax import Array
 from scipy import stats
 
+from hypermol.fitting.sampler import (
+    Block,
+    ChainState,
+    Data,
+    Sweep,
+    molecule_block,
+    nuisance_block,
+    particle_block,
+    reads_no_cache,
+    run_sweep,
+)
 from hypermol.inference import ensemble
 from hypermol.inference.ensemble import CandidateCounts
 from hypermol.molecule.state_basis import Constant, Cosine, Fourier, Linear, StateBasis
@@ -26,17 +37,6 @@ from hypermol.posterior.priors import (
     draw_nuisance,
     draw_pose_widths,
     pose_vector,
-)
-from hypermol.sampler import (
-    Block,
-    ChainState,
-    Data,
-    Sweep,
-    molecule_block,
-    nuisance_block,
-    particle_block,
-    reads_no_cache,
-    run_sweep,
 )
 from simulated import World, draw_images, draw_prior, make_world
 

@@ -8,11 +8,11 @@ from typing import Any, final
 import jax.numpy as jnp
 import numpy as np
 
-from hypermol.design import Design, Grid
 from hypermol.io.errors import InputError
 from hypermol.io.store import RunDirectory
-from hypermol.model_recipe import read_generic, read_parts
 from hypermol.molecule.protocol import LinearMolecule
+from hypermol.recipe.design import Design, Grid
+from hypermol.recipe.part_tables import read_generic, read_parts
 from hypermol.space.fourier import crop_or_pad_volume
 from hypermol.space.state_space import StateSpace
 

@@ -8,21 +8,21 @@ from rich.console import Console
 from rich.table import Table
 
 from hypermol.data.particles import ParticleSet, load_particles
-from hypermol.design import Assembly, Design, Grid
-from hypermol.forecast import (
+from hypermol.fitting.forecast import (
     Memory,
     final_molecule,
     predict_memory,
     predict_seconds,
     quick_consensus,
 )
-from hypermol.inference.schedule import default_schedule
+from hypermol.fitting.stages import default_schedule, make_plan
 from hypermol.molecule.check import Report, check_model
 from hypermol.molecule.parts import Place
 from hypermol.molecule.region import Ball
-from hypermol.options import FitOptions, make_design, make_plan
-from hypermol.own_class import load_model
-from hypermol.recipe import read_recipe
+from hypermol.recipe.design import Assembly, Design, Grid
+from hypermol.recipe.options import FitOptions, make_design
+from hypermol.recipe.own_class import load_model
+from hypermol.recipe.toml import read_recipe
 from hypermol.report.regions import Outline, regions_figure
 from hypermol.report.style import save
 from hypermol.runtime import configure

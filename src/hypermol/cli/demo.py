@@ -12,9 +12,9 @@ from hypermol.analysis.truth import load_truth
 from hypermol.cli.fit import finish, fit_with_progress
 from hypermol.cli.score import plain, score_table
 from hypermol.molecule.gallery import pretzel
-from hypermol.options import FitOptions
+from hypermol.recipe.options import FitOptions
 from hypermol.runtime import configure
-from hypermol.simulate import MoleculeSource, Noise, Poses, Settings, simulate, write_dataset
+from hypermol.simulation import MoleculeSource, Noise, Poses, Settings, simulate, write_dataset
 
 #: Small enough for two cores, noisy enough that no single image shows the state.
 _SETTINGS = Settings(

@@ -12,15 +12,15 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, Ti
 
 from hypermol.analysis.run import load_run
 from hypermol.analysis.summary import write_results
-from hypermol.blackbox_fit import fit_black_box_run
-from hypermol.fit import Listener
-from hypermol.fit import Progress as SweepProgress
-from hypermol.fit import fit as run_fit
+from hypermol.fitting.blackbox_fit import fit_black_box_run
+from hypermol.fitting.fit import Listener
+from hypermol.fitting.fit import Progress as SweepProgress
+from hypermol.fitting.fit import fit as run_fit
 from hypermol.io.errors import InputError
 from hypermol.io.store import RunDirectory
 from hypermol.molecule.state_basis import BASES
-from hypermol.options import FitOptions
-from hypermol.recipe import read_recipe
+from hypermol.recipe.options import FitOptions
+from hypermol.recipe.toml import read_recipe
 from hypermol.report import write_report
 from hypermol.runtime import configure
 

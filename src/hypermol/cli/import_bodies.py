@@ -9,9 +9,9 @@ from rich.console import Console
 from hypermol.data.particles import load_particles
 from hypermol.io.bodies import read_bodies
 from hypermol.io.errors import InputError
-from hypermol.multi_body import LARGEST, body_tables
-from hypermol.options import FitOptions
-from hypermol.recipe import write_recipe
+from hypermol.recipe.bodies import LARGEST, body_tables
+from hypermol.recipe.options import FitOptions
+from hypermol.recipe.toml import write_recipe
 
 
 def import_bodies(

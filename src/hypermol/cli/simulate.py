@@ -15,7 +15,7 @@ from hypermol.io.star import read_particles_star
 from hypermol.io.structures import read_structure
 from hypermol.molecule.gallery import cat as cat_molecule
 from hypermol.molecule.gallery import pretzel as pretzel_molecule
-from hypermol.simulate import (
+from hypermol.simulation import (
     MoleculeSource,
     Noise,
     Poses,
@@ -26,8 +26,8 @@ from hypermol.simulate import (
     structure_source,
     write_dataset,
 )
-from hypermol.simulate.settings import STATE_NAMES
-from hypermol.simulate.structures import DensityGrid
+from hypermol.simulation.settings import STATE_NAMES
+from hypermol.simulation.structures import DensityGrid
 
 app = typer.Typer(help="Simulate a particle set with known truth.", no_args_is_help=True)
 

@@ -24,9 +24,9 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from hypermol.density import Tilted
 from hypermol.inference import exact
 from hypermol.inference.metropolis import metropolis_choice
+from hypermol.inference.target import Tilted
 
 Position = Any
 

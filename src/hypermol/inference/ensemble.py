@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from hypermol.density import RotationPrior, Separable
+from hypermol.inference.target import RotationPrior, Separable
 from hypermol.space.rotation import (
     matrix_from_quaternion,
     quaternion_conjugate,

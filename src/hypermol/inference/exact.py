@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from hypermol.density import Quadratic
+from hypermol.inference.target import Quadratic
 
 
 class SolveRecord(NamedTuple):

@@ -10,9 +10,9 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from hypermol.density import Differentiable
 from hypermol.inference.langevin import State, init
 from hypermol.inference.metropolis import Info, Position, metropolis_choice, white_noise
+from hypermol.inference.target import Differentiable
 
 #: Acceptance near which HMC costs least per independent draw (Beskos et al. 2013: 0.651, which
 #: is the bottom of a flat valley on the side where steps are too long; hence somewhat above).

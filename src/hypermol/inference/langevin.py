@@ -13,8 +13,8 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from hypermol.density import Differentiable
 from hypermol.inference.metropolis import Info, Position, metropolis_choice, white_noise
+from hypermol.inference.target import Differentiable
 
 #: Acceptance at which MALA moves farthest in high dimension (Roberts and Rosenthal 1998).
 OPTIMAL_ACCEPTANCE = 0.574

@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from hypermol.density import Density
+from hypermol.inference.target import Density
 
 Position = Any
 

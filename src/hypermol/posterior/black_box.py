@@ -12,8 +12,8 @@ import jax.numpy as jnp
 from jax import Array
 
 from hypermol.data.latents import Consensus, ImageBlocks, Latents
-from hypermol.density import Differentiable, differentiable
 from hypermol.imaging.operator import Imaging, Microscope
+from hypermol.inference.target import Differentiable, differentiable
 from hypermol.molecule.protocol import Molecule
 from hypermol.posterior.priors import HyperPrior, Nuisance, log_latents
 from hypermol.space.fourier import FULL_PLANE_WEIGHT, HalfPlane

@@ -14,7 +14,7 @@ import numpy as np
 from jax import Array
 
 from hypermol.data.latents import Consensus, ImageBlocks, Latents
-from hypermol.density import (
+from hypermol.inference.target import (
     Differentiable,
     Quadratic,
     RotationPrior,

@@ -1,0 +1,84 @@
+"""Burn-in only: bring a state-dependent rigid motion of the whole molecule back to zero.
+
+V(g(tau) r, tau) seen from poses R g(tau) gives the same images as V(r, tau) seen from R (sec.
+6.2): along this direction only the pose prior speaks, and alternating draws of theta and poses
+crawl. One regression of all poses' deviations from the consensus on the state basis finds the
+smooth motion g that they share, and takes it out of them; theta's next draw, exact given the
+poses, follows in one step. Only molecules whose `frame_is_free` have this direction: in a
+composite, a part at rest holds the frame, and what poses share with a state is signal.
+"""
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from hypermol.data.latents import Consensus, Latents
+from hypermol.fitting.sampler import Block, ChainState, Data, Info, reads_no_cache
+from hypermol.posterior.posterior import Posterior
+from hypermol.posterior.priors import pose_vector
+from hypermol.space.rotation import (
+    matrix_from_quaternion,
+    quaternion_from_vector,
+    quaternion_multiply,
+)
+
+#: Ridge of the regressions in particles: terms that fewer particles speak of stay near zero.
+_RIDGE = 10.0
+
+
+def _regress(design: Array, values: Array, scale: float) -> Array:
+    """Ridge regression: design [n, p], values [n, q] -> [p, q]."""
+    normal = design.T @ design + _RIDGE * scale * jnp.eye(design.shape[1])
+    return jnp.linalg.solve(normal, design.T @ values)
+
+
+def take_out_shared_motion(
+    weights: Array, latents: Latents, consensus: Consensus, present: Array
+) -> tuple[Latents, Array, Array]:
+    """Poses less the smooth motion of the state that they share.
+
+    Args:
+        weights: [n_blocks, B, F] the state basis at the latents' states: the motion is sought
+            in its span.
+        latents, consensus: blocks, leading axes [n_blocks, B].
+        present: [n_blocks, B].
+
+    Returns:
+        The latents; the root mean square of what was taken out, in radians and pixels.
+    """
+    rotations = matrix_from_quaternion(latents.quaternion)
+    deviation = pose_vector(latents.quaternion, consensus.quaternion)
+    turned = jnp.einsum(
+        "nbji,nbj->nbi", matrix_from_quaternion(consensus.quaternion), deviation
+    )  # R = exp(v) R_c = R_c exp(R_c' v): the deviation in the molecule's own axes
+    terms = weights.shape[-1]
+    masked = (weights * present[..., None]).reshape(-1, terms)
+    turn = weights @ _regress(masked, turned.reshape(-1, 3), 1.0)
+    quaternion = quaternion_multiply(latents.quaternion, quaternion_from_vector(-turn))
+
+    # a displacement d of the molecule moves its image by the first two components of R d
+    design = jnp.einsum("nbf,nbxa->nbxfa", weights, rotations[..., :2, :])
+    design = design.reshape(*design.shape[:3], terms * 3)
+    seen = (design * present[..., None, None]).reshape(-1, terms * 3)
+    moved = (latents.shift_px - consensus.shift_px).reshape(-1, 1)
+    drift = (design @ _regress(seen, moved, 2.0 / 3.0))[..., 0]
+
+    total = jnp.maximum(jnp.sum(present), 1.0)
+    sizes = [jnp.sqrt(jnp.sum(present * jnp.sum(value**2, -1)) / total) for value in (turn, drift)]
+    latents = latents._replace(quaternion=quaternion, shift_px=latents.shift_px - drift)
+    return latents, sizes[0], sizes[1]
+
+
+def moving_frame_block(posterior: Posterior) -> Block:
+    """The step as a block, to stand between poses and theta; NOT exact: for burn-in only."""
+
+    @jax.jit
+    def step(key: Array, state: ChainState, data: Data) -> tuple[ChainState, Info]:
+        del key
+        weights = posterior.molecule.weights(state.latents.state)
+        latents, turn, drift = take_out_shared_motion(
+            weights, state.latents, data.consensus, data.images.present
+        )
+        return state._replace(latents=latents), {"turn_rad": turn, "drift_px": drift}
+
+    return Block("frame", step, reads_no_cache)

@@ -1,0 +1,93 @@
+"""docs/recipe.md says every key; examples of all pages build, those of own_molecule.md run."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from hypermol.io.mrc import write_volume
+from hypermol.molecule.check import check_model
+from hypermol.recipe.design import Grid
+from hypermol.recipe.options import make_design
+from hypermol.recipe.own_class import load_model
+from hypermol.recipe.part_tables import (
+    COPY_KEYS,
+    PART_KEYS,
+    PLACE_KEYS,
+    REGION_KEYS,
+    TRAJECTORY_KEYS,
+)
+from hypermol.recipe.toml import TABLES, read_recipe
+
+DOCS = Path(__file__).resolve().parents[2] / "docs"
+TEXT = (DOCS / "recipe.md").read_text()
+#: Images whose box holds every example.
+BOX, PIXEL = 64, 5.0
+
+
+def blocks(kind: str) -> list[tuple[str, str]]:
+    found = []
+    for path in sorted(DOCS.glob("*.md")):
+        texts = re.findall(rf"```{kind}\n(.*?)```", path.read_text(), re.DOTALL)
+        found += [(f"{path.stem} {i}", text) for i, text in enumerate(texts, start=1)]
+    return found
+
+
+def test_every_key_is_documented():
+    keys = {*PART_KEYS, *COPY_KEYS, *REGION_KEYS, *PLACE_KEYS, *TRAJECTORY_KEYS}
+    keys |= {key for kind in TRAJECTORY_KEYS.values() for key in kind}
+    keys |= {f"{table}.{name}" for table, names in TABLES.items() for name in names} - {
+        "model.part"
+    }
+    assert [key for key in sorted(keys) if f"`{key}`" not in TEXT] == []
+
+
+def test_every_trajectory_has_all_its_keys():
+    table = TEXT[TEXT.index("| `type` | key |") : TEXT.index("A rigid body and a hinged part")]
+    rows = re.split(r"\n\| (?=`)", table)[1:]
+    written = {row.split("`")[1]: set(re.findall(r"`(\w+)`", row)) for row in rows}
+    for kind, keys in TRAJECTORY_KEYS.items():
+        assert set(keys) <= written[kind], kind
+
+
+def write_own_model(folder: Path) -> list[str]:
+    """Save own_model.py as own_molecule.md says; its further Python blocks."""
+    model, *further = [text for name, text in blocks("python") if name.startswith("own_molecule ")]
+    (folder / "own_model.py").write_text(model)
+    return further
+
+
+@pytest.mark.parametrize("text", [pytest.param(text, id=name) for name, text in blocks("toml")])
+def test_toml_examples_build(tmp_path, text):
+    path = tmp_path / "model.toml"
+    path.write_text(text)
+    for name in re.findall(r'mask = "(.*?)"', text):
+        write_volume(tmp_path / name, np.ones((BOX,) * 3, np.float32), PIXEL)
+    options = read_recipe(path)
+    if options.type is None:
+        design = make_design(options, BOX, PIXEL)
+        molecule = design.molecule(Grid(BOX, PIXEL, 6, 150.0), 3)
+        assert molecule.state_space.dim > 0
+        return
+    write_own_model(tmp_path)
+    report = check_model(
+        load_model(options.type, options.arguments, tmp_path),
+        radius_angstrom=options.radius_angstrom,
+    )
+    assert report.ok, str(report)
+
+
+@pytest.mark.slow
+def test_own_molecule_is_fitted_as_the_page_says(tmp_path, monkeypatch):
+    further = write_own_model(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    names: dict[str, Any] = {}
+    for text in further:
+        exec(text, names)
+    assert names["width"].mean() == pytest.approx(10.0, abs=0.5)
+    truth = np.load(tmp_path / "data" / "truth" / "truth.npz")["t"]
+    assert stats.spearmanr(names["states"].mean(axis=0), truth).statistic > 0.9
