@@ -15,7 +15,7 @@ from hypermol.fitting.sampler import (
     run_sweep,
 )
 from hypermol.inference.ensemble import CandidateCounts
-from hypermol.molecule.expansion import Expansion
+from hypermol.molecule.composite import expansion
 from hypermol.molecule.state_basis import Haar, Linear, OneHot, StateBasis
 from hypermol.posterior.priors import HyperPrior, InverseGamma, draw_nuisance
 from hypermol.space.discrete import Discrete
@@ -46,8 +46,8 @@ def drawn(world):
 
 
 def level_of(world, data, basis: StateBasis) -> Level:
-    voxels = world.posterior.molecule.basis
-    posterior = replace(world.posterior, molecule=Expansion(voxels, basis))
+    voxels = world.posterior.molecule.parts[0].basis
+    posterior = replace(world.posterior, molecule=expansion(voxels, basis))
     return Level(posterior, data, voxels)
 
 

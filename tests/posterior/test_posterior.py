@@ -25,7 +25,7 @@ def small():
 
 @pytest.fixture(scope="module")
 def grid(small):
-    return np.asarray(jax.jit(small.posterior.molecule.prepare)(small.theta))
+    return np.asarray(jax.jit(small.posterior.molecule.prepare)(small.theta)[0][""])
 
 
 @pytest.fixture(scope="module")

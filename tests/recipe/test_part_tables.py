@@ -12,7 +12,7 @@ from hypermol.fitting.stages import make_plan
 from hypermol.io.errors import InputError
 from hypermol.io.mrc import write_stack, write_volume
 from hypermol.io.star import write_particles_star
-from hypermol.recipe.design import Assembly, Grid
+from hypermol.recipe.design import Design, Grid
 from hypermol.recipe.options import FitOptions, make_design
 from hypermol.recipe.part_tables import read_parts
 from hypermol.recipe.toml import read_recipe
@@ -27,7 +27,7 @@ COPY = {"name": "other", "copy_of": "arm", "places": [{"rotation": HALF_TURN}]}
 HINGE = {"type": "hinge", "pivot_angstrom": [0.0, 0.0, 0.0], "axis": [0.0, 0.0, 1.0]}
 
 
-def build(*tables: dict) -> Assembly:
+def build(*tables: dict) -> Design:
     return read_parts(tables, BOX, PIXEL)
 
 

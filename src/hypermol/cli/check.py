@@ -17,9 +17,8 @@ from hypermol.fitting.forecast import (
 )
 from hypermol.fitting.stages import default_schedule, make_plan
 from hypermol.molecule.check import Report, check_model
-from hypermol.molecule.parts import Place
 from hypermol.molecule.region import Ball
-from hypermol.recipe.design import Assembly, Design, Grid
+from hypermol.recipe.design import Design, Grid
 from hypermol.recipe.options import FitOptions, make_design
 from hypermol.recipe.own_class import load_model
 from hypermol.recipe.toml import read_recipe
@@ -112,11 +111,14 @@ def _conformance(design: Design, particles: ParticleSet) -> Report:
 
 def outlines(design: Design, options: FitOptions) -> list[Outline]:
     """What to draw: each part's region, or the ball of one generic molecule if it is given."""
-    if isinstance(design, Assembly):
-        return [Outline(part.name, part.region, part.places) for part in design.parts]
-    if options.radius_angstrom is None:
-        return []
-    return [Outline("molecule", Ball((0.0, 0.0, 0.0), options.radius_angstrom), (Place(),))]
+    radius = options.radius_angstrom
+    ball = None if radius is None else Ball((0.0, 0.0, 0.0), radius)
+    regions = [(part, part.region or ball) for part in design.parts]
+    return [
+        Outline(part.name or "molecule", region, part.places)
+        for part, region in regions
+        if region is not None
+    ]
 
 
 def _print_findings(console: Console, title: str, report: Report) -> None:

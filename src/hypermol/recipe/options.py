@@ -24,6 +24,7 @@ class FitOptions:
         n_terms: terms of the state basis, the number of classes for onehot and haar; None takes
             the basis' default.
         state_name: name of the knob.
+        spatial_basis: voxels, prolates or gaussians.
         poses: refine (draw rotations and shifts about the input's) or fixed.
         resolution_angstrom: finest detail to model; None takes 0.93 of Nyquist.
         radius_angstrom: radius of the ball that holds the molecule; None estimates it.
@@ -45,6 +46,7 @@ class FitOptions:
     basis: str = "cosine"
     n_terms: int | None = None
     state_name: str = "state"
+    spatial_basis: str = "voxels"
     poses: str = "refine"
     resolution_angstrom: float | None = None
     radius_angstrom: float | None = None
@@ -76,7 +78,7 @@ def make_design(options: FitOptions, box: int, pixel_size_angstrom: float) -> De
         )
     if options.part:
         return read_parts(options.part, box, pixel_size_angstrom)
-    return read_generic(options.basis, options.n_terms, options.state_name)
+    return read_generic(options.basis, options.n_terms, options.state_name, options.spatial_basis)
 
 
 def check_counts(options: FitOptions) -> None:

@@ -13,10 +13,8 @@ from hypermol.molecule.region import Ball, Mask, Region, check_inside, read_mask
 from hypermol.molecule.state_basis import BASES, Variation, named_state_basis
 from hypermol.molecule.symmetry import symmetry_operators
 from hypermol.molecule.trajectory import Hinge, RigidBody, Still, Trajectory, Translation
-from hypermol.recipe.design import SPATIAL_BASES, Assembly, Generic, Grid, PartDesign
+from hypermol.recipe.design import SPATIAL_BASES, Design, PartDesign
 
-#: Resolution at which parts are tried out against each other.
-_TRIAL_KMAX = 4
 #: Keys of a part, of its region, of a place, and of each kind of trajectory.
 PART_KEYS = (
     "name",
@@ -60,9 +58,7 @@ TRAJECTORY_KEYS: dict[str, tuple[str, ...]] = {
 }
 
 
-def read_parts(
-    tables: Sequence[Mapping[str, Any]], box: int, pixel_size_angstrom: float
-) -> Assembly:
+def read_parts(tables: Sequence[Mapping[str, Any]], box: int, pixel_size_angstrom: float) -> Design:
     """Build the design that part tables describe.
 
     Args:
@@ -91,28 +87,35 @@ def read_parts(
         except (ValueError, TypeError) as error:
             raise InputError(f"part {table['name']!r} of the model: {error}") from error
         parts[found.name] = found
-    design = Assembly(tuple(parts.values()))
+    design = Design(tuple(parts.values()))
     try:
-        design.molecule(Grid(box, pixel_size_angstrom, _TRIAL_KMAX, 0.5 * box), design.n_terms)
+        design.state_space(box, pixel_size_angstrom)
     except ValueError as error:
         raise InputError(f"the model's parts do not fit together: {error}") from error
     return design
 
 
-def read_generic(basis: str, n_terms: int | None, state_name: str) -> Generic:
-    """The design of one generic molecule.
+def read_generic(
+    basis: str, n_terms: int | None, state_name: str, spatial_basis: str = "voxels"
+) -> Design:
+    """The design of one generic molecule: a part without a name, in the ball of the level.
 
     Raises:
         InputError: a basis that is not known, or a number of terms that it cannot have.
     """
     if basis not in BASES:
         raise InputError(f"basis {basis!r} is not known: use one of {', '.join(BASES)}")
+    if spatial_basis not in SPATIAL_BASES:
+        raise InputError(
+            f"spatial_basis {spatial_basis!r} is not known: use {', '.join(SPATIAL_BASES)}"
+        )
     terms = n_terms or BASES[basis]
     try:
         named_state_basis(basis, terms, state_name)
     except ValueError as error:
         raise InputError(str(error)) from error
-    return Generic(basis, terms, state_name)
+    states = ((basis, terms, state_name),)
+    return Design((PartDesign("", None, spatial_basis, states, Still(), (Place(),)),))
 
 
 def _refuse_unknown(where: str, given: Mapping[str, Any], known: Sequence[str]) -> None:

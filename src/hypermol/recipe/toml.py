@@ -16,6 +16,7 @@ TABLES: dict[str, tuple[str, ...]] = {
         "basis",
         "n_terms",
         "state_name",
+        "spatial_basis",
         "resolution_angstrom",
         "radius_angstrom",
         "part",
