@@ -9,8 +9,8 @@ from jax import Array
 
 from hypermol.data.particles import ParticleSet
 from hypermol.io.errors import InputError
-from hypermol.recipe.design import Design
-from hypermol.recipe.options import FitOptions, check_counts, finest_shell, make_design
+from hypermol.recipe.design import AnyDesign
+from hypermol.recipe.options import FitOptions, check_counts, finest_shell
 
 #: Slices that a sweep takes of each image, by what moves the particles and where poses move:
 #: to tell how long is left.
@@ -141,12 +141,10 @@ class Plan:
         return Stage("consensus map", "constant", self.level(_FIRST), 1, sweeps, is_shared=True)
 
 
-def make_plan(options: FitOptions, particles: ParticleSet) -> Plan:
+def make_plan(options: FitOptions, particles: ParticleSet, design: AnyDesign) -> Plan:
     """Turn options into a plan, with every remedy spelled out."""
     check_counts(options)
-    design = make_design(options, particles.box, particles.pixel_size_angstrom)
     _refuse_empty_states(design, particles.n)
-    linear = design.is_linear
     return Plan(
         finest_shell(options, particles),
         design.n_terms,
@@ -156,17 +154,22 @@ def make_plan(options: FitOptions, particles: ParticleSet) -> Plan:
         options.samples,
         options.thin,
         design.n_knobs,
-        _kernel(options, "theta", "exact" if linear else "hmc", linear),
-        _kernel(options, "particles", "candidates" if linear else "gradient", linear),
+        _kernel(options, "theta", design),
+        _kernel(options, "particles", design),
     )
 
 
-def _kernel(options: FitOptions, name: str, default: str, linear: bool) -> str:
+#: Kernels of a molecule that is linear, of one that is not, and of the paper's schedule.
+_LINEAR = {"theta": "exact", "particles": "candidates"}
+_ANY = {"theta": "hmc", "particles": "gradient"}
+_PAPERS = {"theta": "mala", "particles": "random-walk"}
+
+
+def _kernel(options: FitOptions, name: str, design: AnyDesign) -> str:
     """The kernel asked for, or the one that the molecule and the schedule have by themselves."""
-    if options.schedule in ("paper", "second-mode"):
-        default = {"theta": "mala", "particles": "random-walk"}[name]
-    chosen = getattr(options, name) or default
-    if chosen == "exact" and not linear:
+    own = _LINEAR if design.is_linear else _ANY
+    chosen = getattr(options, name) or (own if options.schedule == "march" else _PAPERS)[name]
+    if chosen == "exact" and not design.is_linear:
         raise InputError(
             f"sampling.theta is 'exact' but {options.type} is not known to be linear in theta: "
             "use 'hmc' or 'mala'"
@@ -178,7 +181,7 @@ def _kernel(options: FitOptions, name: str, default: str, linear: bool) -> str:
 _LOCAL_BASES = {"hats": "nodes", "onehot": "classes", "haar": "classes"}
 
 
-def _refuse_empty_states(design: Design, n_particles: int) -> None:
+def _refuse_empty_states(design: AnyDesign, n_particles: int) -> None:
     """More classes or nodes than particles: some of them could not have any."""
     for part, basis, terms in design.bases:
         if basis in _LOCAL_BASES and terms > n_particles:

@@ -47,8 +47,10 @@ class Composite:
     def _seats(self) -> tuple[Seat, ...]:
         return seats(self.parts, self.state_space)
 
+    is_linear = True
+
     @cached_property
-    def turning(self) -> tuple[bool, ...]:
+    def is_position(self) -> tuple[bool, ...]:
         """Knobs that trajectories read."""
         mask = np.zeros(self.state_space.dim, bool)
         for seat in self._seats:
@@ -128,14 +130,22 @@ class Composite:
     def log_prior(self, theta: Coefficients) -> Array:
         """Unit-level Gaussian prior of the maps, and the trajectories' own."""
         ones = jnp.ones((len(self.term_labels), self.parts[0].basis.n_shells))
-        energy = self.term_products(theta.maps, self.precision(theta.maps, ones))
-        return -0.5 * jnp.sum(energy) + self.log_prior_motion(theta.motion)
+        return -0.5 * jnp.sum(self.prior_energy(theta, ones)) + self.log_prior_beside(theta)
 
-    def log_prior_motion(self, motion: dict[str, Any]) -> Array:
+    def prior_energy(self, theta: Coefficients, spectrum: Array) -> Array:
+        """Of the maps, [T]."""
+        return self.term_products(theta.maps, self.precision(theta.maps, spectrum))
+
+    def log_prior_beside(self, theta: Coefficients) -> Array:
         """log density of all trajectories' parameters."""
         return sum(
-            (part.trajectory.log_prior(motion[part.name]) for part in self.parts), jnp.zeros(())
+            (part.trajectory.log_prior(theta.motion[part.name]) for part in self.parts),
+            jnp.zeros(()),
         )
+
+    def parameters(self, theta: Coefficients) -> dict[str, Any]:
+        """The trajectories'."""
+        return theta.motion
 
     def fourier(self, theta: Coefficients, k: Array, tau: Array) -> Array:
         """V-hat(k, tau), complex [n], at k [n, 3] in 1/Angstrom, in orthonormal image units, by
@@ -198,11 +208,11 @@ class Composite:
 
     def lattice(self, tau: Array, n: int) -> Array:
         """The product of the lattices of the knobs that no trajectory reads, [T, dim]."""
-        if not any(self.turning):
+        if not any(self.is_position):
             return self.state_space.lattice(tau, n)
         still, columns = [], []
         for factor, own in factor_columns(self.state_space):
-            if factor.dim and not self.turning[own[0]]:
+            if factor.dim and not self.is_position[own[0]]:
                 still.append(factor)
                 columns.append(own)
         if not still:

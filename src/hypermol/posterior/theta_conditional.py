@@ -38,6 +38,12 @@ def group_count(n_blocks: int) -> int:
     return next(n for n in range(least, n_blocks + 1) if n_blocks % n == 0)
 
 
+def full_block_count(n_blocks: int) -> int:
+    """The least number of blocks, not below this, that falls into groups of almost `_BLOCKS`."""
+    groups = -(-n_blocks // _BLOCKS)
+    return groups * -(-n_blocks // groups)
+
+
 def _grouped(tree: Any) -> Any:
     """[n_blocks, B, ...] to [groups, blocks of a group x B, ...]."""
 

@@ -1,10 +1,11 @@
 """What a fit models, before grids are chosen: it builds the molecules of the march."""
 
 from dataclasses import dataclass
-from typing import NamedTuple, final
+from typing import NamedTuple, Protocol, final
 
 from hypermol.molecule.composite import Composite, composite, expansion
 from hypermol.molecule.parts import Part, Place
+from hypermol.molecule.protocol import SlicedMolecule
 from hypermol.molecule.region import Ball, Mask, Region
 from hypermol.molecule.spatial_basis.base import SpatialBasis
 from hypermol.molecule.spatial_basis.gaussians import GaussianGrid
@@ -32,6 +33,47 @@ class Grid(NamedTuple):
     def voxels(self) -> Voxels:
         """Voxels in the ball."""
         return Voxels(*self)
+
+
+class AnyDesign(Protocol):
+    """A molecule at any resolution and number of state terms: of parts, or a class of one's own."""
+
+    @property
+    def kind(self) -> str:
+        """Name of the generic molecule's state basis, composite, or own."""
+        ...
+
+    @property
+    def is_linear(self) -> bool:
+        """Whether the molecule is linear in its maps."""
+        ...
+
+    @property
+    def n_terms(self) -> int:
+        """Largest number of state terms of a part."""
+        ...
+
+    @property
+    def n_knobs(self) -> int:
+        """How many states a particle has that deform it."""
+        ...
+
+    @property
+    def bases(self) -> tuple[tuple[str, str, int], ...]:
+        """(part, name of its state basis, its terms) of every part."""
+        ...
+
+    def molecule(self, grid: Grid, n_terms: int) -> SlicedMolecule:
+        """The molecule of a level with at most so many state terms."""
+        ...
+
+    def subspace(self, grid: Grid, n_components: int) -> SlicedMolecule:
+        """Its linear subspace."""
+        ...
+
+    def state_space(self, box: int, pixel_size_angstrom: float) -> StateSpace:
+        """Where its states live."""
+        ...
 
 
 #: Resolution of a molecule that only its states are asked of.
@@ -144,6 +186,8 @@ class Design:
     """
 
     parts: tuple[PartDesign, ...]
+
+    is_linear = True
 
     @property
     def kind(self) -> str:

@@ -7,7 +7,8 @@ from hypermol.data.particles import ParticleSet
 from hypermol.io.errors import InputError
 from hypermol.posterior.priors import HyperPrior
 from hypermol.recipe.density_priors import Tables
-from hypermol.recipe.design import Design
+from hypermol.recipe.design import AnyDesign
+from hypermol.recipe.own_class import load_model, own_design
 from hypermol.recipe.part_tables import read_generic, read_parts
 
 _DEFAULT_KMAX_FRACTION = 0.93
@@ -28,7 +29,12 @@ class FitOptions:
         poses: refine (draw rotations and shifts about the input's) or fixed.
         resolution_angstrom: finest detail to model; None takes 0.93 of Nyquist.
         radius_angstrom: radius of the ball that holds the molecule; None estimates it.
-        chains: chains; they share the subspace stage, which fixes the states' gauge.
+        chains: chains; those of one start share its stages, which fix the states' gauge.
+        starts: independent starts that the chains are shared out to.
+        schedule: march, paper (sec. 5 of the paper) or second-mode (its second mode, then paper).
+        theta: what draws theta: exact, mala or hmc; None lets molecule and schedule choose.
+        particles: what draws the particles: candidates, gradient or random-walk; None as theta.
+        spectrum: of theta's Gaussian prior: estimated, or flat (a loose L2 prior).
         burn_in: sweeps of each marching stage.
         samples: posterior samples kept per chain.
         thin: sweeps per kept sample.
@@ -38,6 +44,8 @@ class FitOptions:
         part: tables of a composite's parts (`model_recipe`); none for one generic molecule.
         type: "package.module:Class" of a molecule of the user's own, in place of all these.
         arguments: what that class is called with.
+        folder: where its module is looked for besides Python's own path; a recipe's own folder
+            if it says nothing.
         prior: of what is not particle-specific.
         start_steps: steps of Adam that a class of the user's own starts with.
         density_prior: tables of priors on the densities (`posterior.density_prior_tables`).
@@ -51,6 +59,11 @@ class FitOptions:
     resolution_angstrom: float | None = None
     radius_angstrom: float | None = None
     chains: int = 2
+    starts: int = 1
+    schedule: str = "march"
+    theta: str | None = None
+    particles: str | None = None
+    spectrum: str = "estimated"
     burn_in: int = 10
     samples: int = 10
     thin: int = 1
@@ -60,25 +73,35 @@ class FitOptions:
     part: tuple[dict[str, Any], ...] = ()
     type: str | None = None
     arguments: dict[str, Any] = field(default_factory=dict)
+    folder: str | None = None
     prior: HyperPrior = field(default_factory=HyperPrior)
     density_prior: Tables = field(default_factory=dict)
     start_steps: int = 1000
 
 
-def make_design(options: FitOptions, box: int, pixel_size_angstrom: float) -> Design:
+def make_design(options: FitOptions, box: int, pixel_size_angstrom: float) -> AnyDesign:
     """What the options say is to be modelled.
 
     Raises:
-        InputError: the model is wrong, or a class of the user's own, which has no design.
+        InputError: the model is wrong.
     """
     if options.type is not None:
-        raise InputError(
-            f"model.type is {options.type!r}, a class of your own: from Python, fit it with "
-            "hypermol.fitting.blackbox_fit.fit_black_box_run in place of hypermol.fitting.fit.fit"
-        )
+        model = load_model(options.type, options.arguments, options.folder)
+        return own_design(model, box, pixel_size_angstrom)
     if options.part:
         return read_parts(options.part, box, pixel_size_angstrom)
     return read_generic(options.basis, options.n_terms, options.state_name, options.spatial_basis)
+
+
+#: Options that are words, and the words they may be.
+_WORDS = {
+    "poses": ("refine", "fixed"),
+    "schedule": ("march", "paper", "second-mode"),
+    "theta": ("exact", "mala", "hmc"),
+    "particles": ("candidates", "gradient", "random-walk"),
+    "spectrum": ("estimated", "flat"),
+}
+_COUNTS = ("chains", "starts", "burn_in", "samples", "thin", "checkpoint_every", "start_steps")
 
 
 def check_counts(options: FitOptions) -> None:
@@ -87,11 +110,22 @@ def check_counts(options: FitOptions) -> None:
     Raises:
         InputError: names the option.
     """
-    if options.poses not in ("refine", "fixed"):
-        raise InputError(f"poses {options.poses!r} is not known: use refine or fixed")
-    for name in ("chains", "burn_in", "samples", "thin", "checkpoint_every", "start_steps"):
+    for name, words in _WORDS.items():
+        given = getattr(options, name)
+        if given is not None and given not in words:
+            raise InputError(f"{name} {given!r} is not known: use {_either(words)}")
+    for name in _COUNTS:
         if getattr(options, name) < 1:
             raise InputError(f"{name} is {getattr(options, name)}: give at least 1")
+    if options.type is not None and options.density_prior:
+        raise InputError(
+            f"prior.{next(iter(options.density_prior))} is for molecules that recipes describe: "
+            f"put it into the log_prior of {options.type}"
+        )
+
+
+def _either(words: tuple[str, ...]) -> str:
+    return f"{', '.join(words[:-1])} or {words[-1]}"
 
 
 def finest_shell(options: FitOptions, particles: ParticleSet) -> int:

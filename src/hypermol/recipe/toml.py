@@ -22,11 +22,17 @@ TABLES: dict[str, tuple[str, ...]] = {
         "part",
         "type",
         "arguments",
+        "folder",
     ),
     "data": ("invert_contrast",),
     "sampling": (
         "poses",
         "chains",
+        "starts",
+        "schedule",
+        "theta",
+        "particles",
+        "spectrum",
         "burn_in",
         "samples",
         "thin",
@@ -91,6 +97,9 @@ def read_recipe(path: str | Path) -> FitOptions:
         chosen.update(content.get(table, {}))
     chosen["part"] = _parts(path, chosen.get("part", ()))
     _refuse_mixtures(path, chosen)
+    if "type" in chosen:
+        folder = Path(path).parent / chosen.get("folder", ".")
+        chosen["folder"] = str(folder.resolve())
     given = dict(content.get("prior", {}))
     densities = {name: given.pop(name) for name in ENTRIES if name in given}
     try:
