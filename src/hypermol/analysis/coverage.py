@@ -105,10 +105,7 @@ def circular_interval_coverage(
 
 def mean_rotation(rotations: np.ndarray) -> np.ndarray:
     """Chordal mean [..., 3, 3] over axis 0: the rotation nearest to the mean matrix."""
-    u, _, vt = np.linalg.svd(np.asarray(rotations, dtype=np.float64).mean(axis=0))
-    sign = np.ones(u.shape[:-1])
-    sign[..., -1] = np.sign(np.linalg.det(u @ vt))
-    return (u * sign[..., None, :]) @ vt
+    return Rotation.from_matrix(rotations).mean(axis=0).as_matrix()
 
 
 def rotation_coverage(
@@ -131,9 +128,9 @@ def rotation_coverage(
     chosen = np.asarray(levels, dtype=np.float64)
     draws = np.asarray(samples, dtype=np.float64)
     inverse = np.swapaxes(mean_rotation(draws), -1, -2)
-    moved = Rotation.from_matrix((draws @ inverse).reshape(-1, 3, 3)).as_rotvec()
+    moved = Rotation.from_matrix(draws @ inverse).as_rotvec()
     true = Rotation.from_matrix(np.asarray(truth, dtype=np.float64) @ inverse).as_rotvec()
-    inside = _inside(moved.reshape(*draws.shape[:2], 3), true, chosen)
+    inside = _inside(moved, true, chosen)
     return _summarise(inside, chosen)
 
 
