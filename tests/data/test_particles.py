@@ -87,7 +87,7 @@ def test_no_image_is_read_at_load(write_star: Callable, relion31: dict):
 def test_missing_stack(write_star: Callable, relion31: dict, images: np.ndarray):
     relion31["particles"]["rlnImageName"][2] = "3@gone.mrcs"
     particles = load_particles(write_star(relion31))
-    message = r"particles\.star row 3: its stack .*gone\.mrcs does not exist: .*image_dir"
+    message = r"particles\.star row 3: its stack .*gone\.mrcs does not exist: .*--image-dir"
     with pytest.raises(InputError, match=message):
         particles.check()
     with pytest.raises(InputError, match=message):
@@ -159,7 +159,7 @@ def test_pixel_sizes_that_disagree_are_remarked(
 def test_unknown_file_type(tmp_path: Path):
     with pytest.raises(InputError, match=r"a\.txt is neither \.star nor \.cs: give"):
         load_particles(tmp_path / "a.txt")
-    with pytest.raises(InputError, match=r"a\.star is a STAR file: passthrough"):
+    with pytest.raises(InputError, match=r"a\.star is a STAR file: --passthrough"):
         load_particles(tmp_path / "a.star", passthrough=tmp_path / "b.cs")
 
 
@@ -199,7 +199,9 @@ def test_exact_projections_pin_the_rotation(shared_data: Path):
     folder = shared_data / "formats"
     volume = read_volume(folder / "toymodel_small_nocenter.mrc").data.astype(np.float64)
     rotations, _ = pickle.loads((folder / "toy_rot_zerotrans.pkl").read_bytes())
-    particles = load_particles(folder / "toy_projections.star", allow_missing=("poses",))
+    particles = load_particles(
+        folder / "toy_projections.star", pixel_size_angstrom=1.0, allow_missing=("poses",)
+    )
     assert (particles.n, particles.box) == (1000, 30)
     n = volume.shape[0]
     z, y, x = np.meshgrid(*[np.arange(n) - n // 2] * 3, indexing="ij")

@@ -182,7 +182,7 @@ def test_defaults(tmp_path: Path):
 
 
 FAULTS = {
-    ("blob/psize_A", 0.0): "row 1: blob/psize_A is missing or not positive: pass",
+    ("blob/psize_A", 0.0): "row 1: blob/psize_A is missing or not positive: give --pixel-size",
     ("alignments3D/pose", np.nan): r"row 1: alignments3D/pose is not finite .4 such rows.*remove",
     ("ctf/df1_A", np.inf): "row 1: ctf/df1_A is not finite",
     ("blob/sign", 0.5): "row 1: blob/sign is 0.5: it must be",

@@ -309,8 +309,8 @@ def test_priors_add_up() -> None:
     values = [float(part.log_density(molecule, theta)) for part in parts]
     assert float(total.log_density(molecule, theta)) == pytest.approx(sum(values), rel=1e-5)
     assert float(NoPrior().log_density(molecule, theta)) == 0.0
-    applied = total.precision(molecule, theta)
-    expected = sum(part.precision(molecule, theta) for part in parts)
+    applied = total.precision(molecule, theta)[""]
+    expected = sum(part.precision(molecule, theta)[""] for part in parts)
     np.testing.assert_allclose(applied, expected, rtol=1e-4, atol=1e-3)
 
 

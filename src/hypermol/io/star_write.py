@@ -107,7 +107,7 @@ def relion_tables(metadata: ParticleMetadata) -> dict[str, Any]:
             "rlnDefocusAngle": ctf.defocus_angle_deg,
             "rlnPhaseShift": ctf.phase_shift_deg,
             "rlnCtfBfactor": ctf.b_factor_angstrom2,
-            "rlnCtfScalefactor": metadata.ctf_scale,
+            "rlnCtfScalefactor": ctf.scale,
         }
     particles[OPTICS_GROUP] = groups.ravel() + 1
     if np.any(metadata.half_set > 0):

@@ -91,18 +91,6 @@ class StateSpace(abc.ABC):
         step = jax.random.uniform(key, tau.shape, minval=-1.0, maxval=1.0)
         return self.wrap(tau + width * step)
 
-    def slice_of(self, name: str) -> tuple[int, int]:
-        """(start, stop) of a knob's coordinates within a state.
-
-        Raises:
-            ValueError: no knob has that name.
-        """
-        if name not in self.names:
-            known = ", ".join(self.names) or "none, for it has one state"
-            raise ValueError(f"no knob is called {name!r}: this space has {known}")
-        place = self.names.index(name)
-        return place, place + 1
-
     def difference(self, first: np.ndarray, second: np.ndarray) -> np.ndarray:
         """first - second [..., dim], the short way round where there are two ways."""
         return first - second
