@@ -6,10 +6,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from hypermol.fitting.march import Form
 from hypermol.fitting.sweep import ChainState, Sweep, Tunings
 from hypermol.io.errors import InputError
 from hypermol.io.store import Arrays, RunDirectory
+from hypermol.molecule.protocol import SlicedMolecule
 
 
 class Checkpoint(NamedTuple):
@@ -70,15 +70,15 @@ def load(directory: RunDirectory, name: str) -> Checkpoint | None:
     return Checkpoint(arrays, int(arrays["done"]))
 
 
-def restored_state(found: Checkpoint, form: Form, like: ChainState) -> ChainState:
-    """The state of a checkpoint, whose theta is of the molecule of `form`.
+def restored_state(found: Checkpoint, molecule: SlicedMolecule, like: ChainState) -> ChainState:
+    """The state of a checkpoint, whose theta is of a molecule.
 
     Args:
         found: as loaded.
-        form: of the stage that it was left in.
+        molecule: of the stage that it was left in.
         like: a state of any form, for the structure of the rest.
     """
-    theta = jax.eval_shape(form.molecule.init, jax.random.key(0))
+    theta = jax.eval_shape(molecule.init, jax.random.key(0))
     return with_leaves(like._replace(theta=theta), found.arrays, "state")
 
 

@@ -7,14 +7,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from hypermol.fitting.level import Level
-from hypermol.fitting.march import shell_power
-from hypermol.fitting.sweep import ChainState
+from hypermol.fitting.march import first_state, shell_power
 from hypermol.io.errors import InputError
 from hypermol.posterior.hyper_draws import image_sums
 from hypermol.space.fourier import voxel_radii
 
-#: Radius of the first map's support as a fraction of the box.
-FIRST_RADIUS = 0.45
 #: Margin of the support's radius, in boxes.
 _MARGIN = 0.05
 
@@ -60,13 +57,14 @@ def support_radius_angstrom(level: Level, density: np.ndarray) -> float:
     return float(min(edge + _MARGIN * grid.box_angstrom, grid.radius_angstrom))
 
 
-def log_gain(level: Level, state: ChainState) -> float:
+def log_gain(level: Level) -> float:
     """Logarithm of image units per unit of a molecule of the user's own, whose gain is now 1.
 
-    Its power in images of the first theta is to be the images' own above their noise: the outer
+    The power of images of its first theta at mid states is to be the images' own above their noise: the outer
     quarter of the shells is taken as noise alone, what is above it inside as signal.
     """
     posterior, images = level.posterior, level.data.images
+    state = first_state(level)
 
     def model_power(theta: Any) -> jnp.ndarray:
         sums = image_sums(posterior, theta, state.latents, images)

@@ -1,64 +1,52 @@
 """The main job: from a particle set to posterior samples of a moving molecule.
 
 Read this first. A run is a tuple of stages (`stages`), each a number of equal sweeps at one
-resolution; a sweep draws every unknown in turn (`sweep`, `blocks`). Burn-in stages also adapt
-their kernels; the sampling stage changes nothing but the unknowns and keeps samples. Stages are
-the outer loop and chains the inner one, so that only one level's images are held. Between stages
-a chain lives in its checkpoint alone, and the key of a sweep depends on its place alone: a
-resumed run ends bit-identical.
+resolution (`level`); a sweep draws every unknown in turn (`sweep`, `blocks`). Burn-in stages also
+adapt their kernels; the sampling stage changes nothing but the unknowns and keeps samples. Stages
+are the outer loop and chains the inner one, so that one level's images are held at a time. Between
+stages a chain lives in its checkpoint alone (`chain`), and the key of a sweep depends on its place
+alone: a resumed run ends bit-identical.
 """
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
-from typing import Any, final
-
-import jax
-import jax.numpy as jnp
-import numpy as np
+from dataclasses import dataclass
+from pathlib import Path
+from typing import final
 
 from hypermol.data.half_sets import half_sets
+from hypermol.data.inspection import inspect
 from hypermol.data.particles import ParticleSet, ParticleSource
-from hypermol.fitting import checkpoint, first_map
+from hypermol.fitting import first_map
 from hypermol.fitting.blocks.choice import sweep_blocks
-from hypermol.fitting.half_maps import half_maps
-from hypermol.fitting.level import FourierImages, Level
-from hypermol.fitting.march import Form, carry, first_state, flatten_spectrum
-from hypermol.fitting.record import check_finite, sample_arrays
+from hypermol.fitting.chain import ChainFiles, Position
+from hypermol.fitting.half_maps import write_half_maps
+from hypermol.fitting.level import Level, Levels
 from hypermol.fitting.run_info import begin_run, describe, end_run, start_clock
-from hypermol.fitting.stages import Stage, make_plan, make_schedule, sweep_key
-from hypermol.fitting.sweep import (
-    ChainState,
-    Sweep,
-    Tunings,
-    adapt_tunings,
-    init_tunings,
-    run_sweep,
-    trace_numbers,
-)
+from hypermol.fitting.stages import Stage, make_schedule, sweep_key
+from hypermol.fitting.sweep import Sweep, adapt_tunings, run_sweep, trace_numbers
 from hypermol.io.store import RunDirectory
-from hypermol.molecule.protocol import SlicedMolecule
-from hypermol.posterior.posterior import Posterior
-from hypermol.recipe.density_priors import read_density_prior
-from hypermol.recipe.design import AnyDesign, Grid, consensus
 from hypermol.recipe.options import FitOptions, make_design
-from hypermol.space.fourier import half_plane
-
-#: Keys of the steps between stages start here, past those of any sweep.
-_CARRIES = 1 << 30
 
 
 @final
 @dataclass(frozen=True)
 class Progress:
-    """What a sweep reports: where the chain is, and the record that trace.jsonl keeps."""
+    """What a sweep reports.
 
-    chain: int
-    chains: int
+    Attributes:
+        stage, chain, sweep: where the run is.
+        chains, images: how many there are.
+        share: of the work that is done, 0 to 1.
+        record: the line that trace.jsonl keeps.
+    """
+
     stage: Stage
+    chain: int
     sweep: int
-    schedule: tuple[Stage, ...]
+    chains: int
     images: int
+    share: float
     record: dict
 
 
@@ -67,7 +55,7 @@ Listener = Callable[[Progress], None]
 
 def fit(
     source: ParticleSource,
-    out: str,
+    out: str | Path,
     options: FitOptions,
     listener: Listener = lambda progress: None,
     resume: bool = False,
@@ -86,96 +74,124 @@ def fit(
         InputError: names the file, row or option, and the remedy.
     """
     clock = start_clock()
-    particles = source.load(options.invert_contrast)
+    particles, remarks = inspect(
+        source.load(invert_contrast=options.invert_contrast),
+        leave_out_outliers=options.leave_out_outliers,
+        normalise=options.normalise,
+    )
     design = make_design(options, particles.box, particles.pixel_size_angstrom)
-    schedule = make_schedule(options, make_plan(options, particles, design))
+    schedule = make_schedule(options, particles, design)
     directory = RunDirectory.open(out) if resume else RunDirectory.create(out)
-    info = describe(particles, source, options, schedule, design)
-    begin_run(directory, info, options, resume)
-    job = _Job(particles, options, schedule, design, directory, listener)
+    _, made_halves = half_sets(particles)
+    remarks += [made_halves] if made_halves else []
+    info = describe(particles, source, options, schedule, design) | {"remarks": remarks}
+    begin_run(directory, info, options, particles.metadata, resume)
+    levels = Levels(particles, options, design, max(stage.kmax for stage in schedule))
+    files = ChainFiles(directory, options.seed, options.starts)
+    job = _Job(particles, options, schedule, levels, files, listener)
     job.run()
-    info["radius_angstrom"] = job.found.radius_angstrom
-    end_run(directory, info, clock)
+    end_run(directory, info | {"radius_angstrom": files.found.radius_angstrom}, clock)
     return directory
 
 
 @final
 @dataclass(frozen=True)
-class Found:
-    """What the run's first calls learned from the data, and all chains go by.
-
-    Attributes:
-        radius_angstrom: of the molecule's support, None before the first map.
-        log_gain: of a molecule of the user's own; see `molecule.by_fourier`.
-        spectrum: of theta's Gaussian prior while sampling, [T, n_shells + 1] as lists.
-    """
-
-    radius_angstrom: float | None
-    log_gain: float | None = None
-    spectrum: list[list[float]] | None = None
-
-
-@final
 class _Job:
     """One fit in progress."""
 
-    def __init__(
-        self,
-        particles: ParticleSet,
-        options: FitOptions,
-        schedule: tuple[Stage, ...],
-        design: AnyDesign,
-        directory: RunDirectory,
-        listener: Listener,
-    ):
-        self.particles, self.options, self.schedule = particles, options, schedule
-        self.design, self.directory, self.listener = design, directory, listener
-        self.images = FourierImages(particles, max(stage.kmax for stage in schedule))
-        size = (particles.box, particles.pixel_size_angstrom)
-        self.density_prior = read_density_prior(options.density_prior, *size)
-        self.found = Found(options.radius_angstrom)
-        if directory.has("found.json"):
-            self.found = Found(**directory.read_json("found.json"))
+    particles: ParticleSet
+    options: FitOptions
+    schedule: tuple[Stage, ...]
+    levels: Levels
+    files: ChainFiles
+    listener: Listener
 
     def run(self) -> None:
         """All stages in turn, every chain through each that it has not finished."""
         first, before = 0, None
+        self.files.tidy(range(self.options.chains))
         for stage in self.schedule:
             last = first + stage.sweeps
-            behind = [chain for chain in self._members(stage) if self._done(chain) < last]
+            behind = [chain for chain in self._members(stage) if self.files.done(chain) < last]
             if behind:
                 self._run_stage(stage, before, first, behind)
             first, before = last, stage
 
     def _members(self, stage: Stage) -> range:
         """The chains that run a stage: of a shared one, one for each start."""
-        starts = min(self.options.starts, self.options.chains)
-        return range(starts if stage.is_shared else self.options.chains)
-
-    def _saved(self, chain: int) -> checkpoint.Checkpoint | None:
-        """A chain's checkpoint, else the end of the start that it parts from."""
-        own = checkpoint.load(self.directory, checkpoint.chain_name(chain))
-        if own is not None:
-            return own
-        start = chain % self.options.starts
-        return checkpoint.load(self.directory, checkpoint.branch_name(start))
-
-    def _done(self, chain: int) -> int:
-        saved = self._saved(chain)
-        return 0 if saved is None else saved.done
+        chains = self.options.chains
+        return range(min(self.options.starts, chains) if stage.is_shared else chains)
 
     def _run_stage(
         self, stage: Stage, before: Stage | None, first: int, chains: list[int]
     ) -> None:
         """Chains that are behind, one after another, on one level's data."""
-        level = self._level(stage)
+        level = self._level(stage, before)
         blocks = sweep_blocks(stage, level.posterior, self.options.start_steps)
-        if not stage.burn_in and not all(block.is_exact for block in blocks):
-            raise ValueError(f"stage {stage.name!r} keeps samples of sweeps that are not exact")
-        if not stage.burn_in:
-            self._share_spectrum(level, before, first)
+        last, total = first + stage.sweeps, sum(stage.sweeps for stage in self.schedule)
         for chain in chains:
-            state, tunings, done = self._enter(chain, stage, before, first, level, blocks)
-            for sweep in range(done, first + stage.sweeps):
-                state, tunings = self._sweep(chain, stage, sweep, first, level, blocks, state, tunings)
-            self._end(chain, stage, first + stage.sweeps, level, state, tunings)
+            old = None if before is None else self.levels.form(before, self.files.found)
+            at = self.files.enter(chain, first, old, level, blocks)
+            if self.options.spectrum == "flat" and at.done == first:
+                at = at.flattened()
+            for _ in range(at.done, last):
+                at = self._sweep(chain, stage, first, level, blocks, at)
+            self.files.save(chain, at)
+            if stage.finds_radius and chain == 0:
+                self._learn_from_first_map(level, at)
+            if last == total and chain == 0:
+                write_half_maps(self.files.directory, self.particles, level, at.state)
+        if stage.is_shared:
+            self.files.branch(chains)
+
+    def _level(self, stage: Stage, before: Stage | None) -> Level:
+        """The stage's level, once what its posterior needs to know of the data is found."""
+        found = self.files.found
+        level = self.levels.level(stage, found)
+        if not level.molecule.is_linear and found.log_gain is None:
+            self.files.learn(log_gain=first_map.log_gain(level))
+            level = self.levels.level(stage, self.files.found)
+        if not stage.burn_in and found.spectrum is None:
+            self.files.learn(spectrum=self.files.mean_spectrum(range(self.options.chains)))
+        return level
+
+    def _learn_from_first_map(self, level: Level, at: Position) -> None:
+        density = level.molecule.mean(at.state.theta)
+        first_map.check_contrast(level, density)
+        radius = self.options.radius_angstrom
+        if radius is None:
+            radius = first_map.support_radius_angstrom(level, density)
+        self.files.learn(radius_angstrom=radius)
+
+    def _sweep(
+        self, chain: int, stage: Stage, first: int, level: Level, blocks: Sweep, at: Position
+    ) -> Position:
+        """One sweep, its adaptation while burning in, its sample while sampling, its record."""
+        began, sweep = time.time(), at.done
+        key = sweep_key(self.options.seed, chain, sweep)
+        state, infos = run_sweep(key, blocks, at.state, at.tunings, level.data)
+        tunings = adapt_tunings(blocks, at.tunings, infos) if stage.burn_in else at.tunings
+        at = Position(state, tunings, sweep + 1)
+        at.check_finite(stage.name)
+        kept = not stage.burn_in and (sweep - first + 1) % stage.keep_every == 0
+        if kept:
+            self.files.keep(chain, at, level, self.particles.n)
+        record = {"chain": chain, "sweep": sweep, "stage": stage.name, "kept": kept}
+        record |= {**trace_numbers(blocks, infos), "seconds": time.time() - began}
+        self.files.directory.append_trace(record)
+        if at.done % self.options.checkpoint_every == 0:
+            self.files.save(chain, at)
+        chains, images = self.options.chains, self.particles.n
+        share = self._share(stage, chain, sweep - first + 1)
+        self.listener(Progress(stage, chain, sweep, chains, images, share, record))
+        return at
+
+    def _share(self, stage: Stage, chain: int, sweeps: int) -> float:
+        """Share of the whole run's work that is done."""
+        total, done = 0.0, 0.0
+        for other in self.schedule:
+            cost = other.cost * other.sweeps * len(self._members(other))
+            if other is stage:
+                done = total + stage.cost * (chain * stage.sweeps + sweeps)
+            total += cost
+        return done / total

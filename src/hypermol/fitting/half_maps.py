@@ -8,14 +8,25 @@ import numpy as np
 import optax
 from jax import Array
 
+from hypermol.data.half_sets import half_sets
+from hypermol.data.particles import ParticleSet
 from hypermol.fitting.level import Level
 from hypermol.fitting.sweep import ChainState
 from hypermol.inference import exact
+from hypermol.io.store import RunDirectory
 from hypermol.posterior.theta_conditional import Given, theta_differentiable, theta_quadratic
 
 _TOLERANCE, _MAX_ITERATIONS = 0.03, 100
 #: Steps of L-BFGS to the nearest optimum of a half, for molecules that are not linear.
 _DESCENTS = 30
+
+
+def write_half_maps(
+    directory: RunDirectory, particles: ParticleSet, level: Level, state: ChainState
+) -> None:
+    """halves.npz: `half_maps` of the input's half sets, or of halves that are made."""
+    halves, _ = half_sets(particles)
+    directory.write_arrays("halves.npz", half_maps(level, state, halves))
 
 
 def half_maps(level: Level, state: ChainState, halves: np.ndarray) -> dict[str, np.ndarray]:

@@ -1,34 +1,20 @@
 """Start a chain, and carry it from one level of the march to the next (sec. 5)."""
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from hypermol.fitting.level import Level
+from hypermol.fitting.level import Form, Level
 from hypermol.fitting.sweep import ChainState
 from hypermol.imaging.blocks import first_latents, from_blocks
-from hypermol.molecule.protocol import SlicedMolecule
-from hypermol.posterior.posterior import Posterior
 from hypermol.posterior.priors import Hyperparameters
 
 #: Prior power of a new state term, as a share of the nearest known term's.
 _NEW_TERM = 0.2
 _START_ROTATION_RAD, _START_SHIFT_PX, _START_CONTRAST_SD = 0.04, 0.7, 0.1
-
-
-class Form(NamedTuple):
-    """What a chain's unknowns are of: the molecule, and the finest frequency it has seen."""
-
-    molecule: SlicedMolecule
-    kmax: int
-
-
-def form_of(posterior: Posterior) -> Form:
-    """The form of a level's chains."""
-    return Form(posterior.molecule, posterior.plane.kmax)
 
 
 def shell_power(level: Level) -> np.ndarray:
@@ -154,11 +140,3 @@ def _new_states(key: Array, state: ChainState, old: Form, new: Level) -> Array:
     tau = new.molecule.first_states(key, state.theta, known, old.molecule)
     filled = np.asarray(tau, np.float32)[np.arange(shape[0] * shape[1]) % n]
     return jnp.asarray(filled.reshape(*shape, -1))
-
-
-def flatten_spectrum(state: ChainState) -> ChainState:
-    """A loose L2 prior of theta (sec. 5): one precision for all shells of a term."""
-    spectrum = state.mu.spectrum
-    power = jnp.mean(1.0 / spectrum, axis=1, keepdims=True)
-    flat = jnp.broadcast_to(1.0 / power, spectrum.shape)
-    return state._replace(mu=state.mu._replace(spectrum=flat))

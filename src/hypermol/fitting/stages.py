@@ -36,6 +36,7 @@ class Stage:
         learns_widths: whether the widths of their priors are.
         estimates_spectrum: whether theta's spectrum follows its draws, in burn-in.
         is_shared: run once for several chains, which part after it.
+        finds_radius: its molecule fills the box, and its map tells the support's radius.
         keep_every: keep a posterior sample every so many sweeps; 0 marks burn-in, in which
             kernels adapt.
     """
@@ -51,6 +52,7 @@ class Stage:
     learns_widths: bool = False
     estimates_spectrum: bool = True
     is_shared: bool = False
+    finds_radius: bool = False
     keep_every: int = 0
 
     @property
@@ -138,7 +140,15 @@ class Plan:
     def consensus(self) -> Stage:
         """The rigid map that every march begins with, at the input's poses."""
         sweeps = max(2, self.burn_in // 2)
-        return Stage("consensus map", "constant", self.level(_FIRST), 1, sweeps, is_shared=True)
+        return Stage(
+            "consensus map",
+            "constant",
+            self.level(_FIRST),
+            1,
+            sweeps,
+            is_shared=True,
+            finds_radius=True,
+        )
 
 
 def make_plan(options: FitOptions, particles: ParticleSet, design: AnyDesign) -> Plan:
@@ -280,6 +290,7 @@ def _papers(plan: Plan, theta: str, particles: str) -> tuple[Stage, ...]:
             particles,
             moves_poses=plan.move_poses,
             is_shared=form == "constant",
+            finds_radius=form == "constant",
         )
 
     rising = [stage(f"states, {share:.0%}", "whole", share) for share in _PAPER_LEVELS]
@@ -303,13 +314,16 @@ _SCHEDULES: dict[str, Callable[[Plan], tuple[Stage, ...]]] = {
 }
 
 
-def make_schedule(options: FitOptions, plan: Plan) -> tuple[Stage, ...]:
+def make_schedule(
+    options: FitOptions, particles: ParticleSet, design: AnyDesign
+) -> tuple[Stage, ...]:
     """The stages that a recipe's `sampling.schedule` names.
 
     Raises:
-        InputError: a schedule that the molecule cannot run.
+        InputError: options that no fit can run with, or a schedule that the molecule cannot run.
     """
-    if plan.basis != "own":
+    plan = make_plan(options, particles, design)
+    if design.is_linear:
         return _SCHEDULES[options.schedule](plan)
     if options.schedule == "second-mode":
         raise InputError(

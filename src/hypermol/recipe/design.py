@@ -1,7 +1,7 @@
 """What a fit models, before grids are chosen: it builds the molecules of the march."""
 
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol, final
+from typing import Any, ClassVar, NamedTuple, Protocol, final
 
 from hypermol.molecule.composite import Composite, composite, expansion
 from hypermol.molecule.parts import Part, Place
@@ -69,6 +69,11 @@ class AnyDesign(Protocol):
 
     def subspace(self, grid: Grid, n_components: int) -> SlicedMolecule:
         """Its linear subspace."""
+        ...
+
+    @property
+    def shown_parts(self) -> tuple[dict[str, Any], ...]:
+        """Part tables that samples are read by, where the recipe's own do not say."""
         ...
 
     def state_space(self, box: int, pixel_size_angstrom: float) -> StateSpace:
@@ -188,6 +193,7 @@ class Design:
     parts: tuple[PartDesign, ...]
 
     is_linear = True
+    shown_parts: ClassVar[tuple[dict[str, Any], ...]] = ()
 
     @property
     def kind(self) -> str:
