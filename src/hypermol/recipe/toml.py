@@ -24,7 +24,7 @@ TABLES: dict[str, tuple[str, ...]] = {
         "arguments",
         "folder",
     ),
-    "data": ("invert_contrast",),
+    "data": ("invert_contrast", "leave_out_outliers", "normalise"),
     "sampling": (
         "poses",
         "chains",
