@@ -1,5 +1,6 @@
 """Maps from each half of the particles, given one draw of everything else."""
 
+from functools import partial
 from typing import Any
 
 import jax
@@ -42,14 +43,15 @@ def half_maps(level: Level, state: ChainState, halves: np.ndarray) -> dict[str, 
         halves: [N] of 1 and 2.
     """
     images = level.data.images
-    best = jax.jit(_linear_mean if level.molecule.is_linear else _optimum, static_argnums=0)
+    fitted = _linear_mean if level.molecule.is_linear else _optimum
+    best = jax.jit(partial(fitted, level.posterior))
     found = {}
     for half in (1, 2):
         member = np.zeros(images.present.size, np.float32)
         member[: len(halves)] = halves == half
         present = images.present * jnp.asarray(member.reshape(images.present.shape))
         given = Given(state.mu, state.latents, images._replace(present=present))
-        theta = best(level.posterior, given, state.theta)
+        theta = best(given, state.theta)
         found[f"half{half}"] = np.asarray(level.molecule.shown(theta))
     return found
 
