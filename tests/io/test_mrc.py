@@ -141,7 +141,9 @@ def test_a_failed_write_leaves_nothing(tmp_path: Path, pieces: list[np.ndarray],
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize(("dtype", "value"), [("int8", 200.0), ("float16", 1e6), ("uint16", -1)])
+@pytest.mark.parametrize(
+    ("dtype", "value"), [("int8", 200.0), ("float16", 1e6), ("uint16", -1), ("int16", np.nan)]
+)
 def test_values_that_do_not_fit_are_refused(tmp_path: Path, dtype: str, value: float):
     with pytest.raises(ValueError, match=f"do not fit {dtype}"):
         write_stack(tmp_path / "a.mrcs", np.full((1, 2, 2), value), 1.0, dtype)

@@ -212,13 +212,13 @@ class _Statistics:
 
 
 def _cast(array: np.ndarray, dtype: np.dtype) -> np.ndarray:
-    with np.errstate(over="ignore"):
+    with np.errstate(over="ignore", invalid="ignore"):
         stored = array.astype(dtype)
     if dtype.kind == "f":
         lost = bool(np.any(np.isinf(stored) & np.isfinite(array)))
     else:
         limits = np.iinfo(dtype)
-        lost = array.min() < limits.min or array.max() > limits.max
+        lost = not (array.min() >= limits.min and array.max() <= limits.max)  # NaN is lost too
     if lost:
         raise ValueError(f"values do not fit {dtype.name}: use float32")
     return stored
