@@ -36,7 +36,8 @@ def recomputed(world: World, state: ChainState) -> ChainState:
 
 def poisoned(state: ChainState) -> ChainState:
     """The state with every cache full of nan."""
-    return state._replace(**{name: jnp.full_like(getattr(state, name), jnp.nan) for name in CACHES})
+    spoilt = {name: jax.tree.map(lambda x: x * jnp.nan, getattr(state, name)) for name in CACHES}
+    return state._replace(**spoilt)
 
 
 def same(first: ChainState, second: ChainState, ignore: tuple[str, ...] = ()) -> bool:
