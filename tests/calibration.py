@@ -14,11 +14,6 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import Array
-
-from hypermol.analysis.coverage import interval_coverage, rotation_coverage
-from hypermol.analysis.diagnostics import bulk_ess
-from hypermol.data.latents import Latents
 from hypermol.fitting.sampler import (
     ChainState,
     Data,
@@ -28,6 +23,11 @@ from hypermol.fitting.sampler import (
     particle_block,
     run_sweep,
 )
+from jax import Array
+
+from hypermol.analysis.coverage import interval_coverage, rotation_coverage
+from hypermol.analysis.diagnostics import bulk_ess
+from hypermol.data.latents import Latents
 from hypermol.inference.ensemble import CandidateCounts
 from hypermol.molecule.state_basis import Cosine
 from hypermol.posterior.priors import HyperPrior, InverseGamma, draw_nuisance, draw_pose_widths

@@ -8,10 +8,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import scipy.linalg
+from hypermol.fitting.sampler import ChainState, Data
 from jax import Array
 
 from hypermol.data.latents import Consensus, ImageBlocks, Latents
-from hypermol.fitting.sampler import ChainState, Data
 from hypermol.imaging.blocks import image_blocks, to_blocks
 from hypermol.imaging.forward import predict
 from hypermol.inference.ensemble import MoveSize

@@ -5,8 +5,6 @@ from dataclasses import replace
 import jax
 import numpy as np
 import pytest
-
-from hypermol.fitting.march import Level, carry, estimate_spectrum, first_state
 from hypermol.fitting.sampler import (
     ChainState,
     molecule_block,
@@ -14,6 +12,8 @@ from hypermol.fitting.sampler import (
     particle_block,
     run_sweep,
 )
+
+from hypermol.fitting.march import Level, carry, estimate_spectrum, first_state
 from hypermol.inference.ensemble import CandidateCounts
 from hypermol.molecule.composite import expansion
 from hypermol.molecule.state_basis import Haar, Linear, OneHot, StateBasis

@@ -4,8 +4,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from jax import Array
-
 from hypermol.fitting.sampler import (
     Block,
     ChainState,
@@ -17,9 +15,11 @@ from hypermol.fitting.sampler import (
     particle_block,
     reads_no_cache,
 )
+from hypermol.posterior.conditional import molecule_quadratic
+from jax import Array
+
 from hypermol.inference.ensemble import CandidateCounts
 from hypermol.molecule.state_basis import Cosine, Linear
-from hypermol.posterior.conditional import molecule_quadratic
 from hypermol.posterior.priors import HyperPrior, InverseGamma, draw_nuisance, draw_pose_widths
 from simulated import World, draw_images, draw_prior, make_world
 

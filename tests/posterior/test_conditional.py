@@ -4,16 +4,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from scipy.spatial.transform import Rotation
-
-from hypermol.data.latents import Latents
-from hypermol.inference.ensemble import contrast_marginal
 from hypermol.posterior.conditional import (
     molecule_differentiable,
     molecule_quadratic,
     particle_conditional,
     shell_counts,
 )
+from scipy.spatial.transform import Rotation
+
+from hypermol.data.latents import Latents
+from hypermol.inference.ensemble import contrast_marginal
 from hypermol.posterior.priors import log_pose
 from hypermol.space.rotation import matrix_from_quaternion
 from one_part import one_part

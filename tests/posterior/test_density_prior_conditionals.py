@@ -6,12 +6,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-
 from hypermol.fitting.sampler import ChainState, Data, molecule_block
+from hypermol.posterior.conditional import molecule_quadratic, molecule_target
+
 from hypermol.inference import exact
 from hypermol.inference.ensemble import MoveSize
 from hypermol.inference.target import Quadratic, Tilted
-from hypermol.posterior.conditional import molecule_quadratic, molecule_target
 from hypermol.posterior.density_priors import NoPrior, Positivity
 from hypermol.posterior.state_smoothness import AdjacentStates, MassFlow
 from hypermol.recipe.options import FitOptions

@@ -4,8 +4,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-
 from hypermol.posterior.conditional import residual_power
+
 from small_posterior import (
     N,
     flat,

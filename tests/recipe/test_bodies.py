@@ -7,13 +7,13 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
+from hypermol.fitting.sampler import molecule_block, nuisance_block, particle_block, run_sweep
 from typer.testing import CliRunner
 
 from bodies import BOX, CENTRES, PIXEL, STAR, simulate, write_bodies
 from hypermol.cli.main import app
 from hypermol.data.particles import load_particles
 from hypermol.fitting.march import carry, estimate_spectrum, first_state, make_level
-from hypermol.fitting.sampler import molecule_block, nuisance_block, particle_block, run_sweep
 from hypermol.imaging.blocks import from_blocks
 from hypermol.inference.ensemble import CandidateCounts
 from hypermol.io.bodies import read_bodies

@@ -1,8 +1,6 @@
 """`hypermol fit`: the main job."""
 
-from collections.abc import Callable
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -20,8 +18,6 @@ from hypermol.cli.particle_options import (
     PixelSize,
 )
 from hypermol.data.particles import ParticleSource
-from hypermol.fitting.blackbox_fit import fit_black_box_run
-from hypermol.fitting.fit import Listener
 from hypermol.fitting.fit import Progress as SweepProgress
 from hypermol.fitting.fit import fit as run_fit
 from hypermol.io.errors import InputError
@@ -32,10 +28,6 @@ from hypermol.recipe.toml import read_recipe
 from hypermol.report import write_report
 from hypermol.runtime import configure
 
-#: `fit`, or what fits a class of the user's own.
-Job = Callable[[Path, Path, FitOptions, Listener, bool, Path | None], RunDirectory]
-#: Bases of stages that all chains share.
-_SHARED = ("constant", "subspace", "start")
 #: What `--state` names, as state bases.
 STATES = {"interval": "cosine", "circle": "fourier", "classes": "haar", "rigid": "constant"}
 
@@ -104,15 +96,7 @@ def fit(
     console = Console()
     console.print(f"hypermol fit {particles} on {configure()}")
     source = ParticleSource(particles, image_dir, tuple(passthrough or ()), pixel_size)
-    directory = fit_with_progress(console, source, out, options, resume, _job(options, recipe))
-    finish(console, directory)
-
-
-def _job(options: FitOptions, recipe: Path | None) -> Job:
-    """What fits the model: a class of the user's own is looked for beside the recipe."""
-    if options.type is None:
-        return run_fit
-    return partial(fit_black_box_run, beside=None if recipe is None else recipe.parent)
+    finish(console, fit_with_progress(console, source, out, options, resume))
 
 
 def _basis_of(state: str | None) -> str | None:
@@ -137,13 +121,8 @@ def fit_with_progress(
     out: Path,
     options: FitOptions,
     resume: bool = False,
-    run: Job = run_fit,
 ) -> RunDirectory:
-    """Run a fit under a progress bar: stage, sweep, rate, time left."""
-    if source.passthrough or source.pixel_size_angstrom is not None:
-        raise InputError(
-            "--passthrough and --pixel-size do not reach the fit yet: see hypermol check"
-        )
+    """Run a fit under a progress bar: stage, chain, sweep, rate, time left."""
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
@@ -155,32 +134,21 @@ def fit_with_progress(
     )
     with Progress(*columns, console=console) as bar:
         task = bar.add_task("reading particles, compiling", total=None, rate="")
-        directory = run(source.path, out, options, _listener(bar, task), resume, source.image_dir)
-    return directory
 
+        def listen(at: SweepProgress) -> None:
+            bar.update(
+                task,
+                description=f"{at.stage.name}, chain {at.chain + 1}/{at.chains}, "
+                f"sweep {at.sweep + 1}",
+                total=1.0,
+                completed=at.share,
+                rate=f"{at.images / max(at.record['seconds'], 1e-3):,.0f} images/s",
+            )
 
-def _listener(bar: Progress, task: Any) -> Listener:
-    """Progress in units of cost, so that the time left knows that fine sweeps take longer."""
+        def say(remark: str) -> None:
+            console.print(remark, markup=False, soft_wrap=True)
 
-    def listen(at: SweepProgress) -> None:
-        costs = [stage.cost for stage in at.schedule for _ in range(stage.sweeps)]
-        shared = sum(
-            stage.cost * stage.sweeps
-            for stage in at.schedule
-            if stage.basis in _SHARED and at.chains > 1
-        )
-        chain_cost = sum(costs)
-        done = at.chain * (chain_cost - shared) + sum(costs[: at.sweep + 1])
-        bar.update(
-            task,
-            description=f"chain {at.chain + 1}/{at.chains}, {at.stage.name}, "
-            f"sweep {at.sweep + 1}/{len(costs)}",
-            total=chain_cost + (at.chains - 1) * (chain_cost - shared),
-            completed=done,
-            rate=f"{at.images / max(at.record['seconds'], 1e-3):,.0f} images/s",
-        )
-
-    return listen
+        return run_fit(source, out, options, listen, resume, say)
 
 
 def finish(console: Console, directory: RunDirectory) -> None:

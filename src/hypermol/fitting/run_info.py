@@ -5,7 +5,6 @@ import platform
 import time
 from dataclasses import asdict
 from importlib.metadata import version
-from pathlib import Path
 from typing import NamedTuple
 
 import jax

@@ -5,7 +5,7 @@ from typing import Any, ClassVar, NamedTuple, Protocol, final
 
 from hypermol.molecule.composite import Composite, composite, expansion
 from hypermol.molecule.parts import Part, Place
-from hypermol.molecule.protocol import SlicedMolecule
+from hypermol.molecule.protocol import Molecule, SlicedMolecule
 from hypermol.molecule.region import Ball, Mask, Region
 from hypermol.molecule.spatial_basis.base import SpatialBasis
 from hypermol.molecule.spatial_basis.gaussians import GaussianGrid
@@ -69,6 +69,15 @@ class AnyDesign(Protocol):
 
     def subspace(self, grid: Grid, n_components: int) -> SlicedMolecule:
         """Its linear subspace."""
+        ...
+
+    @property
+    def parts(self) -> "tuple[PartDesign, ...]":
+        """What it is composed of; none for a class of one's own."""
+        ...
+
+    def written(self, grid: Grid) -> Molecule:
+        """The molecule as its maker wrote it."""
         ...
 
     @property
@@ -218,6 +227,10 @@ class Design:
     def molecule(self, grid: Grid, n_terms: int) -> Composite:
         """The molecule of a level with at most so many state terms: all parts on one grid."""
         return composite(tuple(part.part(grid, n_terms) for part in self.parts))
+
+    def written(self, grid: Grid) -> Composite:
+        """With all of its terms."""
+        return self.molecule(grid, self.n_terms)
 
     def subspace(self, grid: Grid, n_components: int) -> Composite:
         """Its linear subspace (PPCA), which finds the motion without any start: parts that deform
