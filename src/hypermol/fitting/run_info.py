@@ -15,7 +15,7 @@ from hypermol.data.particles import ParticleSet
 from hypermol.fitting.stages import Stage
 from hypermol.io.errors import InputError
 from hypermol.io.store import RunDirectory
-from hypermol.recipe.options import FitOptions
+from hypermol.recipe.options import STATE_NAME, FitOptions
 from hypermol.recipe.toml import write_recipe
 from hypermol.space.state_space import StateSpace
 
@@ -55,7 +55,7 @@ def describe(
         "kmax": last.kmax,
         "state_space": type(space).__name__.lower(),
         "state_names": list(space.names),
-        "state_name": space.names[0] if space.names else options.state_name,
+        "state_name": space.names[0] if space.names else options.state_name or STATE_NAME,
         "basis": last.basis,
         "n_terms": last.n_terms,
         "chains": options.chains,

@@ -11,6 +11,7 @@ from jax import Array
 from hypermol.data.particles import ParticleSet
 from hypermol.inference.ensemble import CandidateCounts, MoveSize
 from hypermol.io.errors import InputError
+from hypermol.molecule.state_basis import BASES
 from hypermol.recipe.design import Design
 from hypermol.recipe.options import FitOptions, check_counts, finest_shell, make_design
 
@@ -88,7 +89,7 @@ class Plan:
     @property
     def classes(self) -> bool:
         """Whether states are classes, of which every level has the same number."""
-        return self.basis in ("onehot", "haar")
+        return self.basis in BASES and BASES[self.basis].states == "classes"
 
 
 def make_plan(options: FitOptions, particles: ParticleSet) -> Plan:
@@ -109,18 +110,14 @@ def make_plan(options: FitOptions, particles: ParticleSet) -> Plan:
     )
 
 
-#: State bases whose every term belongs to some states alone, and what these are called.
-_LOCAL_BASES = {"hats": "nodes", "onehot": "classes", "haar": "classes"}
-
-
 def _refuse_empty_states(design: Design, n_particles: int) -> None:
     """More classes or nodes than particles: some of them could not have any."""
     for part, basis, terms in design.bases:
-        if basis in _LOCAL_BASES and terms > n_particles:
+        if BASES[basis].is_local and terms > n_particles:
             where = f"part {part!r} of the model: " if part else ""
             raise InputError(
                 f"{where}n_terms is {terms} for a {basis} basis but there are {n_particles} "
-                f"particles, so that {_LOCAL_BASES[basis]} would have none: give fewer"
+                f"particles, so that {BASES[basis].terms} would have none: give fewer"
             )
 
 
@@ -149,7 +146,9 @@ def default_schedule(plan: Plan) -> tuple[Stage, ...]:
     moving = CandidateCounts(5, 3, _STATES) if plan.move_poses else still
     first, half = level(_FIRST), max(2, plan.burn_in // 2)
     medium = 3 * plan.burn_in // 2 if plan.move_poses else plan.burn_in
-    terms = max(1, plan.n_terms - 1 if plan.basis in ("cosine", "chebyshev") else plan.n_terms)
+    known = BASES.get(plan.basis)  # none for a composite
+    fewer = known is not None and not known.is_local and not known.in_pairs
+    terms = max(1, plan.n_terms - fewer)
     moves = plan.move_poses
     stages = [Stage("consensus map", "constant", first, 1, half, still)]
     if plan.n_terms > 1:
