@@ -22,14 +22,14 @@ from hypermol.fitting.fit import Progress as SweepProgress
 from hypermol.fitting.fit import fit as run_fit
 from hypermol.io.errors import InputError
 from hypermol.io.store import RunDirectory
-from hypermol.molecule.state_basis import BASES
-from hypermol.recipe.options import FitOptions
+from hypermol.molecule.state_basis import BASES, BASIS_OF
+from hypermol.recipe.options import FitOptions, clashing
 from hypermol.recipe.toml import read_recipe
 from hypermol.report import write_report
 from hypermol.runtime import configure
 
-#: What `--state` names, as state bases.
-STATES = {"interval": "cosine", "circle": "fourier", "classes": "haar", "rigid": "constant"}
+#: Command-line options by the options of a recipe that they set, where words differ.
+_WORDS = {"basis": "--basis (or --state)", "n_terms": "--terms"}
 
 InvertContrast = Annotated[
     bool | None,
@@ -45,7 +45,7 @@ def fit(
         Path | None, typer.Option(help="TOML recipe; options given here go before it.")
     ] = None,
     state: Annotated[
-        str | None, typer.Option(help="Where states live: interval, circle, classes or rigid.")
+        str | None, typer.Option(help=f"Where states live: {', '.join(BASIS_OF)}.")
     ] = None,
     basis: Annotated[
         str | None,
@@ -78,7 +78,7 @@ def fit(
 ) -> None:
     """Recover the motion in a particle set, with error bars."""
     given = {
-        "basis": basis or _basis_of(state),
+        "basis": _basis(state, basis),
         "n_terms": terms,
         "poses": poses,
         "resolution_angstrom": resolution,
@@ -99,12 +99,18 @@ def fit(
     finish(console, fit_with_progress(console, source, out, options, resume))
 
 
-def _basis_of(state: str | None) -> str | None:
+def _basis(state: str | None, basis: str | None) -> str | None:
+    """The state basis that is asked for by its name or by what states live on, if any."""
     if state is None:
-        return None
-    if state not in STATES:
-        raise InputError(f"--state {state!r} is not known: use interval, circle, classes or rigid")
-    return STATES[state]
+        return basis
+    if state not in BASIS_OF:
+        raise InputError(f"--state {state!r} is not known: use {', '.join(BASIS_OF)}")
+    if basis in BASES and BASES[basis].states != state:
+        raise InputError(
+            f"--state {state} and --basis {basis} do not go together ({basis} is of "
+            f"{BASES[basis].states} states): remove one of the two"
+        )
+    return basis or BASIS_OF[state]
 
 
 def _options(recipe: Path | None, resumed: Path | None, given: dict[str, Any]) -> FitOptions:
@@ -112,7 +118,14 @@ def _options(recipe: Path | None, resumed: Path | None, given: dict[str, Any]) -
     if recipe is None and resumed is not None and (resumed / "recipe.toml").exists():
         recipe = resumed / "recipe.toml"
     options = read_recipe(recipe) if recipe else FitOptions()
-    return replace(options, **{key: value for key, value in given.items() if value is not None})
+    chosen = {key: value for key, value in given.items() if value is not None}
+    clash = clashing({"type": options.type, "part": options.part, **chosen})
+    if clash is not None:
+        raise InputError(
+            f"{_WORDS[clash[1]]} and model.{clash[0]} of recipe {recipe} do not go together: "
+            "remove one of the two"
+        )
+    return replace(options, **chosen)
 
 
 def fit_with_progress(

@@ -16,7 +16,7 @@ from hypermol.io.errors import InputError
 from hypermol.io.metadata import ParticleMetadata
 from hypermol.io.store import RunDirectory
 from hypermol.recipe.design import AnyDesign
-from hypermol.recipe.options import FitOptions
+from hypermol.recipe.options import STATE_NAME, FitOptions
 from hypermol.recipe.toml import write_recipe
 
 #: Options that a resumed run may have more of.
@@ -57,7 +57,7 @@ def describe(
         "kmax": last.kmax,
         "state_space": type(space).__name__.lower(),
         "state_names": list(space.names),
-        "state_name": space.names[0] if space.names else options.state_name,
+        "state_name": space.names[0] if space.names else options.state_name or STATE_NAME,
         "basis": design.kind,
         "shown": list(design.shown_parts),
         "n_terms": last.n_terms,

@@ -12,6 +12,7 @@ from hypermol.molecule.spatial_basis.gaussians import GaussianGrid
 from hypermol.molecule.spatial_basis.prolates import Prolates
 from hypermol.molecule.spatial_basis.voxels import Voxels, voxels_in
 from hypermol.molecule.state_basis import (
+    BASES,
     Constant,
     ProductBasis,
     Variation,
@@ -121,17 +122,6 @@ def _gaussians(region: Region, box: int, pixel_size_angstrom: float, kmax: int) 
 SPATIAL_BASES = {"voxels": voxels_in, "prolates": _prolates, "gaussians": _gaussians}
 
 
-def _capped(kind: str, terms: int, most: int) -> int:
-    """Terms of a basis at a level that allows `most`: Fourier terms come in pairs, of which one is
-    always there, and classes and hats are all there or none."""
-    if kind in ("hats", "onehot", "haar"):
-        return terms
-    if kind == "fourier":
-        most = max(most, 3)
-    capped = min(terms, most)
-    return capped - 1 if kind == "fourier" and capped % 2 == 0 else capped
-
-
 @final
 @dataclass(frozen=True)
 class PartDesign:
@@ -182,7 +172,9 @@ class PartDesign:
         region = self.region or Ball((0.0, 0.0, 0.0), grid.radius_angstrom)
         basis: SpatialBasis = make(region, grid.box, grid.pixel_size_angstrom, grid.kmax)
         most = n_terms if self.constant else max(n_terms, 3)  # one pair of fourier is left
-        each = [named_state_basis(kind, _capped(kind, n, most), k) for kind, n, k in self.states]
+        each = [
+            named_state_basis(kind, BASES[kind].capped(n, most), k) for kind, n, k in self.states
+        ]
         largest = max(float(one.frequencies.max()) for one in each)
         states = each[0] if len(each) == 1 else ProductBasis(tuple(each), largest)
         if not self.constant:
