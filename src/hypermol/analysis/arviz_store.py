@@ -5,7 +5,6 @@ too many); here is what is monitored of them, 50 random linear functionals of th
 """
 
 import json
-import os
 from datetime import UTC, datetime
 from typing import Any
 
@@ -24,6 +23,7 @@ from hypermol.analysis.chains import (
 from hypermol.analysis.functionals import density_functionals
 from hypermol.analysis.knobs import Knob
 from hypermol.analysis.run import Run
+from hypermol.io.atomic import replacing
 
 NAME = "posterior.nc"
 
@@ -60,8 +60,7 @@ def write_posterior_nc(run: Run) -> str:
     posterior |= _states(run)
     n_chains, n_draws = functionals.values.shape[:2]
     path = run.directory.path / NAME
-    partial = path.with_name(NAME + ".part")
-    with h5netcdf.File(partial, "w") as file:
+    with replacing(path) as partial, h5netcdf.File(partial, "w") as file:
         _attributes(file, run)
         group = file.create_group("posterior")
         _attributes(group, run)
@@ -77,7 +76,6 @@ def write_posterior_nc(run: Run) -> str:
         for knob in run_knobs(run):
             name = _of_knob(run, "functional_state", knob)
             _variable(group, name, ("functional",), functionals.states[:, knob.column])
-    os.replace(partial, path)
     return str(path)
 
 

@@ -1,6 +1,5 @@
 """Volumes, movies and particles of a run at chosen states, in other programs' formats."""
 
-import os
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,6 +13,7 @@ from hypermol.analysis.particle_summary import summarise_particles
 from hypermol.analysis.run import Run
 from hypermol.analysis.summary import write_csv, write_particles
 from hypermol.analysis.volumes import mean_state_volumes, sample_volumes, state_volumes
+from hypermol.io.atomic import make_folder, replacing, write_text
 from hypermol.io.errors import InputError
 from hypermol.io.mrc import write_volume
 
@@ -33,7 +33,7 @@ def export_at(run: Run, state: np.ndarray, folder: Path, sample: int | None = No
         folder: made if missing.
         sample: posterior sample, counted over chains in order from 0.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     size = run.info["pixel_size_angstrom"]
     named = zip(knob_names(run), state, strict=False)
     stem = "_".join(f"{name}_{value:.3f}" for name, value in named) or "rigid"
@@ -95,14 +95,14 @@ def export_series(run: Run, walk: Walk, folder: Path, sample: int | None = None)
     """MRC files series_000.mrc, ... along a knob, series.csv, and series.cxc for ChimeraX."""
     states = walk.states()
     volumes = _series(run, states, sample)
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     names = [f"series_{place:03d}.mrc" for place in range(len(states))]
     for name, volume in zip(names, volumes, strict=True):
         write_volume(folder / name, volume, run.info["pixel_size_angstrom"])
     rows = [[n, *map(float, s)] if len(s) else [n, ""] for n, s in zip(names, states, strict=True)]
     write_csv(folder / "series.csv", ["volume", *knob_names(run)], rows)
     script = folder / "series.cxc"
-    _write_text(script, chimerax_script(names, _surface_level(volumes)))
+    write_text(script, chimerax_script(names, _surface_level(volumes)))
     return [*(folder / name for name in names), folder / "series.csv", script]
 
 
@@ -127,12 +127,6 @@ def chimerax_script(names: list[str], level: float) -> str:
         "vseries play #1 loop true",
     ]
     return "\n".join(lines) + "\n"
-
-
-def _write_text(path: Path, text: str) -> None:
-    partial = path.with_name(path.name + ".part")
-    partial.write_text(text)
-    os.replace(partial, path)
 
 
 def export_movie(run: Run, path: Path, walk: Walk) -> Path:
@@ -161,17 +155,16 @@ def export_movie(run: Run, path: Path, walk: Walk) -> Path:
     ]
     if knob.kind != "circle":
         frames += frames[-2:0:-1]
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".part")
-    frames[0].save(
-        partial,
-        format="GIF",
-        save_all=True,
-        append_images=frames[1:],
-        duration=_FRAME_MS,
-        loop=0,
-    )
-    os.replace(partial, path)
+    make_folder(path.parent)
+    with replacing(path) as partial:
+        frames[0].save(
+            partial,
+            format="GIF",
+            save_all=True,
+            append_images=frames[1:],
+            duration=_FRAME_MS,
+            loop=0,
+        )
     return path
 
 
@@ -217,6 +210,6 @@ def export_particles(run: Run, knob: Knob | None, span: tuple[float, float], pat
             f"--where {low:g}:{high:g} selects no particles: their mean states run from "
             f"{states.min():.3f} to {states.max():.3f}"
         )
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     write_particles(run, path, keep)
     return int(keep.sum())

@@ -2,7 +2,6 @@
 
 import csv
 import io
-import os
 from collections.abc import Iterable, Sequence
 from itertools import pairwise
 from pathlib import Path
@@ -31,6 +30,7 @@ from hypermol.analysis.volumes import (
     state_volumes,
 )
 from hypermol.data.particles import load_particles
+from hypermol.io.atomic import make_folder, write_text
 from hypermol.io.errors import InputError
 from hypermol.io.metadata import ParticleMetadata
 from hypermol.io.mrc import write_volume
@@ -73,7 +73,7 @@ def write_state_volumes(
 ) -> list[Path]:
     """volumes/state_000_mean.mrc, state_000_sd.mrc, ... and volumes/states.csv."""
     folder = run.directory.path / "volumes"
-    folder.mkdir(exist_ok=True)
+    make_folder(folder)
     volumes = state_volumes(run, run.nodes(n_states))
     pixel_size = run.info["pixel_size_angstrom"]
     rows, written = [], []
@@ -242,6 +242,4 @@ def write_csv(
     writer.writerow(header)
     for row in rows:
         writer.writerow([f"{v:.7g}" if isinstance(v, float) else v for v in row])
-    partial = path.with_name(path.name + ".part")
-    partial.write_text(text.getvalue())
-    os.replace(partial, path)
+    write_text(path, text.getvalue())

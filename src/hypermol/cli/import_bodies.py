@@ -7,6 +7,7 @@ import typer
 from rich.console import Console
 
 from hypermol.data.particles import load_particles
+from hypermol.io.atomic import make_folder
 from hypermol.io.bodies import read_bodies
 from hypermol.io.errors import InputError
 from hypermol.recipe.bodies import LARGEST, body_tables
@@ -33,7 +34,7 @@ def import_bodies(
     loaded = load_particles(particles, image_dir=image_dir)
     found = read_bodies(bodies)
     tables = body_tables(found, loaded.box, loaded.pixel_size_angstrom, held)
-    out.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(out.parent)
     write_recipe(out, FitOptions(part=tables))
     console = Console()
     for table in tables:

@@ -7,9 +7,9 @@ found is refused.
 """
 
 import math
-import os
 import sys
 import warnings
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -20,6 +20,7 @@ from mrcfile.dtypes import HEADER_DTYPE
 from mrcfile.utils import data_dtype_from_header, machine_stamp_from_byte_order, mode_from_dtype
 from numpy.typing import DTypeLike
 
+from hypermol.io.atomic import replacing
 from hypermol.io.errors import InputError
 
 READABLE_MODES = (0, 1, 2, 6, 12)
@@ -150,11 +151,9 @@ def write_volume(
     statistics = _Statistics()
     statistics.add(array)
     statistics.store(header)
-    partial = _partial_name(Path(path))
-    with open(partial, "wb") as file:
+    with replacing(path) as partial, open(partial, "wb") as file:
         file.write(header.tobytes())
         file.write(np.ascontiguousarray(array).tobytes())
-    os.replace(partial, path)
 
 
 def write_stack(
@@ -169,16 +168,15 @@ def write_stack(
 
 
 class StackWriter:
-    """Writes an image stack piece by piece; the file takes its name when it is closed.
+    """Writes an image stack piece by piece; the file takes its name when the block ends.
 
-    Use it as a context manager. If the body fails, nothing is left under the name.
+    Use it as a context manager. If the body fails, nothing is left.
     """
 
     def __init__(
         self, path: str | Path, pixel_size_angstrom: float, dtype: DTypeLike = "float32"
     ) -> None:
         self._path = Path(path)
-        self._partial = _partial_name(self._path)
         self._pixel_size = float(pixel_size_angstrom)
         self._dtype = np.dtype(dtype).newbyteorder("=")
         if self._dtype.name not in WRITABLE_DTYPES:
@@ -186,8 +184,7 @@ class StackWriter:
         self._image_shape: tuple[int, int] | None = None
         self._n = 0
         self._statistics = _Statistics()
-        self._file = open(self._partial, "wb")  # noqa: SIM115 - closed by close()
-        self._file.write(bytes(_HEADER_BYTES))
+        self._open = ExitStack()
 
     def append(self, images: np.ndarray) -> None:
         """Add images [n, y, x], or one image [y, x], in the stack's type.
@@ -209,19 +206,12 @@ class StackWriter:
         self._statistics.add(stored)
         self._n += len(stored)
 
-    def close(self) -> None:
-        """Write the header and give the file its name."""
-        if self._file.closed:
-            return
-        shape = (self._n, *(self._image_shape or (0, 0)))
-        header = _new_header(shape, self._dtype, self._pixel_size)
-        self._statistics.store(header)
-        self._file.seek(0)
-        self._file.write(header.tobytes())
-        self._file.close()
-        os.replace(self._partial, self._path)
-
     def __enter__(self) -> "StackWriter":
+        with ExitStack() as opening:
+            partial = opening.enter_context(replacing(self._path))
+            self._file = opening.enter_context(open(partial, "wb"))
+            self._file.write(bytes(_HEADER_BYTES))
+            self._open = opening.pop_all()
         return self
 
     def __exit__(
@@ -231,10 +221,15 @@ class StackWriter:
         trace: TracebackType | None,
     ) -> None:
         if kind is None:
-            self.close()
-            return
-        self._file.close()
-        self._partial.unlink(missing_ok=True)
+            self._open.callback(self._write_header)
+        self._open.__exit__(kind, error, trace)
+
+    def _write_header(self) -> None:
+        shape = (self._n, *(self._image_shape or (0, 0)))
+        header = _new_header(shape, self._dtype, self._pixel_size)
+        self._statistics.store(header)
+        self._file.seek(0)
+        self._file.write(header.tobytes())
 
 
 class _Statistics:
@@ -294,10 +289,6 @@ def _cast(array: np.ndarray, dtype: np.dtype) -> np.ndarray:
     if lost:
         raise ValueError(f"values do not fit {dtype.name}: use float32")
     return stored
-
-
-def _partial_name(path: Path) -> Path:
-    return path.with_name(path.name + ".part")
 
 
 def _read_raw_header(path: Path) -> np.recarray:

@@ -5,6 +5,7 @@ from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
+from hypermol.io.atomic import write_text
 from hypermol.io.errors import InputError
 from hypermol.posterior.priors import HyperPrior, InverseGamma
 from hypermol.recipe.density_priors import ENTRIES, read_density_prior
@@ -68,7 +69,7 @@ def write_recipe(path: str | Path, options: FitOptions) -> None:
     lines.append("[prior]")
     lines += [f"{name} = {_literal(value)}" for name, value in asdict(options.prior).items()]
     lines += [f"{name} = {_literal(table)}" for name, table in options.density_prior.items()]
-    Path(path).write_text("\n".join(lines) + "\n")
+    write_text(path, "\n".join(lines) + "\n")
 
 
 def read_recipe(path: str | Path) -> FitOptions:

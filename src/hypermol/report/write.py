@@ -1,11 +1,11 @@
 """Write the report of a run: one page and the same pictures as files."""
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
 from hypermol.analysis.knobs import Knob
 from hypermol.analysis.run import Run, load_run
+from hypermol.io.atomic import write_text
 from hypermol.report.evidence import Evidence, gather
 from hypermol.report.page import facts, paragraph, render, verdict_box
 from hypermol.report.sections import Pictures, all_sections
@@ -31,9 +31,7 @@ def write_report(run: Run | str | Path) -> Path:
     name = folder.resolve().name
     html = render(f"hypermol: {name}", _top(evidence, name), sections)
     path = folder / "report.html"
-    partial = folder / "report.html.part"
-    partial.write_text(html, encoding="utf-8")
-    os.replace(partial, path)
+    write_text(path, html)
     return path
 
 
