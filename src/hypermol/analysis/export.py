@@ -11,7 +11,13 @@ from hypermol.analysis.chains import knob_names, run_knobs
 from hypermol.analysis.knobs import Knob
 from hypermol.analysis.particle_summary import summarise_particles
 from hypermol.analysis.run import Run
-from hypermol.analysis.summary import write_csv, write_particles
+from hypermol.analysis.summary import (
+    Selection,
+    from_cryosparc,
+    write_cryosparc,
+    write_csv,
+    write_particles,
+)
 from hypermol.analysis.volumes import mean_state_volumes, sample_volumes, state_volumes
 from hypermol.io.atomic import make_folder, replacing, write_text
 from hypermol.io.errors import InputError
@@ -187,17 +193,33 @@ def _frame(panels: np.ndarray, caption: str) -> Image.Image:
     return frame
 
 
-def export_particles(run: Run, knob: Knob | None, span: tuple[float, float], path: Path) -> int:
-    """STAR file of the particles whose posterior mean state of a knob lies in [low, high).
+class ParticleFiles(NamedTuple):
+    """Files that particles of a state go to.
+
+    Attributes:
+        star: a STAR file for RELION, or None.
+        cs: a .cs file for cryoSPARC, or None.
+        image_dir: folder where the stacks are now, if they have moved since the fit.
+    """
+
+    star: Path | None = None
+    cs: Path | None = None
+    image_dir: Path | None = None
+
+
+def export_particles(
+    run: Run, knob: Knob | None, span: tuple[float, float], files: ParticleFiles
+) -> tuple[int, list[Path]]:
+    """Write the particles whose posterior mean state of a knob lies in [low, high).
 
     The upper end of an interval, 1, belongs to the last range; on a circle a range with low above
     high runs through the cut.
 
     Returns:
-        Number of particles written.
+        Number of particles, and the files written.
 
     Raises:
-        InputError: a rigid molecule, or no particle in the range.
+        InputError: a rigid molecule, no particle in the range, or what the writers refuse.
     """
     if knob is None:
         raise InputError(f"{run.directory.path} is a rigid fit (one state): nothing to select by")
@@ -210,6 +232,16 @@ def export_particles(run: Run, knob: Knob | None, span: tuple[float, float], pat
             f"--where {low:g}:{high:g} selects no particles: their mean states run from "
             f"{states.min():.3f} to {states.max():.3f}"
         )
-    make_folder(path.parent)
-    write_particles(run, path, keep)
-    return int(keep.sum())
+    if files.cs is not None and not from_cryosparc(run):
+        raise InputError(
+            f"--cs: {run.directory.path} was made of {run.info['particles']}, which is no "
+            "cryoSPARC file: give --star"
+        )
+    selection, written = Selection(keep, files.image_dir), []
+    if files.star is not None:
+        make_folder(files.star.parent)
+        written.append(write_particles(run, files.star, selection))
+    if files.cs is not None:
+        make_folder(files.cs.parent)
+        written += write_cryosparc(run, files.cs, selection)
+    return int(keep.sum()), written

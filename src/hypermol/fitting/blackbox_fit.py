@@ -87,7 +87,7 @@ def fit_black_box_run(
     )
     info |= {"shown": job.shown, "radius_angstrom": job.grid.radius_angstrom}
     info["beside"] = None if beside is None else str(Path(beside).resolve())
-    begin_run(directory, info, options, resume)
+    begin_run(directory, info, options, particles.metadata, resume)
     for chain in range(options.chains):
         job.run_chain(chain)
     end_run(directory, info, clock)

@@ -114,7 +114,7 @@ def fit(
     design = make_design(options, particles.box, particles.pixel_size_angstrom)
     space = design.state_space(particles.box, particles.pixel_size_angstrom)
     info = describe(particles, particles_path, options, schedule, space)
-    begin_run(directory, info, options, resume)
+    begin_run(directory, info, options, particles.metadata, resume)
     job = _Job(particles, options, schedule, directory, listener)
     for chain in range(options.chains):
         job.run_chain(chain)

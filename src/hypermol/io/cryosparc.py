@@ -15,10 +15,11 @@ How the fields were checked, on files with known readings (tests/io/test_cryospa
 
 from collections.abc import Collection
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-import pandas as pd
 
+from hypermol.io.cryosparc_write import kept_blocks
 from hypermol.io.errors import InputError
 from hypermol.io.euler import rotation_from_vector
 from hypermol.io.image_paths import resolve_stacks
@@ -64,7 +65,6 @@ def read_particles_cs(
     has_poses = fields.has("alignments3D/pose") or "poses" not in allow_missing
     has_ctf = fields.has("ctf/df1_A") or "ctf" not in allow_missing
     stacks = resolve_stacks(fields.text("blob/path"), path, image_dir)
-    uids = fields.get("uid") if fields.has("uid") else np.arange(n)
     rotations = np.broadcast_to(np.eye(3), (n, 3, 3)).copy()
     shifts = np.zeros((n, 2))
     if has_poses:
@@ -81,7 +81,7 @@ def read_particles_cs(
         box=_box(fields),
         half_set=fields.numbers_or("alignments3D/split", -1.0).astype(np.int64) + 1,
         optics_group=fields.numbers_or("ctf/exp_group_id", 1.0).astype(np.int64),
-        table={"cryosparc": pd.DataFrame({"cryosparcUid": [str(uid) for uid in uids]})},
+        table=fields.kept_blocks(),
         contrast_sign=_sign(fields),
         ctf_scale=fields.numbers_or("ctf/scale", 1.0),
         source=path.absolute(),
@@ -103,6 +103,10 @@ class _Fields:
 
     def __len__(self) -> int:
         return len(self._main)
+
+    def kept_blocks(self) -> dict[str, Any]:
+        """What is kept of the rows for writing; see `io.cryosparc_write`."""
+        return kept_blocks(self._main, self._extra)
 
     def has(self, name: str) -> bool:
         """Whether either file has the field."""
