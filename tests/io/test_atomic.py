@@ -4,7 +4,6 @@ import errno
 import json
 from pathlib import Path
 
-import h5netcdf
 import numpy as np
 import pytest
 
@@ -24,12 +23,6 @@ def fill_disk_under(path: Path) -> None:
     path.with_name(path.name + ".part").symlink_to(FULL)
 
 
-def write_nc(path: Path) -> None:
-    with replacing(path) as partial, h5netcdf.File(partial, "w") as file:
-        file.dimensions["x"] = 100_000
-        file.create_variable("v", ("x",), float, data=np.zeros(100_000))
-
-
 WRITERS = {
     "text": lambda path: write_text(path, "words\n" * 10_000),
     "json": lambda path: RunDirectory(path.parent).write_json(path.name, {"a": 1}),
@@ -38,7 +31,6 @@ WRITERS = {
     "volume": lambda path: write_volume(path, np.zeros((20, 20, 20)), 1.0),
     "stack": lambda path: write_stack(path, np.zeros((9, 30, 30)), 1.0),
     "small stack": lambda path: write_stack(path, np.zeros((1, 2, 2)), 1.0),
-    "netCDF": write_nc,
 }
 
 
@@ -92,8 +84,6 @@ def test_a_failure_of_the_writer_itself_is_not_disguised(tmp_path: Path):
     with pytest.raises(ZeroDivisionError):
         stop_half_way()
     assert list(tmp_path.iterdir()) == []
-    with pytest.raises(RuntimeError, match="of our own"), replacing(tmp_path / "a"):
-        raise RuntimeError("of our own")
 
 
 @needs_full

@@ -16,8 +16,6 @@ from hypermol.io.errors import OutputError
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _REFUSED = (errno.EROFS, errno.EACCES, errno.EPERM)
-#: HDF5 reports the system's error number inside its text, as another type of exception at times.
-_NUMBER = re.compile(r"errno = (\d+)")
 #: NumPy writes arrays with fwrite, which leaves no number: "4096 requested and 0 written".
 _SHORT_WRITE = re.compile(r"\d+ requested and \d+ written")
 
@@ -98,13 +96,9 @@ def output_errors(path: str | Path) -> Iterator[None]:
         if error.errno == errno.EPIPE:
             raise
         raise OutputError(cannot_write(error, Path(path))) from error
-    except RuntimeError as error:  # HDF5, where closing a file fails
-        if _number(error) is None:
-            raise
-        raise OutputError(cannot_write(error, Path(path))) from error
 
 
-def cannot_write(error: Exception, path: Path) -> str:
+def cannot_write(error: OSError, path: Path) -> str:
     """One sentence: what cannot be written, why, and the remedy."""
     number = _number(error)
     if number in _FULL:
@@ -151,12 +145,10 @@ def _no_access(path: Path) -> str:
     return f"{path} may not be opened: get permission to read or write it, or choose another place"
 
 
-def _number(error: Exception) -> int | None:
-    """The system's error number, from wherever the library left it."""
-    if isinstance(error, OSError) and error.errno is not None:
+def _number(error: OSError) -> int | None:
+    """The system's error number; None where it did not give one."""
+    if error.errno is not None:
         return error.errno
-    if (found := _NUMBER.search(str(error))) is not None:
-        return int(found[1])
     return errno.ENOSPC if _SHORT_WRITE.search(str(error)) else None
 
 
