@@ -13,7 +13,7 @@ from scipy.spatial.transform import Rotation
 from hypermol.analysis.arviz_store import write_posterior_nc
 from hypermol.analysis.convergence import diagnose
 from hypermol.analysis.coverage import mean_rotation
-from hypermol.analysis.diagnostics import bulk_ess, split_rhat
+from hypermol.analysis.diagnostics import bulk_ess, split_rhat, tail_ess
 from hypermol.analysis.functionals import density_functionals
 from hypermol.analysis.particle_summary import summarise_particles
 from hypermol.analysis.run import load_run
@@ -219,6 +219,8 @@ def test_diagnostics_are_those_of_the_draws(tmp_path):
     states = report["quantities"]["particle_state"]
     assert states["rhat_worst"] == pytest.approx(split_rhat(fake.state).max(), rel=1e-4)
     assert states["bulk_ess_worst"] == pytest.approx(bulk_ess(fake.state).min(), rel=1e-4)
+    assert states["tail_ess_worst"] == pytest.approx(tail_ess(fake.state).min(), rel=1e-4)
+    assert report["worst"]["tail_ess"] <= states["tail_ess_worst"]
     assert report["quantities"]["density_functional"]["n"] == 50
     assert report["n_samples"] == 24 and report["worst"]["rhat"] >= states["rhat_worst"]
     few = diagnose(load_run(write_run(tmp_path / "few", random_run(draws=2))))

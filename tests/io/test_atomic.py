@@ -10,7 +10,7 @@ import pytest
 from hypermol.io import atomic
 from hypermol.io.atomic import append_line, cannot_use, make_folder, replacing, write_text
 from hypermol.io.errors import InputError, OutputError
-from hypermol.io.mrc import StackWriter, read_volume, write_stack, write_volume
+from hypermol.io.mrc import read_volume, write_stack, write_volume
 from hypermol.io.store import RunDirectory, write_npz
 
 #: A device without space: what is written under a link to it fails as on a full disk.
@@ -89,12 +89,8 @@ def test_a_failure_of_the_writer_itself_is_not_disguised(tmp_path: Path):
 @needs_full
 def test_a_stack_that_meets_a_full_disk_half_way(tmp_path: Path):
     fill_disk_under(tmp_path / "a.mrcs")
-    with (
-        pytest.raises(OutputError, match="disk is full"),
-        StackWriter(tmp_path / "a.mrcs", 1.0) as w,
-    ):
-        for _ in range(100):
-            w.append(np.zeros((64, 64)))
+    with pytest.raises(OutputError, match="disk is full"):
+        write_stack(tmp_path / "a.mrcs", (np.ones((64, 64)) for _ in range(100)), 1.0)
     assert list(tmp_path.iterdir()) == []
 
 

@@ -66,17 +66,6 @@ def relative(found, expected) -> float:
     return float(np.linalg.norm(found - expected) / np.linalg.norm(expected))
 
 
-def test_fourier_adjoint(basis: SpatialBasis):
-    """Re <A x, y> = <x, A' y>; measured 1e-7 of the norms."""
-    x, p = coefficients(basis), points()
-    forward = np.asarray(jax.jit(basis.fourier)(x, p))
-    y = noise(forward.shape)
-    back = np.asarray(jax.jit(basis.fourier_adjoint)(y, p))
-    assert back.shape == x.shape
-    scale = float(np.linalg.norm(forward) * np.linalg.norm(y))
-    assert np.vdot(forward, y).real == pytest.approx(np.vdot(x, back), abs=2e-6 * scale)
-
-
 def test_slices_agree_with_fourier_and_have_their_adjoint(basis: SpatialBasis):
     """Trilinear slices: measured 2 % of white coefficients at most; off centre, too."""
     turns = Rotation.random(3, random_state=1).as_matrix().astype(np.float32)

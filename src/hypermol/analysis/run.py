@@ -18,16 +18,6 @@ from hypermol.space.state_space import StateSpace
 
 #: Resolution of the molecule that weights are asked of; they do not depend on it.
 _COARSE_KMAX = 4
-#: Sample entries that are small enough to stack over all samples.
-LATENT_NAMES = ("quaternion", "shift_px", "contrast", "state")
-NUISANCE_NAMES = (
-    "noise_variance",
-    "level",
-    "pose_sd_rad",
-    "shift_sd_px",
-    "contrast_sd",
-    "occupancy",
-)
 
 
 @final

@@ -20,6 +20,7 @@ map of a particle is `maps[frame]`. A reader that goes by `frame` and looks for 
 both.
 """
 
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -29,7 +30,7 @@ from hypermol.analysis.knobs import space_knobs
 from hypermol.io.atomic import make_folder
 from hypermol.io.errors import InputError
 from hypermol.io.metadata import ParticleMetadata
-from hypermol.io.mrc import StackWriter
+from hypermol.io.mrc import write_stack
 from hypermol.io.star_write import relion_tables, write_particles_star
 from hypermol.io.store import write_npz
 from hypermol.simulation.images import Simulation
@@ -71,12 +72,9 @@ def write_dataset(
     if particles.exists() and not overwrite:
         raise InputError(f"{particles} exists: choose another folder, or allow overwriting")
     truth = make_folder(out / "truth")
-    scales = []
-    size = simulation.settings.pixel_size_angstrom
-    with StackWriter(out / STACK_NAME, size, dtype) as writer:
-        for batch in simulation.batches():
-            writer.append(batch.images)
-            scales.append(batch.scale)
+    scales: list[np.ndarray] = []
+    images = _images(simulation, scales)
+    write_stack(out / STACK_NAME, images, simulation.settings.pixel_size_angstrom, dtype)
     metadata = particle_metadata(simulation, out / STACK_NAME)
     latents = simulation.latents
     write_particles_star(
@@ -88,6 +86,13 @@ def write_dataset(
     _write_truth(truth, simulation, np.concatenate(scales), n_truth_maps)
     write_particles_star(particles, metadata)  # last: a data set that is named is whole
     return particles
+
+
+def _images(simulation: Simulation, scales: list[np.ndarray]) -> Iterator[np.ndarray]:
+    """The images batch by batch; the scale of each is added to `scales`."""
+    for batch in simulation.batches():
+        scales.append(batch.scale)
+        yield batch.images
 
 
 def particle_metadata(simulation: Simulation, stack: Path) -> ParticleMetadata:
