@@ -14,6 +14,7 @@ from hypermol.data.particles import ParticleSet, ParticleSource
 from hypermol.fitting.stages import Stage
 from hypermol.io.errors import InputError
 from hypermol.io.metadata import ParticleMetadata
+from hypermol.io.run_input import keep_input
 from hypermol.io.store import RunDirectory
 from hypermol.recipe.design import AnyDesign
 from hypermol.recipe.options import STATE_NAME, FitOptions
@@ -116,7 +117,9 @@ def begin_run(
     particles: ParticleMetadata,
     resume: bool,
 ) -> None:
-    """Write run.json and recipe.toml; of a run that goes on, after a look at what it was.
+    """Write run.json, recipe.toml and the run's own copy of its particles.
+
+    Of a run that goes on, after a look at what it was.
 
     Raises:
         InputError: the run to go on with is of other data or options.
@@ -125,6 +128,7 @@ def begin_run(
         check_same_run(directory, info)
         before = directory.read_json("run.json")
         info = info | {key: before[key] for key in _SPENT if key in before}
+    keep_input(directory, particles)
     directory.write_json("run.json", info)
     write_recipe(directory.path / "recipe.toml", options)
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import tomli_w
 
+from hypermol.io.atomic import write_text
 from hypermol.io.errors import InputError
 from hypermol.posterior.priors import HyperPrior, InverseGamma
 from hypermol.recipe.density_priors import ENTRIES, read_density_prior
@@ -50,7 +51,7 @@ def write_recipe(path: str | Path, options: FitOptions) -> None:
     given = vars(options)
     content = {table: {name: given[name] for name in names} for table, names in TABLES.items()}
     content["prior"] = asdict(options.prior) | options.density_prior
-    Path(path).write_text(tomli_w.dumps(_without_empty(content)), encoding="utf-8")
+    write_text(path, tomli_w.dumps(_without_empty(content)))
 
 
 def _without_empty(table: dict[str, Any]) -> dict[str, Any]:
