@@ -8,7 +8,7 @@ import pytest
 
 from bodies import BOX, PIXEL, soft_ball
 from hypermol.data.particles import load_particles
-from hypermol.fitting.stages import make_plan
+from hypermol.fitting.stages import make_schedule
 from hypermol.io.errors import InputError
 from hypermol.io.mrc import write_stack, write_volume
 from hypermol.io.star import write_particles_star
@@ -155,11 +155,13 @@ def test_states_that_no_particle_can_be_in(tmp_path):
     for basis, what in (("onehot", "classes"), ("haar", "classes"), ("hats", "nodes")):
         options = FitOptions(basis=basis, n_terms=7)
         with pytest.raises(InputError, match=f"n_terms is 7 for a {basis} .* 6 particles.*{what}"):
-            make_plan(options, few)
-        make_plan(replace(options, n_terms=6), few)
+            make_schedule(options, few, make_design(options, few.box, 2.0))
+        fewer = replace(options, n_terms=6)
+        make_schedule(fewer, few, make_design(fewer, few.box, 2.0))
     table = {**ARM, "state_basis": "hats", "n_terms": 9, "region": {"radius_angstrom": 10.0}}
     with pytest.raises(InputError, match="part 'arm' of the model: n_terms is 9"):
-        make_plan(FitOptions(part=(table,)), few)
+        options = FitOptions(part=(table,))
+        make_schedule(options, few, make_design(options, few.box, 2.0))
 
 
 @pytest.mark.parametrize(

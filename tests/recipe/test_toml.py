@@ -1,6 +1,7 @@
 """Recipes as files: what is written is read again, whatever characters and tables it holds."""
 
 import tomllib
+from dataclasses import replace
 
 import pytest
 
@@ -32,7 +33,12 @@ PART = {
 )
 def test_what_is_written_is_read(tmp_path, options):
     write_recipe(tmp_path / "recipe.toml", options)
-    assert read_recipe(tmp_path / "recipe.toml") == options
+    read = read_recipe(tmp_path / "recipe.toml")
+    assert read == (replace(options, folder=str(tmp_path)) if options.type else options)
+    # wherever it is copied to, its module is looked for where it was
+    (tmp_path / "elsewhere").mkdir()
+    write_recipe(tmp_path / "elsewhere" / "recipe.toml", read)
+    assert read_recipe(tmp_path / "elsewhere" / "recipe.toml") == read
 
 
 def test_what_is_not_said_is_left_out(tmp_path):
