@@ -138,7 +138,7 @@ def test_refusals_name_the_remedy(particles: Path, finished: RunDirectory, tmp_p
         fit(particles, finished.path, replace(OPTIONS, seed=5), resume=True)
     with pytest.raises(InputError, match="holds no run"):
         fit(particles, tmp_path / "none", OPTIONS, resume=True)
-    with pytest.raises(InputError, match="basis 'spline' is not known: use one of constant"):
+    with pytest.raises(InputError, match="basis 'spline' is not known: use one of cosine"):
         fit(particles, tmp_path / "a", replace(OPTIONS, basis="spline"))
     with pytest.raises(InputError, match="poses 'search' is not known"):
         fit(particles, tmp_path / "b", replace(OPTIONS, poses="search"))
