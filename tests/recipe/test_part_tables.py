@@ -80,6 +80,14 @@ def test_knobs_by_the_name_they_have_in_the_part():
         ([{**ARM, "state_basis": "spline"}], "state_basis 'spline' is not known: use cosine"),
         ([{**ARM, "region": {**BALL, "radius_angstrom": 30.0}}], "arm reaches 40 .* 36: move"),
         ([{**ARM, "n_terms": "many"}], "part 'arm' of the model: .*give a whole number"),
+        (
+            [{**BODY, "trajectory": {"type": "translation", "n_terms": 1}}],
+            "translation has n_terms = 1, .* does not move: give at least 2",
+        ),
+        (
+            [{**BODY, "trajectory": {**HINGE, "basis": "fourier"}}],
+            "hinge has n_terms = 1, .*: give at least 3 or turns",
+        ),
         ([{**BODY, "n_terms": 3}], "n_terms is 3 for a constant basis: .*leave n_terms out"),
         ([{**BODY, "state_name": "bend"}], "state_name 'bend' names no state.*add a state_basis"),
         (

@@ -55,7 +55,7 @@ def test_files_that_are_no_recipe_are_named(tmp_path):
     path = tmp_path / "recipe.toml"
     for content in (b"[model\n", b"\xff\xfe\x00", b"[model]\nbasis = \xe4\n"):
         path.write_bytes(content)
-        with pytest.raises(InputError, match=r"recipe .*recipe.toml is not valid TOML"):
+        with pytest.raises(InputError, match=r"recipe .*recipe\.toml is not valid TOML"):
             read_recipe(path)
 
 
@@ -68,5 +68,5 @@ def test_options_of_two_kinds_of_model_are_refused_from_python_too(given, other)
     words = f"model.{next(iter(given))} and model.{next(iter(other))} do not go together"
     with pytest.raises(InputError, match=words):
         FitOptions(**given, **other)
-    with pytest.raises(InputError, match=r"go with model.type"):
+    with pytest.raises(InputError, match=r"go with model\.type"):
         FitOptions(arguments={"n": 1})
