@@ -125,6 +125,20 @@ def test_groups_of_opposite_contrast_are_said(load, images):
     assert inspect(load(images + particle))[1] == []
 
 
+def test_hot_pixels_of_the_camera_are_said(load, images):
+    images[:, 3, 5] = 100.0
+    _, (said,) = inspect(load(images))
+    assert "most images have a pixel as far as 16 of their own sd from their mean" in said
+
+
+def test_grey_levels_that_differ_are_said(load, images):
+    images[::2] += 1000.0
+    _, (said,) = inspect(load(images))
+    assert "grey levels of the images differ: their means are -0" in said
+    made, (said,) = inspect(load(images), normalise=True)
+    assert said.startswith("normalised") and np.abs(made.images().mean(axis=(1, 2))).max() < 0.2
+
+
 def test_remarks_of_the_file_come_along(load, images):
     _, (said,) = inspect(load(images, rlnBeamTiltX=[0.3] * N))
     assert "beam tilt" in said

@@ -150,7 +150,7 @@ def outliers(statistics: ImageStatistics, box: int) -> dict[int, str]:
     for place in np.flatnonzero(peak > limit):
         found[int(place)] = f"sd {statistics.sd[place] / typical_sd:.3g} times the median"
         if statistics.peak[place] > _PEAK_OF_ITS_OWN * statistics.sd[place]:
-            found[int(place)] = f"a pixel {peak[place]:,.0f} sd from the mean"
+            found[int(place)] = f"a pixel {_count(peak[place])} sd from the mean"
     log_sd = np.log(statistics.sd)
     far = _is_far(log_sd, np.log(_SCALE_FACTOR), _ROBUST_SD, _LEAST_SPREAD)
     for place in np.flatnonzero(far):
@@ -163,6 +163,16 @@ def outliers(statistics: ImageStatistics, box: int) -> dict[int, str]:
     for place in np.flatnonzero(far):
         found.setdefault(int(place), f"corners {corner[place]:+.1f} sd from the mean")
     return dict(sorted(found.items()))
+
+
+def common_peak(statistics: ImageStatistics, box: int) -> float | None:
+    """How far, in its own sd, the typical image's largest pixel is out, if that is very far."""
+    median = float(np.median(statistics.peak / statistics.sd))
+    return median if median > max(_PEAK_SD, 0.5 * box) else None
+
+
+def _count(value: float) -> str:
+    return f"{value:,.0f}" if value < 1e6 else f"{value:.3g}"
 
 
 def _is_far(values: np.ndarray, least: float, robust_sd: float, floor: float) -> np.ndarray:

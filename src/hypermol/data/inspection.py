@@ -6,6 +6,7 @@ import numpy as np
 
 from hypermol.data.image_statistics import (
     ImageStatistics,
+    common_peak,
     normalisation,
     outliers,
     scale_ratio,
@@ -20,6 +21,8 @@ _REFUSED_RATIO, _REFUSED_GROUPS, _SAID_RATIO = 3.0, 2.0, 1.5
 _SMALLEST_GROUP, _REFUSED_SHARE = 5, 0.05
 _LARGEST_SHARE_LEFT_OUT = 0.2
 _NAMED = 5
+#: Means that differ by so many sd are said.
+_LEVELS_SAID = 3.0
 #: A group is dark (white) if its centres are below (above) its corners by so many standard errors.
 _SIGN_ERRORS = 5.0
 
@@ -64,8 +67,8 @@ def inspect(
             f"{1 / high:.3g} to {1 / low:.3g})"
         )
     else:
-        remarks += _scales(rest, measured)
-    remarks += _signs(rest, measured)
+        remarks += _scales(rest, measured) + _levels(rest, measured)
+    remarks += _signs(rest, measured) + _common_peaks(rest, measured)
     found = outliers(measured, particles.box)
     if not found and not broken:
         return rest, remarks
@@ -163,6 +166,26 @@ def _scales(particles: ParticleSet, statistics: ImageStatistics) -> list[str]:
     if ratio > _SAID_RATIO or which:
         return [f"{said}; --normalise brings each image's background to mean 0 and sd 1"]
     return []
+
+
+def _levels(particles: ParticleSet, statistics: ImageStatistics) -> list[str]:
+    low, high = np.quantile(statistics.mean, [0.05, 0.95])
+    if high - low <= _LEVELS_SAID * np.median(statistics.sd):
+        return []
+    return [
+        f"{particles.source_name}: the grey levels of the images differ: their means are {low:.3g} "
+        f"to {high:.3g} (5 % to 95 % of the images); the fit leaves an image's mean out"
+    ]
+
+
+def _common_peaks(particles: ParticleSet, statistics: ImageStatistics) -> list[str]:
+    peak = common_peak(statistics, particles.box)
+    if peak is None:
+        return []
+    return [
+        f"{particles.source_name}: most images have a pixel as far as {peak:.0f} of their own sd "
+        "from their mean, which noise has not: look for hot pixels of the camera"
+    ]
 
 
 def _signs(particles: ParticleSet, statistics: ImageStatistics) -> list[str]:
