@@ -7,9 +7,10 @@ import numpy as np
 from hypermol.data.image_statistics import (
     ImageStatistics,
     common_peak,
+    grey_scale,
+    is_mostly_noise,
     normalisation,
     outliers,
-    scale_ratio,
     unusable,
 )
 from hypermol.data.particles import ParticleSet
@@ -133,16 +134,17 @@ def _groupings(particles: ParticleSet) -> list[_Groups]:
 
 
 def _scales(particles: ParticleSet, statistics: ImageStatistics) -> list[str]:
-    """A remark where images' grey scales differ a little.
+    """A remark where images' grey scales differ a little, or may do so by their signal.
 
     Raises:
         InputError: they differ much.
     """
-    low, high = scale_ratio(statistics)
+    scale = grey_scale(statistics)
+    low, high = np.quantile(scale, [0.05, 0.95])
     ratio, between, which = high / low, 1.0, ""
     for groups in _groupings(particles):
         medians = np.array(
-            [np.median(statistics.sd[groups.members == g]) for g in range(len(groups.labels))]
+            [np.median(scale[groups.members == g]) for g in range(len(groups.labels))]
         )
         first, last = int(np.argmin(medians)), int(np.argmax(medians))
         if medians[last] > _SAID_RATIO * medians[first]:
@@ -154,16 +156,18 @@ def _scales(particles: ParticleSet, statistics: ImageStatistics) -> list[str]:
                 f"and {medians[last]:.3g} in {groups.kind} {groups.labels[last]}"
             )
             break
+    noisy = is_mostly_noise(statistics)
     said = (
-        f"{particles.source_name}: the grey scales of the images differ: their standard deviation "
-        f"is {low:.3g} to {high:.3g} (5 % to 95 % of the images){which}"
+        f"{particles.source_name}: the grey scales of the images differ: the standard deviation of "
+        f"{'their noise' if noisy else 'the images, which are mostly signal,'} is {low:.3g} to "
+        f"{high:.3g} (5 % to 95 % of the images){which}"
     )
-    if ratio > _REFUSED_RATIO or between > _REFUSED_GROUPS:
+    if noisy and (ratio > _REFUSED_RATIO or between > _REFUSED_GROUPS):
         raise InputError(
             f"{said}: give --normalise, which brings each image's background to mean 0 and sd 1, "
             "or normalise at extraction"
         )
-    if ratio > _SAID_RATIO or which:
+    if which or ratio > (_SAID_RATIO if noisy else _REFUSED_RATIO):
         return [f"{said}; --normalise brings each image's background to mean 0 and sd 1"]
     return []
 
@@ -183,8 +187,8 @@ def _common_peaks(particles: ParticleSet, statistics: ImageStatistics) -> list[s
     if peak is None:
         return []
     return [
-        f"{particles.source_name}: most images have a pixel as far as {peak:.0f} of their own sd "
-        "from their mean, which noise has not: look for hot pixels of the camera"
+        f"{particles.source_name}: most images have a pixel that is {peak:.0f} of their own sd "
+        "from its neighbours, as noise has none: look for hot pixels of the camera"
     ]
 
 
