@@ -11,6 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
+from hypermol.io.errors import InputError
+
 _NUMBERED = re.compile(r"(\d+)@(.*)", re.DOTALL)
 
 
@@ -32,10 +34,32 @@ def resolve_stacks(
     With `image_dir`, that folder is tried first, with the path as written and then with the file
     name alone. A stack found nowhere gets the path it would have beside the particle file (in
     `image_dir` if given), so that a message can name it.
+
+    Raises:
+        InputError: two names lead to one file of `image_dir`, which has only one of the stacks.
     """
     unique, inverse = np.unique(names.astype(str), return_inverse=True)
     resolved = np.array([str(find_stack(name, particle_file, image_dir)) for name in unique])
+    _refuse_one_file_for_two(unique, resolved, image_dir)
     return resolved[inverse] if len(names) else np.zeros(0, dtype=str)
+
+
+def _refuse_one_file_for_two(
+    names: np.ndarray, resolved: np.ndarray, image_dir: str | Path | None
+) -> None:
+    """Refuse stacks of one name in different folders that `image_dir` holds without folders."""
+    if image_dir is None:
+        return
+    first: dict[str, str] = {}
+    for name, stack in zip(names, resolved, strict=True):
+        if Path(stack).parent != Path(os.path.normpath(Path(image_dir).absolute())):
+            continue
+        other = first.setdefault(stack, os.path.normpath(name))
+        if other != os.path.normpath(name) and Path(stack).is_file():
+            raise InputError(
+                f"--image-dir {image_dir} has one {Path(stack).name}, but the particle file names "
+                f"two, {other} and {name}: give a folder with the folders of these names"
+            )
 
 
 def find_stack(name: str, particle_file: Path, image_dir: str | Path | None = None) -> Path:
