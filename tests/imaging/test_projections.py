@@ -75,7 +75,9 @@ def exact(shared_data: Path):
     folder = shared_data / "formats"
     volume = read_volume(folder / "toymodel_small_nocenter.mrc").data.astype(np.float32)
     rotations, _ = pickle.loads((folder / "toy_rot_zerotrans.pkl").read_bytes())
-    particles = load_particles(folder / "toy_projections.star", allow_missing=("poses",))
+    particles = load_particles(
+        folder / "toy_projections.star", pixel_size_angstrom=1.0, allow_missing=("poses",)
+    )
     rows = slice(0, 200)
     return volume, rotations[rows].astype(np.float64), particles.images(rows)
 

@@ -1,13 +1,22 @@
 """`hypermol check`: a model and its particles before a fit."""
 
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
 from rich.table import Table
 
-from hypermol.data.particles import ParticleSet, load_particles
+from hypermol.cli.particle_options import (
+    ImageDir,
+    LeaveOutOutliers,
+    Normalise,
+    Passthrough,
+    PixelSize,
+)
+from hypermol.data.inspection import inspect
+from hypermol.data.particles import ParticleSet, ParticleSource
 from hypermol.fitting.forecast import (
     Memory,
     final_molecule,
@@ -43,21 +52,27 @@ def check(
     timing: Annotated[
         bool, typer.Option(help="Compile and time one sweep; leaving it out saves a minute.")
     ] = True,
-    image_dir: Annotated[
-        Path | None, typer.Option(help="Folder of the stacks, if not beside the particle file.")
-    ] = None,
+    leave_out_outliers: LeaveOutOutliers = None,
+    normalise: Normalise = None,
+    image_dir: ImageDir = None,
+    passthrough: Passthrough = None,
+    pixel_size: PixelSize = None,
 ) -> None:
     """Test a model, draw its regions, and predict memory and time of its fit."""
     console = Console()
-    options = read_recipe(model)
-    loaded = load_particles(particles, image_dir=image_dir, invert_contrast=options.invert_contrast)
+    given: dict[str, Any] = {"leave_out_outliers": leave_out_outliers, "normalise": normalise}
+    options = replace(
+        read_recipe(model), **{name: value for name, value in given.items() if value is not None}
+    )
+    source = ParticleSource(particles, image_dir, tuple(passthrough or ()), pixel_size)
+    loaded = source.load(invert_contrast=options.invert_contrast)
     if options.type is not None:
         report = _own_class(console, options, loaded, model.parent)
     else:
-        schedule = default_schedule(make_plan(options, loaded))
+        make_plan(options, loaded)  # mistakes in the recipe are said before images are read
         design = make_design(options, loaded.box, loaded.pixel_size_angstrom)
-        for remark in loaded.check():
-            console.print(remark, markup=False)
+        loaded = _inspected(console, options, loaded)
+        schedule = default_schedule(make_plan(options, loaded))
         console.print(f"hypermol check {model} on {configure()}", markup=False)
         with console.status("testing the molecule"):
             report = _conformance(design, loaded)
@@ -84,12 +99,25 @@ def check(
     raise typer.Exit(0 if report.ok else 1)
 
 
+def _inspected(console: Console, options: FitOptions, particles: ParticleSet) -> ParticleSet:
+    """The particles as a fit takes them, with what is to be said about them."""
+    particles, remarks = inspect(
+        particles,
+        leave_out_outliers=options.leave_out_outliers,
+        normalise=options.normalise,
+    )
+    for remark in remarks:
+        console.print(remark, markup=False, soft_wrap=True)
+    return particles
+
+
 def _own_class(
     console: Console, options: FitOptions, particles: ParticleSet, folder: Path
 ) -> Report:
     """Conformance of a user's own class, which has no regions to draw and no march to time."""
     assert options.type is not None
     own = load_model(options.type, options.arguments, folder)
+    particles = _inspected(console, options, particles)
     side = particles.box * particles.pixel_size_angstrom
     report = check_model(
         own,

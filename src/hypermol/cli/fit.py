@@ -12,6 +12,14 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, Ti
 
 from hypermol.analysis.run import load_run
 from hypermol.analysis.summary import write_results
+from hypermol.cli.particle_options import (
+    ImageDir,
+    LeaveOutOutliers,
+    Normalise,
+    Passthrough,
+    PixelSize,
+)
+from hypermol.data.particles import ParticleSource
 from hypermol.fitting.blackbox_fit import fit_black_box_run
 from hypermol.fitting.fit import Listener
 from hypermol.fitting.fit import Progress as SweepProgress
@@ -34,9 +42,6 @@ STATES = {"interval": "cosine", "circle": "fourier", "classes": "haar", "rigid":
 InvertContrast = Annotated[
     bool | None,
     typer.Option(help="Particles are dark on bright ground: multiply images by -1."),
-]
-ImageDir = Annotated[
-    Path | None, typer.Option(help="Folder of the stacks, if not beside the particle file.")
 ]
 Resume = Annotated[bool, typer.Option(help="Go on with the run in --out from its checkpoints.")]
 
@@ -72,7 +77,11 @@ def fit(
     thin: Annotated[int | None, typer.Option(help="Sweeps per kept sample.")] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of everything random.")] = None,
     invert_contrast: InvertContrast = None,
+    leave_out_outliers: LeaveOutOutliers = None,
+    normalise: Normalise = None,
     image_dir: ImageDir = None,
+    passthrough: Passthrough = None,
+    pixel_size: PixelSize = None,
     resume: Resume = False,
 ) -> None:
     """Recover the motion in a particle set, with error bars."""
@@ -88,16 +97,22 @@ def fit(
         "thin": thin,
         "seed": seed,
         "invert_contrast": invert_contrast,
+        "leave_out_outliers": leave_out_outliers,
+        "normalise": normalise,
     }
     options = _options(recipe, out if resume else None, given)
     console = Console()
     console.print(f"hypermol fit {particles} on {configure()}")
-    run: Job = run_fit
-    if options.type is not None:
-        beside = recipe.parent if recipe is not None else None
-        run = partial(fit_black_box_run, beside=beside)
-    directory = fit_with_progress(console, particles, out, options, resume, image_dir, run)
+    source = ParticleSource(particles, image_dir, tuple(passthrough or ()), pixel_size)
+    directory = fit_with_progress(console, source, out, options, resume, _job(options, recipe))
     finish(console, directory)
+
+
+def _job(options: FitOptions, recipe: Path | None) -> Job:
+    """What fits the model: a class of the user's own is looked for beside the recipe."""
+    if options.type is None:
+        return run_fit
+    return partial(fit_black_box_run, beside=None if recipe is None else recipe.parent)
 
 
 def _basis_of(state: str | None) -> str | None:
@@ -118,14 +133,17 @@ def _options(recipe: Path | None, resumed: Path | None, given: dict[str, Any]) -
 
 def fit_with_progress(
     console: Console,
-    particles: Path,
+    source: ParticleSource,
     out: Path,
     options: FitOptions,
     resume: bool = False,
-    image_dir: Path | None = None,
     run: Job = run_fit,
 ) -> RunDirectory:
     """Run a fit under a progress bar: stage, sweep, rate, time left."""
+    if source.passthrough or source.pixel_size_angstrom is not None:
+        raise InputError(
+            "--passthrough and --pixel-size do not reach the fit yet: see hypermol check"
+        )
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
@@ -137,7 +155,7 @@ def fit_with_progress(
     )
     with Progress(*columns, console=console) as bar:
         task = bar.add_task("reading particles, compiling", total=None, rate="")
-        directory = run(particles, out, options, _listener(bar, task), resume, image_dir)
+        directory = run(source.path, out, options, _listener(bar, task), resume, source.image_dir)
     return directory
 
 

@@ -6,9 +6,22 @@ folder above it, then in the working directory.
 """
 
 import os
+import re
 from pathlib import Path
 
 import numpy as np
+
+_NUMBERED = re.compile(r"(\d+)@(.*)", re.DOTALL)
+
+
+def split_image_name(text: str) -> tuple[str, str]:
+    """RELION's image name as (number, file): `12@a/b.mrcs` is ("12", "a/b.mrcs").
+
+    Only digits before the first `@` are a number: any other `@` belongs to the file's name, as in
+    `12@lab@site/b.mrcs`. A name without a number gives ("", name).
+    """
+    match = _NUMBERED.fullmatch(text)
+    return (match[1], match[2]) if match else ("", text)
 
 
 def resolve_stacks(

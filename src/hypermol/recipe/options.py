@@ -33,6 +33,8 @@ class FitOptions:
         thin: sweeps per kept sample.
         seed: of everything random.
         invert_contrast: multiply the images by -1 (particles dark on bright ground).
+        leave_out_outliers: leave out images that differ from the others instead of refusing them.
+        normalise: bring each image's background to mean 0 and sd 1.
         checkpoint_every: sweeps between checkpoints.
         part: tables of a composite's parts (`model_recipe`); none for one generic molecule.
         type: "package.module:Class" of a molecule of the user's own, in place of all these.
@@ -55,6 +57,8 @@ class FitOptions:
     seed: int = 0
     checkpoint_every: int = 5
     invert_contrast: bool = False
+    leave_out_outliers: bool = False
+    normalise: bool = False
     part: tuple[dict[str, Any], ...] = ()
     type: str | None = None
     arguments: dict[str, Any] = field(default_factory=dict)

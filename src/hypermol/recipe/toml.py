@@ -23,7 +23,7 @@ TABLES: dict[str, tuple[str, ...]] = {
         "type",
         "arguments",
     ),
-    "data": ("invert_contrast",),
+    "data": ("invert_contrast", "leave_out_outliers", "normalise"),
     "sampling": (
         "poses",
         "chains",
