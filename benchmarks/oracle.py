@@ -16,6 +16,8 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 import numpy as np
+from hypermol.fitting.sampler import Block, ChainState, nuisance_block, particle_block, run_sweep
+from hypermol.posterior.conditional import particle_conditional
 from scipy import stats
 
 from hypermol.analysis.particle_summary import rotation_matrices
@@ -24,16 +26,14 @@ from hypermol.analysis.truth import Truth, load_truth, match_particles
 from hypermol.data.latents import ImageBlocks, Latents
 from hypermol.data.particles import ParticleSet, load_particles
 from hypermol.fitting.march import Level, first_state, make_level
-from hypermol.fitting.sampler import Block, ChainState, nuisance_block, particle_block, run_sweep
 from hypermol.fitting.stages import adapt
 from hypermol.imaging.blocks import from_blocks
 from hypermol.imaging.forward import predict
 from hypermol.inference.ensemble import CandidateCounts, contrast_marginal
-from hypermol.molecule.expansion import Expansion
+from hypermol.molecule.composite import expansion
 from hypermol.molecule.protocol import Coefficients
 from hypermol.molecule.spatial_basis.voxels import Voxels
 from hypermol.molecule.state_basis import Cosine
-from hypermol.posterior.conditional import particle_conditional
 from hypermol.posterior.priors import HyperPrior, draw_nuisance, draw_pose_widths
 from hypermol.space.fourier import crop_or_pad_volume
 from hypermol.space.rotation import (
@@ -50,7 +50,8 @@ BURN_IN, KEPT = 25, 25
 
 def true_theta(truth: Truth, level: Level) -> tuple[Coefficients, float]:
     """Least-squares coefficients of the truth maps, in image units, and the share left out."""
-    n = level.molecule.basis.n
+    basis = level.molecule.parts[0].basis
+    n = basis.n
     maps = np.stack([crop_or_pad_volume(m.astype(np.float32), n) for m in truth.maps])
     weights = np.asarray(level.molecule.weights(jnp.asarray(truth.map_states, jnp.float32)))
     flat = maps.reshape(len(maps), -1)
@@ -59,8 +60,8 @@ def true_theta(truth: Truth, level: Level) -> tuple[Coefficients, float]:
     lost = np.sum((flat - weights @ coefficients) ** 2) / np.sum(moving**2)
     latents = np.load(truth.folder / "truth.npz")
     intensity = float(np.mean(latents["contrast"] * latents["scale"]))
-    theta = (intensity * coefficients).reshape(-1, n, n, n) * level.molecule.basis.support
-    return Coefficients(jnp.asarray(theta, jnp.float32)), float(lost)
+    theta = (intensity * coefficients).reshape(-1, n, n, n) * basis.support
+    return Coefficients({"": jnp.asarray(theta, jnp.float32)}, {"": ()}), float(lost)
 
 
 def grid_states(level: Level):
@@ -151,7 +152,7 @@ def run_oracle(
     began = time.process_time()
     radius = 0.45 * particles.box * particles.pixel_size_angstrom
     grid = Voxels(particles.box, particles.pixel_size_angstrom, KMAX, radius)
-    level = make_level(particles, Expansion(grid, Cosine(N_TERMS)), grid, HyperPrior())
+    level = make_level(particles, expansion(grid, Cosine(N_TERMS)), grid, HyperPrior())
     theta, lost = true_theta(truth, level)
     state = first_state(level)
     state = state._replace(theta=theta, prepared=level.molecule.prepare(theta))

@@ -20,11 +20,6 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-
-import hypermol
-from hypermol.data import load_particles
-from hypermol.data.latents import Consensus
-from hypermol.fitting.march import BLOCK, Level, first_state, make_level
 from hypermol.fitting.sampler import (
     ChainState,
     Data,
@@ -32,11 +27,16 @@ from hypermol.fitting.sampler import (
     nuisance_block,
     particle_block,
 )
+
+import hypermol
+from hypermol.data import load_particles
+from hypermol.data.latents import Consensus
+from hypermol.fitting.march import BLOCK, Level, first_state, make_level
 from hypermol.imaging.blocks import image_blocks, to_blocks
 from hypermol.imaging.ctf import ctf_values
 from hypermol.inference.ensemble import CandidateCounts
 from hypermol.io.metadata import CtfParameters
-from hypermol.molecule.expansion import Expansion
+from hypermol.molecule.composite import expansion
 from hypermol.molecule.spatial_basis.voxels import Voxels
 from hypermol.molecule.state_basis import Cosine
 from hypermol.posterior.posterior import Posterior
@@ -76,7 +76,7 @@ def synthetic_level(n: int, box: int, kmax: int, terms: int) -> Level:
     """Noise images with random poses and real-looking CTFs: speed does not depend on content."""
     plane, rng = half_plane(box, kmax), np.random.default_rng(0)
     basis = Voxels(box, 3.0, kmax, 0.3 * box * 3.0)
-    posterior = Posterior(Expansion(basis, Cosine(terms)), plane, HyperPrior())
+    posterior = Posterior(expansion(basis, Cosine(terms)), plane, HyperPrior())
     defocus = rng.uniform(1e4, 2.5e4, n)
     constant = [np.full(n, v) for v in (30.0, 300.0, 2.7, 0.1, 0.0, 0.0)]
     ctf = np.asarray(
@@ -95,7 +95,7 @@ class Reference:
     """The unit: slice, CTF and misfit of every image at its own pose, in NumPy on one core."""
 
     def __init__(self, level: Level, state: ChainState) -> None:
-        grid = np.asarray(state.prepared)
+        grid = np.asarray(state.prepared[0][""])
         half = grid.shape[-1] // 2
         self.shape = grid.shape[:3]
         volume = grid[..., 0] + 1j * grid[..., half]
@@ -146,8 +146,8 @@ def measure(level: Level) -> list[Row]:
     """All rows of one kmax; the first is the unit."""
     key, data, posterior = jax.random.key(1), level.data, level.posterior
     state = first_state(level)
-    maps = jax.random.normal(key, state.theta.maps.shape) * level.molecule.basis.support
-    state = state._replace(theta=state.theta._replace(maps=maps))
+    maps = jax.random.normal(key, state.theta.maps[""].shape) * level.basis.support
+    state = state._replace(theta=state.theta._replace(maps={"": maps}))
     state = state._replace(prepared=jax.jit(level.molecule.prepare)(state.theta))
     reference = Reference(level, state)
     check_reference(reference, level, state)
@@ -222,7 +222,7 @@ def main() -> None:
             particles = particles.select(np.arange(min(args.n, particles.n)))
             radius = 0.3 * particles.box * particles.pixel_size_angstrom
             grid = Voxels(particles.box, particles.pixel_size_angstrom, kmax, radius)
-            molecule = Expansion(grid, Cosine(args.terms))
+            molecule = expansion(grid, Cosine(args.terms))
             level = make_level(particles, molecule, grid, HyperPrior())
         rows += measure(level)
     n = int(np.asarray(level.data.images.present).sum())

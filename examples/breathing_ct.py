@@ -16,6 +16,14 @@ from typing import NamedTuple
 
 import jax
 import numpy as np
+from hypermol.fitting.sampler import (
+    ChainState,
+    Data,
+    molecule_block,
+    nuisance_block,
+    particle_block,
+    run_sweep,
+)
 from matplotlib.figure import Figure
 from PIL import Image, ImageDraw
 from scipy.ndimage import gaussian_filter
@@ -29,18 +37,10 @@ from hypermol.analysis.states import (
     match_states,
 )
 from hypermol.fitting.march import BLOCK, Level, carry, estimate_spectrum, first_state
-from hypermol.fitting.sampler import (
-    ChainState,
-    Data,
-    molecule_block,
-    nuisance_block,
-    particle_block,
-    run_sweep,
-)
 from hypermol.imaging.blocks import from_blocks, to_blocks
 from hypermol.imaging.tomography import ParallelBeam, line_integrals, view_blocks, views_about_z
 from hypermol.inference.ensemble import CandidateCounts
-from hypermol.molecule.expansion import Expansion
+from hypermol.molecule.composite import expansion
 from hypermol.molecule.spatial_basis.prolates import Prolates
 from hypermol.molecule.state_basis import Constant, Fourier, Linear, StateBasis
 from hypermol.posterior.posterior import Posterior
@@ -189,7 +189,7 @@ def make_level(given: Projections, scan: Scan, basis: StateBasis, kmax: int) -> 
     grid = Prolates(scan.box, scan.pixel_mm, kmax, 0.44 * scan.box * scan.pixel_mm)
     # contrasts within 1 % of 1: nothing in a transmission image makes them vary
     prior = HyperPrior(contrast=InverseGamma(1e6, 1e6 * 0.01**2), n_bins=1)
-    posterior = Posterior(Expansion(grid, basis), plane, prior, ParallelBeam(scan.pixel_mm))
+    posterior = Posterior(expansion(grid, basis), plane, prior, ParallelBeam(scan.pixel_mm))
     return Level(posterior, Data(images, consensus), grid)
 
 
@@ -259,7 +259,8 @@ def reconstruct(given: Projections, scan: Scan) -> Result:
             blurred = level.molecule.mean(state.theta)
     turns = np.angle(np.mean(phasors, axis=0)) / (2.0 * np.pi)
     phases = np.mod(from_blocks(turns, len(given.angles))[:, 0], 1.0)
-    state = state._replace(theta=state.theta._replace(maps=sum(maps) / len(maps)))
+    mean = jax.tree.map(lambda *draws: sum(draws) / len(draws), *maps)
+    state = state._replace(theta=state.theta._replace(maps=mean))
     noise = float(np.mean(np.asarray(state.nuisance.noise_variance)[1:]))
     return Result(phases, level, state, blurred, noise)
 

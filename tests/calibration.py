@@ -14,11 +14,6 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import Array
-
-from hypermol.analysis.coverage import interval_coverage, rotation_coverage
-from hypermol.analysis.diagnostics import bulk_ess
-from hypermol.data.latents import Latents
 from hypermol.fitting.sampler import (
     ChainState,
     Data,
@@ -28,6 +23,11 @@ from hypermol.fitting.sampler import (
     particle_block,
     run_sweep,
 )
+from jax import Array
+
+from hypermol.analysis.coverage import interval_coverage, rotation_coverage
+from hypermol.analysis.diagnostics import bulk_ess
+from hypermol.data.latents import Latents
 from hypermol.inference.ensemble import CandidateCounts
 from hypermol.molecule.state_basis import Cosine
 from hypermol.posterior.priors import HyperPrior, InverseGamma, draw_nuisance, draw_pose_widths
@@ -108,7 +108,8 @@ def functionals(world: World, seed: int = 11) -> Array:
     """[50, F, n, n, n]: smooth random functions in the ball times P_q at a random state each."""
     rng = np.random.default_rng(seed)
     molecule = world.posterior.molecule
-    n, support = molecule.basis.n, molecule.basis.support
+    basis = molecule.parts[0].basis
+    n, support = basis.n, basis.support
     axis = np.fft.fftfreq(n, 1.0 / n)
     k2 = axis[:, None, None] ** 2 + axis[None, :, None] ** 2 + axis[None, None, :] ** 2
     white = rng.normal(size=(N_FUNCTIONALS, n, n, n))
@@ -128,7 +129,7 @@ def make_record(world: World) -> Callable[[ChainState], Draws]:
     @jax.jit
     def record(state: ChainState) -> Draws:
         flat = Latents(*(x.reshape(-1, *x.shape[2:])[present] for x in state.latents))
-        density = jnp.einsum("jfzyx,fzyx->j", probes, state.theta.maps)
+        density = jnp.einsum("jfzyx,fzyx->j", probes, state.theta.maps[""])
         rotation = matrix_from_quaternion(flat.quaternion)
         return Draws(flat.state[:, 0], flat.shift_px, flat.contrast, rotation, density)
 

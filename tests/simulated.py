@@ -8,14 +8,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import scipy.linalg
+from hypermol.fitting.sampler import ChainState, Data
 from jax import Array
 
 from hypermol.data.latents import Consensus, ImageBlocks, Latents
-from hypermol.fitting.sampler import ChainState, Data
 from hypermol.imaging.blocks import image_blocks, to_blocks
 from hypermol.imaging.forward import predict
 from hypermol.inference.ensemble import MoveSize
-from hypermol.molecule.expansion import Expansion
+from hypermol.molecule.composite import expansion
 from hypermol.molecule.protocol import Coefficients
 from hypermol.molecule.spatial_basis.voxels import Voxels
 from hypermol.molecule.state_basis import StateBasis
@@ -26,6 +26,7 @@ from hypermol.space.normal import Gaussian
 from hypermol.space.product import Product
 from hypermol.space.rotation import quaternion_from_vector, quaternion_multiply, random_quaternions
 from hypermol.space.state_space import StateSpace
+from one_part import one_part
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,7 @@ class World:
     @cached_property
     def theta_roots(self) -> np.ndarray:
         """float64 [F, voxels in the ball, voxels in the ball]: white noise to the unit prior."""
-        basis = self.posterior.molecule.basis
+        basis = self.posterior.molecule.parts[0].basis
         where = np.flatnonzero(basis.support)
         eye = np.zeros((len(where), basis.support.size), np.float32)
         eye[np.arange(len(where)), where] = 1.0
@@ -90,7 +91,7 @@ def make_world(
         seed: of the given quantities.
     """
     basis = Voxels(box, 1.0, kmax, radius_px)
-    posterior = Posterior(Expansion(basis, state_basis), half_plane(box, kmax), prior)
+    posterior = Posterior(expansion(basis, state_basis), half_plane(box, kmax), prior)
     shells = np.arange(basis.n_shells)
     falling = (1.0 + (shells / 3.0) ** 2) * (1.0 + state_basis.frequencies[:, None] ** 2 / 2.0)
     n, block = blocks
@@ -124,7 +125,8 @@ def draw_nuisance_prior(rng: np.random.Generator, world: World) -> Nuisance:
         jnp.asarray(prior.noise.draw(rng, np.zeros(n_shells), np.zeros(n_shells)), jnp.float32),
         world.spectrum,
         jnp.asarray(
-            rng.gamma(prior.level_shape, size=molecule.n_terms) / prior.level_rate, jnp.float32
+            rng.gamma(prior.level_shape, size=len(molecule.term_sizes)) / prior.level_rate,
+            jnp.float32,
         ),
         width(prior.pose),
         width(prior.shift),
@@ -135,12 +137,12 @@ def draw_nuisance_prior(rng: np.random.Generator, world: World) -> Nuisance:
 
 def draw_theta_prior(rng: np.random.Generator, world: World, nuisance: Nuisance) -> Coefficients:
     """theta ~ P(theta | mu), by dense linear algebra."""
-    basis, roots = world.posterior.molecule.basis, world.theta_roots
+    basis, roots = world.posterior.molecule.parts[0].basis, world.theta_roots
     white = rng.standard_normal(roots.shape[:2])
     values = np.einsum("fij,fj->fi", roots, white) / np.sqrt(np.asarray(nuisance.level))[:, None]
     maps = np.zeros((len(roots), basis.support.size), np.float32)
     maps[:, np.flatnonzero(basis.support)] = values
-    return Coefficients(jnp.asarray(maps.reshape(len(roots), *basis.support.shape)))
+    return one_part(maps.reshape(len(roots), *basis.support.shape))
 
 
 def states_in_bins(

@@ -12,13 +12,14 @@ from scipy.ndimage import map_coordinates
 from scipy.spatial.transform import Rotation
 
 from hypermol.data.latents import Consensus, ImageBlocks, Latents
-from hypermol.molecule.expansion import Expansion
+from hypermol.molecule.composite import expansion
 from hypermol.molecule.protocol import Coefficients
 from hypermol.molecule.spatial_basis.voxels import Voxels
 from hypermol.molecule.state_basis import Cosine
 from hypermol.posterior.posterior import Posterior
 from hypermol.posterior.priors import HyperPrior, Nuisance
 from hypermol.space.fourier import half_plane
+from one_part import one_part
 
 BOX, KMAX, BLOCKS, BLOCK = 12, 4, 2, 3
 N = BLOCKS * BLOCK
@@ -58,7 +59,7 @@ def make_small(n_bins: int = 2) -> Small:
     rng = np.random.default_rng(0)
     basis = Voxels(BOX, 1.0, KMAX, 5.0)
     posterior = Posterior(
-        Expansion(basis, Cosine(2)), half_plane(BOX, KMAX), HyperPrior(n_bins=n_bins)
+        expansion(basis, Cosine(2)), half_plane(BOX, KMAX), HyperPrior(n_bins=n_bins)
     )
     k = len(posterior.plane.shells)
     maps = 0.5 * rng.normal(size=(2, *basis.coefficient_shape)) * basis.support
@@ -85,7 +86,7 @@ def make_small(n_bins: int = 2) -> Small:
         blocks(pixels), blocks(rng.uniform(-1, 1, (N, k))), blocks(1.0 * (np.arange(N) < N - 1))
     )
     consensus = Consensus(blocks(quaternions(centre)), blocks(shift))
-    return Small(posterior, Coefficients(jnp.asarray(maps, jnp.float32)), nuisance, latents,
+    return Small(posterior, one_part(maps), nuisance, latents,
                  consensus, images)  # fmt: skip
 
 
@@ -104,7 +105,7 @@ def reference_slices(grid: np.ndarray, rotation: np.ndarray, k: np.ndarray, step
 def reference_images(small: Small, grid: np.ndarray) -> np.ndarray:
     """Predicted half-plane images [N, K], eq. 22 in float64."""
     k = small.posterior.plane.frequencies.astype(np.float64)
-    step = small.posterior.molecule.basis.oversampling
+    step = small.posterior.molecule.parts[0].basis.oversampling
     latents = [flat(x) for x in small.latents]
     turns = Rotation.from_quat(latents[0][:, [1, 2, 3, 0]]).as_matrix()
     out = []
@@ -147,8 +148,8 @@ def reference_particle_prior(small: Small) -> np.ndarray:
 
 def reference_molecule_prior(small: Small) -> float:
     """-level/2 theta' K theta + dimension/2 log level, K a Fourier multiplier within the ball."""
-    basis = small.posterior.molecule.basis
-    maps = np.asarray(small.theta.maps, np.float64) * basis.support
+    basis = small.posterior.molecule.parts[0].basis
+    maps = np.asarray(small.theta.maps[""], np.float64) * basis.support
     axis = np.fft.fftfreq(basis.n, 1.0 / basis.n)
     radius = np.sqrt(axis[:, None, None] ** 2 + axis[:, None] ** 2 + axis**2)
     shell = np.minimum(np.rint(radius), KMAX + 1).astype(int)

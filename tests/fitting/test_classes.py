@@ -5,8 +5,6 @@ from dataclasses import replace
 import jax
 import numpy as np
 import pytest
-
-from hypermol.fitting.march import Level, carry, estimate_spectrum, first_state
 from hypermol.fitting.sampler import (
     ChainState,
     molecule_block,
@@ -14,8 +12,10 @@ from hypermol.fitting.sampler import (
     particle_block,
     run_sweep,
 )
+
+from hypermol.fitting.march import Level, carry, estimate_spectrum, first_state
 from hypermol.inference.ensemble import CandidateCounts
-from hypermol.molecule.expansion import Expansion
+from hypermol.molecule.composite import expansion
 from hypermol.molecule.state_basis import Haar, Linear, OneHot, StateBasis
 from hypermol.posterior.priors import HyperPrior, InverseGamma, draw_nuisance
 from hypermol.space.discrete import Discrete
@@ -46,8 +46,8 @@ def drawn(world):
 
 
 def level_of(world, data, basis: StateBasis) -> Level:
-    voxels = world.posterior.molecule.basis
-    posterior = replace(world.posterior, molecule=Expansion(voxels, basis))
+    voxels = world.posterior.molecule.parts[0].basis
+    posterior = replace(world.posterior, molecule=expansion(voxels, basis))
     return Level(posterior, data, voxels)
 
 

@@ -7,12 +7,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from hypermol.fitting.sampler import ChainState
 from scipy.special import logsumexp
 
 from hypermol.data.latents import Latents
 from hypermol.fitting.held_out import Effort, held_out_log_likelihood
 from hypermol.fitting.march import Level
-from hypermol.fitting.sampler import ChainState
 from hypermol.molecule.composite import composite
 from hypermol.molecule.parts import Part
 from hypermol.molecule.state_basis import Constant, Cosine
@@ -47,7 +47,7 @@ def world_of(basis, pose_rad: float, shift_px: float, noise: float = 0.5):
     )
     truth = truth._replace(nuisance=nuisance, latents=latents)
     data = draw_images(jax.random.key(0), world, truth)
-    return Level(world.posterior, data, world.posterior.molecule.basis), truth
+    return Level(world.posterior, data, world.posterior.molecule.parts[0].basis), truth
 
 
 def imager(level: Level, truth: ChainState) -> Callable[[Latents], np.ndarray]:
@@ -110,7 +110,7 @@ def test_latents_are_integrated_as_plain_monte_carlo_does():
 
 def test_the_right_molecule_predicts_better_than_none():
     level, truth = world_of(Constant(), 0.05, 0.2)
-    nothing = truth._replace(theta=truth.theta._replace(maps=jnp.zeros_like(truth.theta.maps)))
+    nothing = truth._replace(theta=jax.tree.map(jnp.zeros_like, truth.theta))
     effort = Effort(4, 6, 8, 8, 1)
     right = held_out_log_likelihood(level, [truth], effort)
     assert right.mean() > held_out_log_likelihood(level, [nothing], effort).mean() + 1.0

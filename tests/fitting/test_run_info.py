@@ -19,7 +19,8 @@ PARTICLES = particle_metadata(Path("/data"), np.eye(3)[None], np.zeros((1, 2)), 
 
 
 def _info(options: FitOptions, data_hash: str = "a") -> dict:
-    return {"data_hash": data_hash, "options": asdict(options) | {"part": []}, "finished": False}
+    chosen = asdict(options) | {"part": []}
+    return {"data_hash": data_hash, "source": {}, "options": chosen, "finished": False}
 
 
 @pytest.fixture

@@ -4,8 +4,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from jax import Array
-
 from hypermol.fitting.sampler import (
     Block,
     ChainState,
@@ -17,9 +15,11 @@ from hypermol.fitting.sampler import (
     particle_block,
     reads_no_cache,
 )
+from hypermol.posterior.conditional import molecule_quadratic
+from jax import Array
+
 from hypermol.inference.ensemble import CandidateCounts
 from hypermol.molecule.state_basis import Cosine, Linear
-from hypermol.posterior.conditional import molecule_quadratic
 from hypermol.posterior.priors import HyperPrior, InverseGamma, draw_nuisance, draw_pose_widths
 from simulated import World, draw_images, draw_prior, make_world
 
@@ -36,7 +36,8 @@ def recomputed(world: World, state: ChainState) -> ChainState:
 
 def poisoned(state: ChainState) -> ChainState:
     """The state with every cache full of nan."""
-    return state._replace(**{name: jnp.full_like(getattr(state, name), jnp.nan) for name in CACHES})
+    spoilt = {name: jax.tree.map(lambda x: x * jnp.nan, getattr(state, name)) for name in CACHES}
+    return state._replace(**spoilt)
 
 
 def same(first: ChainState, second: ChainState, ignore: tuple[str, ...] = ()) -> bool:
@@ -130,18 +131,24 @@ def test_particle_block_forgets_the_old_contrast(state_basis, chain):
     assert same(block.step(key, state, data)[0], block.step(key, other, data)[0])
 
 
+def inside_of(world: World) -> np.ndarray:
+    """Entries of theta's two maps in the ball."""
+    return np.flatnonzero(np.tile(world.posterior.molecule.parts[0].basis.support.reshape(-1), 2))
+
+
 def dense_conditional(world: World, state: ChainState, data: Data) -> tuple[np.ndarray, np.ndarray]:
     """Mean and covariance of theta in the ball, by materialising A in float64."""
     target = molecule_quadratic(
         world.posterior, state.nuisance, state.latents, data.images, state.theta
     )
-    support = np.flatnonzero(np.tile(world.posterior.molecule.basis.support.reshape(-1), 2))
-    eye = np.zeros((len(support), target.linear.size), np.float32)
+    linear = np.asarray(target.linear[""], np.float64)
+    support = inside_of(world)
+    eye = np.zeros((len(support), linear.size), np.float32)
     eye[np.arange(len(support)), support] = 1.0
-    columns = jax.lax.map(jax.jit(target.apply), eye.reshape(-1, *target.linear.shape))
+    columns = jax.lax.map(lambda maps: target.apply({"": maps})[""], eye.reshape(-1, *linear.shape))
     matrix = np.asarray(columns, np.float64).reshape(len(support), -1)[:, support]
     covariance = np.linalg.inv(0.5 * (matrix + matrix.T))
-    return covariance @ np.asarray(target.linear, np.float64).reshape(-1)[support], covariance
+    return covariance @ linear.reshape(-1)[support], covariance
 
 
 def draws_of(block: Block, chain: tuple[ChainState, Data], sweeps: int) -> np.ndarray:
@@ -149,7 +156,7 @@ def draws_of(block: Block, chain: tuple[ChainState, Data], sweeps: int) -> np.nd
 
     def one(state: ChainState, key: Array) -> tuple[ChainState, Array]:
         moved, _ = block.step(key, state, chain[1])
-        return moved, moved.theta.maps.reshape(-1)
+        return moved, moved.theta.maps[""].reshape(-1)
 
     keys = jax.random.split(jax.random.key(3), sweeps)
     return np.asarray(jax.jit(lambda s: jax.lax.scan(one, s, keys)[1])(chain[0]), np.float64)
@@ -159,8 +166,7 @@ def draws_of(block: Block, chain: tuple[ChainState, Data], sweeps: int) -> np.nd
 def test_theta_is_drawn_from_its_gaussian_conditional(kind, world, sweep, chain):
     mean, covariance = dense_conditional(world, *chain)
     block = sweep[1] if kind == "exact" else molecule_mala_block(world.posterior, 0.6, steps=10)
-    inside = np.flatnonzero(np.tile(world.posterior.molecule.basis.support.reshape(-1), 2))
-    theta = draws_of(block, chain, 2000)[:, inside][100:]
+    theta = draws_of(block, chain, 2000)[:, inside_of(world)][100:]
     white = (theta - mean) @ np.linalg.cholesky(np.linalg.inv(covariance))
     batches = white.reshape(19, 100, -1).mean(axis=1)
     z = batches.mean(axis=0) / (batches.std(axis=0, ddof=1) / np.sqrt(19))

@@ -8,20 +8,21 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from hypermol.posterior.conditional import molecule_quadratic, particle_conditional
 from scipy.ndimage import map_coordinates
 
 from hypermol.data.latents import Latents
 from hypermol.imaging.operator import Microscope
 from hypermol.imaging.tomography import ParallelBeam, line_integrals, view_blocks, views_about_z
-from hypermol.molecule.expansion import Expansion
+from hypermol.molecule.composite import expansion
 from hypermol.molecule.protocol import Coefficients
 from hypermol.molecule.spatial_basis.voxels import Voxels
 from hypermol.molecule.state_basis import Fourier
-from hypermol.posterior.conditional import molecule_quadratic, particle_conditional
 from hypermol.posterior.posterior import Posterior
 from hypermol.posterior.priors import HyperPrior, Nuisance
 from hypermol.space.fourier import crop_or_pad_volume, half_plane
 from hypermol.space.rotation import matrix_from_quaternion
+from one_part import one_part
 
 BOX, PIXEL, KMAX, N = 24, 2.5, 9, 4
 PLANE = half_plane(BOX, KMAX)
@@ -33,18 +34,18 @@ STATES = np.array([[0.1], [0.35], [0.6], [0.95]], np.float32)
 @pytest.fixture(scope="module")
 def posterior() -> Posterior:
     grid = Voxels(BOX, PIXEL, KMAX, 0.45 * BOX * PIXEL)
-    return Posterior(Expansion(grid, Fourier(3)), PLANE, HyperPrior(n_bins=1), ParallelBeam(PIXEL))
+    return Posterior(expansion(grid, Fourier(3)), PLANE, HyperPrior(n_bins=1), ParallelBeam(PIXEL))
 
 
 @pytest.fixture(scope="module")
 def theta(posterior: Posterior) -> Coefficients:
     """Blobs, one that stays and two that come and go, in 1/length."""
-    grid = posterior.molecule.basis
+    grid = posterior.molecule.parts[0].basis
     axis = (np.arange(grid.n) - grid.n // 2) * grid.voxel_size_angstrom
     z, y, x = np.meshgrid(axis, axis, axis, indexing="ij")
     centres = [(5.0, -8.0, 3.0), (-9.0, 4.0, -6.0), (2.0, 9.0, 8.0)]
     maps = [np.exp(-((x - a) ** 2 + (y - b) ** 2 + (z - c) ** 2) / 16.0) for a, b, c in centres]
-    return Coefficients(jnp.asarray(0.02 * np.stack(maps), jnp.float32))
+    return one_part(0.02 * np.stack(maps))
 
 
 @pytest.fixture(scope="module")
@@ -114,7 +115,7 @@ def given(posterior: Posterior):
     images, consensus = view_blocks(noise, WEIGHTS, views_about_z(ANGLES), PLANE, N)
     nuisance = Nuisance(
         noise_variance=jnp.asarray(rng.uniform(0.5, 2.0, KMAX + 1), jnp.float32),
-        spectrum=jnp.ones((3, posterior.molecule.basis.n_shells)),
+        spectrum=jnp.ones((3, posterior.molecule.parts[0].basis.n_shells)),
         level=jnp.ones(3),
         pose_sd_rad=jnp.float32(0.1),
         shift_sd_px=jnp.float32(1.0),
@@ -129,15 +130,15 @@ def test_back_projection_is_the_adjoint(posterior, theta, latents):
     images, _, nuisance = given(posterior)
     target = molecule_quadratic(posterior, nuisance, latents, images, theta)
     rng = np.random.default_rng(1)
-    support = posterior.molecule.basis.support
-    other = jnp.asarray(rng.normal(size=theta.maps.shape) * support, jnp.float32)
+    support = posterior.molecule.parts[0].basis.support
+    other = jnp.asarray(rng.normal(size=theta.maps[""].shape) * support, jnp.float32)
     weight = 2.0 / np.asarray(nuisance.noise_variance)[PLANE.shells]
     first, second = (
-        predict(posterior, Coefficients(maps), latents, images) for maps in (theta.maps, other)
+        predict(posterior, one_part(maps), latents, images) for maps in (theta.maps[""], other)
     )
     through_images = np.sum(weight * (first.conj() * second).real)
-    prior = posterior.molecule.precision(other, nuisance.spectrum)
-    through_maps = np.vdot(theta.maps, target.apply(other) - prior)
+    prior = posterior.molecule.precision({"": other}, nuisance.spectrum)
+    through_maps = np.vdot(theta.maps[""], target.apply({"": other})[""] - prior[""])
     scale = np.linalg.norm(np.sqrt(weight) * first) * np.linalg.norm(np.sqrt(weight) * second)
     assert abs(through_images - through_maps) < 1e-5 * scale
 

@@ -16,7 +16,7 @@ from hypermol.io.euler import rotation_from_euler
 from hypermol.io.metadata import CtfParameters, ParticleMetadata
 from hypermol.io.mrc import write_stack
 from hypermol.io.star import read_particles_star, write_particles_star
-from hypermol.io.star_text import star_text
+from hypermol.io.star_output import star_text
 from hypermol.io.star_write import relion_tables
 from runs import particle_metadata
 
@@ -192,7 +192,19 @@ def test_odd_paths_are_written_as_they_are(tmp_path: Path, folder: str):
 
 
 @pytest.mark.parametrize(
-    "text", ["", "two words", "tab\there", "#hash", "_label", "data_set", 'a "b" c', "'", "[1,2]"]
+    "text",
+    [
+        "",
+        "two words",
+        "tab\there",
+        "#hash",
+        "_label",
+        "data_set",
+        'a "b" c',
+        "'",
+        "[1,2]",
+        "a \"b\" 'c'/d",
+    ],
 )
 def test_values_that_need_quotes_come_back(tmp_path: Path, text: str):
     blocks = {"a": pd.DataFrame({"x": [text, "y"], "z": ["1", "2"]}), "b": {"single": text}}

@@ -4,19 +4,19 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from scipy.spatial.transform import Rotation
-
-from hypermol.data.latents import Latents
-from hypermol.inference.ensemble import contrast_marginal
-from hypermol.molecule.protocol import Coefficients
 from hypermol.posterior.conditional import (
     molecule_differentiable,
     molecule_quadratic,
     particle_conditional,
     shell_counts,
 )
+from scipy.spatial.transform import Rotation
+
+from hypermol.data.latents import Latents
+from hypermol.inference.ensemble import contrast_marginal
 from hypermol.posterior.priors import log_pose
 from hypermol.space.rotation import matrix_from_quaternion
+from one_part import one_part
 from small_posterior import BLOCK, BLOCKS, N, flat, make_small, quaternions
 
 
@@ -31,7 +31,7 @@ def log_joint(small):
 
     def evaluate(maps, latents):
         terms = small.posterior.terms(
-            Coefficients(maps), small.nuisance, latents, small.consensus, small.images
+            one_part(maps), small.nuisance, latents, small.consensus, small.images
         )
         return terms.molecule_prior + jnp.sum(terms.likelihood), (
             terms.likelihood + terms.particle_prior
@@ -55,30 +55,30 @@ def quadratic(small):
 def quadratic_parts(small):
     """(linear, maps -> A maps), compiled."""
     linear = jax.jit(lambda: quadratic(small).linear)()
-    return np.asarray(linear), jax.jit(lambda maps: quadratic(small).apply(maps))
+    return np.asarray(linear[""]), jax.jit(lambda maps: quadratic(small).apply({"": maps})[""])
 
 
 def test_theta_gradient_is_linear_minus_apply(small, theta_gradient, quadratic_parts):
     linear, apply = quadratic_parts
-    expected = np.asarray(theta_gradient(small.theta.maps))
-    found = linear - np.asarray(apply(small.theta.maps))
+    expected = np.asarray(theta_gradient(small.theta.maps[""]))
+    found = linear - np.asarray(apply(small.theta.maps[""]))
     np.testing.assert_allclose(found, expected, atol=2e-4 * np.abs(expected).max())
 
 
 def test_theta_conditional_is_quadratic(small, log_joint, quadratic_parts):
     """log P(theta) - log P(0) = b.theta - theta' A theta / 2."""
     linear, apply = quadratic_parts
-    maps = np.asarray(small.theta.maps, np.float64)
-    expected = np.vdot(linear, maps) - 0.5 * np.vdot(maps, np.asarray(apply(small.theta.maps)))
+    maps = np.asarray(small.theta.maps[""], np.float64)
+    expected = np.vdot(linear, maps) - 0.5 * np.vdot(maps, np.asarray(apply(small.theta.maps[""])))
     value = jax.jit(lambda m: log_joint(m, small.latents)[0])
-    found = float(value(small.theta.maps)) - float(value(jnp.zeros_like(small.theta.maps)))
+    found = float(value(small.theta.maps[""])) - float(value(jnp.zeros_like(small.theta.maps[""])))
     assert found == pytest.approx(expected, rel=1e-4)
 
 
 def test_apply_is_symmetric_and_positive(small, quadratic_parts):
     _, apply = quadratic_parts
     rng = np.random.default_rng(1)
-    support = small.posterior.molecule.basis.support
+    support = small.posterior.molecule.parts[0].basis.support
     x, y = (rng.normal(size=(2, *support.shape)).astype(np.float32) * support for _ in range(2))
     ax, ay = np.asarray(apply(x), np.float64), np.asarray(apply(y), np.float64)
     assert np.vdot(y, ax) == pytest.approx(np.vdot(x, ay), abs=1e-5 * float(np.vdot(x, ax)))
@@ -91,11 +91,11 @@ def test_differentiable_form_is_the_same_density(small, log_joint, theta_gradien
         target = molecule_differentiable(
             small.posterior, small.nuisance, small.latents, small.images
         )
-        terms, gradient = target.value_and_gradient(Coefficients(first))
+        terms, gradient = target.value_and_gradient(one_part(first))
         joint = [log_joint(maps, small.latents)[0] for maps in (first, second)]
-        return terms - target.log_density(Coefficients(second)), gradient.maps, joint
+        return terms - target.log_density(one_part(second)), gradient.maps[""], joint
 
-    maps = small.theta.maps
+    maps = small.theta.maps[""]
     difference, gradient, joint = evaluate(maps, 0.5 * maps)
     assert float(difference.sum()) == pytest.approx(float(joint[0] - joint[1]), rel=1e-4)
     expected = np.asarray(theta_gradient(maps))
@@ -154,7 +154,7 @@ def scores(small, candidates):
 def test_evidence_is_the_likelihood_up_to_a_constant(small, log_joint, candidates, scores):
     """Every candidate pose, state and contrast: differences of the joint posterior."""
     turned, shifts, states, contrasts = candidates
-    value = jax.jit(lambda latents: log_joint(small.theta.maps, latents)[1][0])
+    value = jax.jit(lambda latents: log_joint(small.theta.maps[""], latents)[1][0])
     sd = float(small.nuisance.contrast_sd)
     found, expected = [], []
     for j, s, t, c in [(0, 0, 0, 0), (1, 0, 0, 0), (0, 1, 0, 0), (0, 0, 1, 0), (2, 1, 1, 3)]:

@@ -6,13 +6,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-
 from hypermol.fitting.sampler import ChainState, Data, molecule_block
+from hypermol.posterior.conditional import molecule_quadratic, molecule_target
+
 from hypermol.inference import exact
 from hypermol.inference.ensemble import MoveSize
 from hypermol.inference.target import Quadratic, Tilted
-from hypermol.molecule.protocol import Coefficients
-from hypermol.posterior.conditional import molecule_quadratic, molecule_target
 from hypermol.posterior.density_priors import NoPrior, Positivity
 from hypermol.posterior.state_smoothness import AdjacentStates, MassFlow
 from hypermol.recipe.options import FitOptions
@@ -35,18 +34,18 @@ def quadratic(small, prior) -> Quadratic:
 
 def posterior_mean(small, prior):
     """Mean of theta's Gaussian conditional, and the iterations that it took."""
-    zero = jnp.zeros_like(small.theta.maps)
+    zero = jax.tree.map(jnp.zeros_like, small.theta.maps)
     mean, record = jax.jit(lambda: exact.mean(quadratic(small, prior), zero, 1e-3, 300))()
     assert float(record.error_in_sd) <= 1.0001e-3
-    return mean, int(record.iterations)
+    return mean[""], int(record.iterations)
 
 
 def test_linear_minus_apply_is_the_gradient_of_the_log_posterior(small) -> None:
     posterior = replace(small.posterior, density_prior=SMOOTH + POSITIVE)
 
     def log_joint(maps):
-        given = (Coefficients(maps), small.nuisance, small.latents, small.consensus, small.images)
-        terms = posterior.terms(*given)
+        theta, given = small.theta._replace(maps=maps), (small.nuisance, small.latents)
+        terms = posterior.terms(theta, *given, small.consensus, small.images)
         return terms.molecule_prior + jnp.sum(terms.likelihood)
 
     @jax.jit
@@ -55,9 +54,8 @@ def test_linear_minus_apply_is_the_gradient_of_the_log_posterior(small) -> None:
         target = molecule_target(posterior, *given)
         assert isinstance(target, Tilted)
         tilt = target.tilt.value_and_gradient(maps)[1]
-        return jax.grad(log_joint)(maps), target.reference.linear - target.reference.apply(
-            maps
-        ) + tilt
+        rest = jax.tree.map(jnp.subtract, target.reference.linear, target.reference.apply(maps))
+        return jax.grad(log_joint)(maps)[""], rest[""] + tilt[""]
 
     expected, found = both(small.theta.maps)
     scale = float(jnp.abs(expected).max())
@@ -81,19 +79,19 @@ def test_the_perturbation_has_the_covariance_of_the_matrix(small) -> None:
     """Probes of b - A x + noise: data, spectrum and density priors together."""
     n = 300
     target = quadratic(small, SMOOTH)
-    rng, support = np.random.default_rng(1), small.posterior.molecule.basis.support
+    rng, support = np.random.default_rng(1), small.posterior.molecule.parts[0].basis.support
     slow = np.ones((2, *support.shape))  # what the flow's prior weighs most
     ways = [slow * support, rng.normal(size=(2, *support.shape)) * support]
     ways = jnp.asarray(np.stack(ways), jnp.float32)
-    zero = jnp.zeros_like(small.theta.maps)
+    zero = jax.tree.map(jnp.zeros_like, small.theta.maps)
 
     @jax.jit
     def probes(keys):
-        noise = jax.lax.map(lambda key: target.perturbed_residual(key, zero), keys) - target.linear
-        return jnp.einsum("nqzyx,wqzyx->wn", noise, ways)
+        drawn = jax.lax.map(lambda key: target.perturbed_residual(key, zero), keys)
+        return jnp.einsum("nqzyx,wqzyx->wn", drawn[""] - target.linear[""], ways)
 
     seen = np.asarray(probes(jax.random.split(jax.random.key(0), n)), np.float64)
-    applied = jax.jit(jax.vmap(target.apply))(ways)
+    applied = jax.jit(jax.vmap(target.apply))({"": ways})[""]
     expected = np.einsum("wqzyx,vqzyx->wv", ways, applied).astype(np.float64)
     scale = np.sqrt(np.outer(np.diag(expected), np.diag(expected)))
     assert np.max(np.abs(np.cov(seen) - expected) / scale) < 4.5 * np.sqrt(2.0 / n)
@@ -118,7 +116,8 @@ def test_smoothness_holds_the_states_together(small, plain, prior, slower: float
 
 
 def negative_mass(theta) -> jnp.ndarray:
-    ends = theta.maps[0] + jnp.sqrt(2.0) * jnp.asarray([[[[1.0]]], [[[-1.0]]]]) * theta.maps[1]
+    mean, change = theta.maps[""]
+    ends = mean + jnp.sqrt(2.0) * jnp.asarray([[[[1.0]]], [[[-1.0]]]]) * change
     return jnp.sum(jnp.maximum(-ends, 0.0), axis=(-3, -2, -1)).mean()
 
 

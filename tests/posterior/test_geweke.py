@@ -13,9 +13,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from jax import Array
-from scipy import stats
-
 from hypermol.fitting.sampler import (
     Block,
     ChainState,
@@ -27,6 +24,9 @@ from hypermol.fitting.sampler import (
     reads_no_cache,
     run_sweep,
 )
+from jax import Array
+from scipy import stats
+
 from hypermol.inference import ensemble
 from hypermol.inference.ensemble import CandidateCounts
 from hypermol.molecule.state_basis import Constant, Cosine, Fourier, Linear, StateBasis
@@ -80,9 +80,10 @@ def functions_of(world: World) -> Callable[[ChainState, Data], dict[str, Array]]
     """Functions of everything unknown and of the data, each with a finite variance."""
     posterior = world.posterior
     rng = np.random.default_rng(5)
-    maps_shape = (posterior.molecule.n_terms, *posterior.molecule.basis.coefficient_shape)
-    probe = rng.normal(size=(2, *maps_shape)) * posterior.molecule.basis.support
-    probe = jnp.asarray(probe / np.sqrt(posterior.molecule.basis.n_coefficients), jnp.float32)
+    basis = posterior.molecule.parts[0].basis
+    maps_shape = (len(posterior.molecule.term_labels), *basis.coefficient_shape)
+    probe = rng.normal(size=(2, *maps_shape)) * basis.support
+    probe = jnp.asarray(probe / np.sqrt(basis.n_coefficients), jnp.float32)
 
     def values(state: ChainState, data: Data) -> dict[str, Array]:
         lat, mu, present = state.latents, state.nuisance, data.images.present
@@ -92,7 +93,7 @@ def functions_of(world: World) -> Callable[[ChainState, Data], dict[str, Array]]
 
         vector = pose_vector(lat.quaternion, data.consensus.quaternion)
         shift = lat.shift_px - data.consensus.shift_px
-        projected = jnp.einsum("pfzyx,fzyx->pf", probe, state.theta.maps)
+        projected = jnp.einsum("pfzyx,fzyx->pf", probe, state.theta.maps[""])
         terms = posterior.terms(state.theta, mu, lat, data.consensus, data.images)
         power = jnp.mean(jnp.abs(data.images.pixels) ** 2, axis=-1)
         out = {

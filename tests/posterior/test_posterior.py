@@ -4,8 +4,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-
 from hypermol.posterior.conditional import residual_power
+
 from small_posterior import (
     N,
     flat,
@@ -25,7 +25,7 @@ def small():
 
 @pytest.fixture(scope="module")
 def grid(small):
-    return np.asarray(jax.jit(small.posterior.molecule.prepare)(small.theta))
+    return np.asarray(jax.jit(small.posterior.molecule.prepare)(small.theta)[0][""])
 
 
 @pytest.fixture(scope="module")

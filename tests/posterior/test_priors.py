@@ -4,10 +4,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from hypermol.posterior.conditional import residual_power, shell_counts
 from scipy import stats
 from scipy.spatial.transform import Rotation
 
-from hypermol.posterior.conditional import residual_power, shell_counts
 from hypermol.posterior.priors import (
     Counts,
     HyperPrior,

@@ -7,13 +7,13 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
+from hypermol.fitting.sampler import molecule_block, nuisance_block, particle_block, run_sweep
 from typer.testing import CliRunner
 
 from bodies import BOX, CENTRES, PIXEL, STAR, simulate, write_bodies
 from hypermol.cli.main import app
 from hypermol.data.particles import load_particles
 from hypermol.fitting.march import carry, estimate_spectrum, first_state, make_level
-from hypermol.fitting.sampler import molecule_block, nuisance_block, particle_block, run_sweep
 from hypermol.imaging.blocks import from_blocks
 from hypermol.inference.ensemble import CandidateCounts
 from hypermol.io.bodies import read_bodies
@@ -21,13 +21,13 @@ from hypermol.io.errors import InputError
 from hypermol.molecule.trajectory import RigidBody, Still
 from hypermol.posterior.priors import HyperPrior, draw_nuisance
 from hypermol.recipe.bodies import NONE, body_tables
-from hypermol.recipe.design import Assembly, Grid, consensus
+from hypermol.recipe.design import Design, Grid, consensus
 from hypermol.recipe.options import make_design
 from hypermol.recipe.part_tables import read_parts
 from hypermol.recipe.toml import read_recipe
 
 
-def design_of(folder: Path, held: int = 1, text: str = STAR) -> Assembly:
+def design_of(folder: Path, held: int = 1, text: str = STAR) -> Design:
     bodies = read_bodies(write_bodies(folder, text))
     return read_parts(body_tables(bodies, BOX, PIXEL, held), BOX, PIXEL)
 
@@ -68,7 +68,6 @@ def test_import_bodies_writes_a_recipe(tmp_path):
     assert result.exit_code == 0, result.output
     assert "body_1: large.mrc, held" in result.output
     built = make_design(read_recipe(out), BOX, PIXEL)
-    assert isinstance(built, Assembly)
     assert [part.trajectory for part in built.parts] == [part.trajectory for part in design.parts]
     assert "add --overwrite" in CliRunner().invoke(app, command).output
 

@@ -10,7 +10,7 @@ look as if they had.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple, final
+from typing import NamedTuple, final
 
 import numpy as np
 from scipy.optimize import linear_sum_assignment
@@ -176,10 +176,8 @@ _FITS: dict[str, Callable[[Knob, np.ndarray, np.ndarray], _Fit]] = {
 }
 
 
-def molecule_roles(molecule: Any, knobs: Sequence[Knob]) -> list[Roles]:
+def molecule_roles(molecule: Composite, knobs: Sequence[Knob]) -> list[Roles]:
     """Which knobs share a gauge and which may change places: what copies of parts say."""
-    if not isinstance(molecule, Composite):
-        return [Roles(((knob.column,),), False) for knob in knobs]
     where = {knob.name: knob.column for knob in knobs}
     taken: set[int] = set()
     found: list[Roles] = []

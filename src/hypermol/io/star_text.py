@@ -1,4 +1,4 @@
-"""The text of a STAR file as blocks of text, and back; every value stays as the file has it.
+"""The text of a STAR file as blocks of text; every value stays as the file has it.
 
 A value is what stands between blanks, or in quotes where it contains blanks. `#` begins a comment
 where a value could begin and belongs to the value anywhere else, so that a path may contain it, as
@@ -6,19 +6,13 @@ it may contain `@` and quotes.
 """
 
 import re
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Iterator
 
 import pandas as pd
-
-from hypermol.io.errors import InputError
 
 #: A quoted value ends at a quote before a blank or the end; others at the next blank.
 _VALUE = re.compile(r"""'(.*?)'(?=\s|$)|"(.*?)"(?=\s|$)|#.*|(\S+)""")
 _NEEDS_PARSING = re.compile(r"""(?:^|\s)["'#]""")
-
-#: Text that a reader would take for several values, or for something else than a value.
-_UNSAFE = re.compile(r"\s|^$|^[\"'#_;]|^(data_|loop_|save_|global_|stop_)", re.IGNORECASE)
 
 
 def parse_star(text: str) -> dict[str, pd.DataFrame | dict[str, str]]:
@@ -91,49 +85,3 @@ def _values(line: str) -> list[str]:
             break
         found.append(value)
     return found
-
-
-def star_text(blocks: Mapping[str, Any]) -> str:
-    """Blocks of a STAR file by name: DataFrames of text as loops, mappings as single values.
-
-    Raises:
-        InputError: a value has a line break, or needs quotes and has both kinds of its own.
-    """
-    lines: list[str] = []
-    for name, block in blocks.items():
-        lines += ["", f"data_{name}", ""]
-        lines += _loop_lines(block) if isinstance(block, pd.DataFrame) else _single_lines(block)
-        lines.append("")
-    return "\n".join(lines) + "\n"
-
-
-def _loop_lines(block: pd.DataFrame) -> Iterator[str]:
-    yield "loop_"
-    for place, column in enumerate(block.columns, start=1):
-        yield f"_{column} #{place}"
-    columns = [[quoted(value) for value in block[column]] for column in block.columns]
-    for row in zip(*columns, strict=True):
-        yield "\t".join(row)
-
-
-def _single_lines(block: Mapping[str, Any]) -> Iterator[str]:
-    for name, value in block.items():
-        yield f"_{name}\t{quoted(value)}"
-
-
-def quoted(value: Any) -> str:
-    """A value as a STAR file must have it.
-
-    Raises:
-        InputError: it cannot be written.
-    """
-    text = str(value)
-    if _UNSAFE.search(text) is None:
-        return text
-    mark = next((mark for mark in "\"'" if mark not in text), None)
-    if mark is None or "\n" in text or "\r" in text:
-        raise InputError(
-            f"{text!r} cannot be written in a STAR file, which knows no line breaks and one kind "
-            "of quotes in a value: rename it in the input"
-        )
-    return f"{mark}{text}{mark}"

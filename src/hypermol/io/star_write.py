@@ -11,6 +11,7 @@ from hypermol.io.atomic import write_text
 from hypermol.io.euler import euler_from_rotation
 from hypermol.io.image_paths import name_from, split_image_name
 from hypermol.io.metadata import ParticleMetadata
+from hypermol.io.star_output import star_text
 from hypermol.io.star_read import (
     CONTRAST_SIGN_COLUMN,
     EULER_COLUMNS,
@@ -18,7 +19,6 @@ from hypermol.io.star_read import (
     ORIGIN_PIXEL_COLUMNS,
 )
 from hypermol.io.star_tables import IMAGE_NAME, OPTICS_GROUP
-from hypermol.io.star_text import star_text
 
 
 def write_particles_star(

@@ -11,11 +11,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from hypermol.fitting.sampler import ChainState, Data, motion_blocks
 from jax import Array
 
 from hypermol.data.latents import Consensus, Latents
 from hypermol.fitting import sampler
-from hypermol.fitting.sampler import ChainState, Data, motion_blocks
 from hypermol.imaging.blocks import image_blocks, to_blocks
 from hypermol.imaging.forward import predict
 from hypermol.inference.ensemble import MoveSize
