@@ -80,7 +80,7 @@ def read_particles_cs(
 
     Args:
         path: the .cs file.
-        image_dir: folder that the stacks are looked for in first (see `io.image_paths`).
+        image_dir: folder that the stacks are in, if not beside the file (see `io.image_paths`).
         passthrough: the job's passthrough file or files, for fields that `path` lacks; the first
             that has a field gives it, matched by uid.
         pixel_size_angstrom: overrides blob/psize_A.
