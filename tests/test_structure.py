@@ -123,6 +123,25 @@ def test_only_runtime_configures_jax():
     assert set(found) <= {"src/hypermol/runtime.py"}
 
 
+#: The only files that touch the file system themselves; all others write through io/atomic.py.
+_WRITERS = {"src/hypermol/io/atomic.py", "src/hypermol/io/stack_links.py"}
+_WRITES = re.compile(
+    r"os\.(replace|rename|makedirs)|\.(mkdir|write_text|write_bytes|rename)\(|[\"'][wa]b?[\"']\)"
+)
+
+
+def test_files_are_written_by_one_helper():
+    """Whole or not at all, with a sentence where the system refuses; `partial` is a name it gave, `whole` is in memory."""
+    found = [
+        f"{path.relative_to(ROOT)}: {line.strip()}"
+        for path in FILES
+        if str(path.relative_to(ROOT)) not in _WRITERS
+        for line in path.read_text().splitlines()
+        if _WRITES.search(line) and "open(partial," not in line and "File(whole," not in line
+    ]
+    assert found == []
+
+
 def test_ci_runs_the_test_command_of_the_readme():
     shown = re.search(r"/bin/(pytest.*)", (ROOT / "README.md").read_text())
     run = re.search(r'/bin/pytest"(.*) "\$@"', (ROOT / ".ci" / "run").read_text())

@@ -9,6 +9,7 @@ import pytest
 
 from hypermol.fitting.run_info import Clock, begin_run, end_run
 from hypermol.io.errors import InputError
+from hypermol.io.run_input import kept_input
 from hypermol.io.store import RunDirectory
 from hypermol.recipe.options import FitOptions
 from hypermol.recipe.toml import read_recipe
@@ -19,7 +20,8 @@ PARTICLES = particle_metadata(Path("/data"), np.eye(3)[None], np.zeros((1, 2)), 
 
 
 def _info(options: FitOptions, data_hash: str = "a") -> dict:
-    return {"data_hash": data_hash, "options": asdict(options) | {"part": []}, "finished": False}
+    chosen = asdict(options) | {"part": []}
+    return {"data_hash": data_hash, "source": {}, "options": chosen, "finished": False}
 
 
 @pytest.fixture
@@ -55,6 +57,7 @@ def test_samples_and_chains_may_grow_and_times_add_up(directory):
     assert directory.read_json("run.json")["finished"]
     more = replace(OPTIONS, samples=9, chains=3)
     begin_run(directory, _info(more), more, PARTICLES, resume=True)
+    assert kept_input(directory).stack_paths.tolist() == PARTICLES.stack_paths.tolist()
     going = directory.read_json("run.json")
     assert not going["finished"] and going["wall_seconds"] == pytest.approx(100, abs=1)
     assert read_recipe(directory.path / "recipe.toml") == more

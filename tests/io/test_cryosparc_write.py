@@ -106,6 +106,23 @@ def test_the_passthrough_file_is_cut_alike(rows, locations, tmp_path: Path):
     assert np.array_equal(np.load(written[0]), rows[[2, 0]])
 
 
+def test_several_passthrough_files_and_another_pixel_size(rows, locations, tmp_path: Path):
+    """Where the pixel size is overridden, shifts are in pixels that were stretched alike."""
+    more = np.zeros(N, [("uid", "u8"), ("extra/class", "u4")])
+    more["uid"], more["extra/class"] = rows["uid"], range(N)
+    others = [save(tmp_path / "p.cs", locations), save(tmp_path / "q.cs", more[::-1])]
+    metadata = read_particles_cs(
+        save(tmp_path / "a.cs", rows), passthrough=others, pixel_size_angstrom=1.6
+    )
+    chosen = metadata.take(np.array([3, 0]))
+    written = write_particles_cs(tmp_path / "b.cs", chosen, shifts_angstrom=chosen.shifts_angstrom)
+    assert [path.stem for path in written] == ["b", "b_passthrough", "b_passthrough_2"]
+    assert np.load(written[2])["extra/class"].tolist() == [3, 0]
+    np.testing.assert_allclose(
+        np.load(written[0])["alignments3D/shift"], rows["alignments3D/shift"][[3, 0]], rtol=1e-6
+    )
+
+
 def test_relion_gets_micrographs_and_coordinates(rows, locations, tmp_path: Path):
     metadata = read_particles_cs(
         save(tmp_path / "a.cs", rows), passthrough=save(tmp_path / "pass.cs", locations)

@@ -1,6 +1,7 @@
 """Stacks that RELION would not open by their names, and stacks that have moved."""
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import mrcfile
@@ -53,6 +54,12 @@ def test_stacks_that_have_their_names_already_leave_no_folder(tmp_path: Path):
     metadata = particles_in(tmp_path / "a.mrcs")
     assert mrcs_links(metadata, tmp_path / "stacks") is metadata
     assert not (tmp_path / "stacks").exists()
+
+
+def test_single_images_without_a_number_keep_their_names(tmp_path: Path):
+    metadata = particles_in(tmp_path / "a.mrc")
+    metadata = replace(metadata, numbered=np.zeros(2, bool))
+    assert mrcs_links(metadata, tmp_path / "stacks") is metadata
 
 
 def test_where_no_links_are_known_a_copy_is_made(tmp_path: Path, monkeypatch):

@@ -166,6 +166,32 @@ def test_stacks_are_found_above_beside_and_in_image_dir(
     assert stack_of() == path.parent / "stack.mrcs"
 
 
+def test_a_stack_elsewhere_is_never_taken_for_one_of_image_dir(
+    write_star: Callable, relion31: dict, tmp_path: Path
+):
+    path = write_star(relion31, "project/job1/run_data.star")
+    for folder in ("project/job1", "project"):
+        write_stack(tmp_path / folder / "stack.mrcs", np.zeros((4, 8, 8)), 1.5)
+    empty = tmp_path / "elsewhere"
+    empty.mkdir()
+    found = read_particles_star(path, image_dir=empty).stack_paths
+    assert set(found) == {str(empty / "stack.mrcs")}
+
+
+def test_two_stacks_of_one_name_in_image_dir(write_star: Callable, relion31: dict, tmp_path: Path):
+    stacks = ["J1/a.mrcs", "J1/a.mrcs", "./J1/a.mrcs", "J2/a.mrcs"]
+    names = [f"{i + 1}@{stack}" for i, stack in enumerate(stacks)]
+    relion31["particles"]["rlnImageName"] = names
+    path = write_star(relion31)
+    for folder in ("flat", "deep/J1", "deep/J2"):
+        (tmp_path / folder).mkdir(parents=True)
+        write_stack(tmp_path / folder / "a.mrcs", np.zeros((4, 8, 8)), 1.5)
+    found = read_particles_star(path, image_dir=tmp_path / "deep").stack_paths
+    assert [Path(stack).parent.name for stack in found] == ["J1", "J1", "J1", "J2"]
+    with pytest.raises(InputError, match=r"J2/a\.mrcs would both be .*flat/a\.mrcs"):
+        read_particles_star(path, image_dir=tmp_path / "flat")
+
+
 @pytest.mark.parametrize("size", [0.0, -1.0, np.nan])
 def test_pixel_size_option_must_be_a_size(write_star: Callable, relion31: dict, size: float):
     with pytest.raises(InputError, match=r"--pixel-size is .*: give a number"):

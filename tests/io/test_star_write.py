@@ -192,7 +192,19 @@ def test_odd_paths_are_written_as_they_are(tmp_path: Path, folder: str):
 
 
 @pytest.mark.parametrize(
-    "text", ["", "two words", "tab\there", "#hash", "_label", "data_set", 'a "b" c', "'", "[1,2]"]
+    "text",
+    [
+        "",
+        "two words",
+        "tab\there",
+        "#hash",
+        "_label",
+        "data_set",
+        'a "b" c',
+        "'",
+        "[1,2]",
+        "a \"b\" 'c'/d",
+    ],
 )
 def test_values_that_need_quotes_come_back(tmp_path: Path, text: str):
     blocks = {"a": pd.DataFrame({"x": [text, "y"], "z": ["1", "2"]}), "b": {"single": text}}

@@ -30,9 +30,9 @@ from hypermol.analysis.volumes import (
     state_volumes,
 )
 from hypermol.io.atomic import make_folder, write_text
-from hypermol.io.cryosparc_write import write_particles_cs
+from hypermol.io.cryosparc_write import CS_ROWS, write_particles_cs
 from hypermol.io.errors import InputError
-from hypermol.io.metadata import CS_ROWS, ParticleMetadata
+from hypermol.io.metadata import ParticleMetadata
 from hypermol.io.mrc import write_volume
 from hypermol.io.run_input import NAME as INPUT_NAME
 from hypermol.io.run_input import kept_input

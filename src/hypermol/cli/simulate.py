@@ -183,11 +183,11 @@ def settings_of(common: Common) -> Settings:
 def _states(text: str) -> str | np.ndarray:
     if text in STATE_NAMES or not Path(text).is_file():
         return text
-    if Path(text).suffix == ".npy":
-        return np.load(text)
     try:
+        if Path(text).suffix == ".npy":
+            return np.load(text)
         return np.loadtxt(text, ndmin=2)
-    except ValueError as error:
+    except (ValueError, EOFError) as error:
         raise InputError(f"{text} is not a table of numbers: give a state a line") from error
 
 

@@ -28,7 +28,7 @@ class ParticleSource:
 
     Attributes:
         path: a RELION .star or cryoSPARC .cs file.
-        image_dir: folder that the stacks are looked for in first.
+        image_dir: folder that the stacks are in, if not beside the file.
         passthrough: for .cs, the job's passthrough files.
         pixel_size_angstrom: overrides the file.
     """
@@ -87,7 +87,7 @@ def load_particles(
 
     Args:
         path: the particle file.
-        image_dir: folder that the stacks are looked for in first.
+        image_dir: folder that the stacks are in, if not beside the file.
         passthrough: for .cs, the job's passthrough file or files.
         pixel_size_angstrom: overrides the file.
         allow_missing: "poses", "ctf": parts that the file may lack.

@@ -19,6 +19,7 @@ from pathlib import Path
 
 import numpy as np
 
+from hypermol.io.cryosparc_write import kept_blocks, shift_unit
 from hypermol.io.cs_fields import CsFields
 from hypermol.io.errors import InputError
 from hypermol.io.euler import rotation_from_vector
@@ -79,7 +80,7 @@ def read_particles_cs(
 
     Args:
         path: the .cs file.
-        image_dir: folder that the stacks are looked for in first (see `io.image_paths`).
+        image_dir: folder that the stacks are in, if not beside the file (see `io.image_paths`).
         passthrough: the job's passthrough file or files, for fields that `path` lacks; the first
             that has a field gives it, matched by uid.
         pixel_size_angstrom: overrides blob/psize_A.
@@ -118,7 +119,7 @@ def read_particles_cs(
         box=_box(fields),
         half_set=_half_set(fields),
         optics_group=fields.numbers_or("ctf/exp_group_id", 1.0).astype(np.int64),
-        table=fields.kept_blocks(),
+        table=kept_blocks(fields.tables),
         contrast_sign=_sign(fields),
         source=path.absolute(),
         has_poses=has_poses,
@@ -150,15 +151,9 @@ def _pixel_size(path: Path, psize: np.ndarray) -> float:
 
 
 def _shift_unit(fields: CsFields, pixel_size: float) -> np.ndarray:
-    """Angstrom [N] of one unit of alignments3D/shift: pixels of alignments3D/psize_A.
-
-    A pixel size that overrides the file's stretches the alignment's pixels too.
-    """
-    stated = fields.numbers_or("blob/psize_A", 0.0)
-    aligned = fields.numbers_or("alignments3D/psize_A", 0.0)
-    known = (stated > 0.0) & (aligned > 0.0)
-    ratio = np.divide(aligned, stated, out=np.ones(len(fields)), where=known)
-    unit = np.where(known | (aligned <= 0.0), ratio * pixel_size, aligned)
+    """Angstrom [N] of one unit of alignments3D/shift."""
+    stated, aligned = (fields.numbers_or(f"{of}/psize_A", 0.0) for of in ("blob", "alignments3D"))
+    unit = shift_unit(stated, aligned, pixel_size)
     refuse_impossible(fields.path, "the unit of alignments3D/shift", unit, PIXEL_SIZE)
     return unit
 

@@ -9,6 +9,7 @@ they are, and the columns that RELION wants and that have no place elsewhere.
   pixels of `alignments3D/psize_A` (`io.cryosparc` says how this was checked).
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,28 +19,44 @@ from scipy.spatial.transform import Rotation
 
 from hypermol.io.atomic import replacing
 from hypermol.io.errors import InputError
-from hypermol.io.metadata import CS_PASSTHROUGH, CS_ROWS, ParticleMetadata
+from hypermol.io.metadata import ParticleMetadata
 
-_POSE, _SHIFT = "alignments3D/pose", "alignments3D/shift"
+#: Block of `ParticleMetadata.table` with the rows of a .cs file.
+CS_ROWS = "cs"
+_ALIGNED = "alignments3D"
+_POSE, _SHIFT = f"{_ALIGNED}/pose", f"{_ALIGNED}/shift"
 
 
-def kept_blocks(rows: np.ndarray, passthrough: np.ndarray | None) -> dict[str, Any]:
+def kept_blocks(tables: Sequence[np.ndarray]) -> dict[str, Any]:
     """Blocks of `ParticleMetadata.table` for particles of a .cs file.
 
     Args:
-        rows: [N] as read.
-        passthrough: [N] rows of the passthrough file in the same order, or None.
+        tables: rows [N] of the file and of each of its passthrough files, in one order.
 
     Returns:
-        "cryosparc": text columns for a STAR file; CS_ROWS and CS_PASSTHROUGH: the rows.
+        "cryosparc": text columns for a STAR file; `CS_ROWS`, and for each passthrough file a
+        name that begins with it: the rows.
     """
-    blocks: dict[str, Any] = {CS_ROWS: rows}
-    if passthrough is not None:
-        blocks[CS_PASSTHROUGH] = passthrough
+    blocks: dict[str, Any] = {_block_name(place): rows for place, rows in enumerate(tables)}
     uid = _field(blocks, "uid")
-    columns = {"cryosparcUid": [str(u) for u in (np.arange(len(rows)) if uid is None else uid)]}
-    blocks["cryosparc"] = pd.DataFrame(columns | _locations(blocks), dtype=object)
-    return blocks
+    uids = np.arange(len(tables[0])) if uid is None else uid
+    columns = {"cryosparcUid": [str(u) for u in uids]} | _locations(blocks)
+    return blocks | {"cryosparc": pd.DataFrame(columns, dtype=object)}
+
+
+def shift_unit(stated: np.ndarray, aligned: np.ndarray, pixel_size_angstrom: float) -> np.ndarray:
+    """Angstrom [N] of one unit of alignments3D/shift: pixels of alignments3D/psize_A.
+
+    A pixel size that overrides the file's stretches the alignment's pixels too.
+
+    Args:
+        stated: blob/psize_A [N], 0 where it is missing.
+        aligned: alignments3D/psize_A [N], 0 where it is missing.
+        pixel_size_angstrom: of the images.
+    """
+    known = (stated > 0.0) & (aligned > 0.0)
+    ratio = np.divide(aligned, stated, out=np.ones(len(stated)), where=known)
+    return np.where(known | (aligned <= 0.0), ratio * pixel_size_angstrom, aligned)
 
 
 def write_particles_cs(
@@ -51,7 +68,7 @@ def write_particles_cs(
     """Write particles that came from a .cs file as a .cs file: same fields, types and uids.
 
     Only `alignments3D/pose` and `alignments3D/shift` change, where new poses are given. Particles
-    that were read with a passthrough file get a second file, NAME_passthrough.cs.
+    that were read with passthrough files get NAME_passthrough.cs, NAME_passthrough_2.cs, ... too.
 
     Args:
         path: the file to write.
@@ -71,25 +88,33 @@ def write_particles_cs(
             f"{path}: the particles were read from {metadata.source or 'no file'} and not from a "
             "cryoSPARC .cs file: write a STAR file"
         )
-    names = {CS_ROWS: path, CS_PASSTHROUGH: path.with_name(f"{path.stem}_passthrough.cs")}
-    blocks = {name: metadata.table[name].copy() for name in names if name in metadata.table}
+    names = [name for name in metadata.table if name.startswith(CS_ROWS)]
+    blocks = {name: metadata.table[name].copy() for name in sorted(names)}
     if rotations is not None:
         _set(blocks, _POSE, -Rotation.from_matrix(rotations).as_rotvec(), path)
     if shifts_angstrom is not None:
-        sizes = _sizes(blocks, metadata)
-        _set(blocks, _SHIFT, 0.0 - np.asarray(shifts_angstrom) / sizes[:, None], path)
+        stated, aligned = (
+            _numbers(blocks, f"{of}/psize_A", len(metadata)) for of in ("blob", _ALIGNED)
+        )
+        unit = shift_unit(stated, aligned, metadata.pixel_size_angstrom)
+        _set(blocks, _SHIFT, 0.0 - np.asarray(shifts_angstrom) / unit[:, None], path)
+    written = []
     for name, rows in blocks.items():
-        with replacing(names[name]) as partial, open(partial, "wb") as file:
+        written.append(path.with_name(path.stem + name.removeprefix(CS_ROWS) + path.suffix))
+        with replacing(written[-1]) as partial, open(partial, "wb") as file:
             np.save(file, rows, allow_pickle=False)
-    return [names[name] for name in blocks]
+    return written
+
+
+def _block_name(place: int) -> str:
+    """Name of the rows of the file (place 0) or a passthrough file (1, 2, ...)."""
+    number = f"_{place}" if place > 1 else ""
+    return f"{CS_ROWS}_passthrough{number}" if place else CS_ROWS
 
 
 def _field(blocks: dict[str, Any], name: str) -> np.ndarray | None:
-    """A field of the rows, else of the passthrough rows, else None."""
-    for block in (CS_ROWS, CS_PASSTHROUGH):
-        if block in blocks and name in (blocks[block].dtype.names or ()):
-            return blocks[block][name]
-    return None
+    """A field of the first rows that have it, else None."""
+    return next((rows[name] for rows in blocks.values() if name in rows.dtype.names), None)
 
 
 def _set(blocks: dict[str, Any], name: str, values: np.ndarray, path: Path) -> None:
@@ -104,12 +129,10 @@ def _set(blocks: dict[str, Any], name: str, values: np.ndarray, path: Path) -> N
         rows[name] = values
 
 
-def _sizes(blocks: dict[str, Any], metadata: ParticleMetadata) -> np.ndarray:
-    """Pixel sizes [N] that shifts are counted in, as the reader takes them."""
-    for name in ("alignments3D/psize_A", "blob/psize_A"):
-        if (found := _field(blocks, name)) is not None:
-            return np.asarray(found, np.float64)
-    return np.full(len(metadata), metadata.pixel_size_angstrom)
+def _numbers(blocks: dict[str, Any], name: str, n: int) -> np.ndarray:
+    """Values float64 [n] of a field, 0 where there is none."""
+    found = _field(blocks, name)
+    return np.zeros(n) if found is None else np.asarray(found, np.float64)
 
 
 def _locations(blocks: dict[str, Any]) -> dict[str, list[str]]:

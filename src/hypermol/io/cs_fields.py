@@ -2,33 +2,36 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from hypermol.io.cryosparc_write import kept_blocks
 from hypermol.io.errors import InputError
 
 
 class CsFields:
-    """Fields of N particles, from the file or else from its passthrough files."""
+    """Fields of N particles, from the file or else from its passthrough files.
+
+    Attributes:
+        path: of the file.
+        tables: rows [N] of the file and of each passthrough file, in the file's order.
+    """
 
     def __init__(self, path: Path, passthrough: Sequence[str | Path]) -> None:
         self.path = path
         main = _load(path)
-        self._tables = [main, *(_match_uids(path, main, Path(other)) for other in passthrough)]
+        self.tables = [main, *(_match_uids(path, main, Path(other)) for other in passthrough)]
 
     def __len__(self) -> int:
-        return len(self._tables[0])
+        return len(self.tables[0])
 
     @property
     def names(self) -> list[str]:
         """Names of all fields."""
-        return list(dict.fromkeys(name for table in self._tables for name in _names(table)))
+        return list(dict.fromkeys(name for table in self.tables for name in _names(table)))
 
     def has(self, name: str) -> bool:
         """Whether any of the files has the field."""
-        return any(name in _names(table) for table in self._tables)
+        return any(name in _names(table) for table in self.tables)
 
     def get(self, name: str) -> np.ndarray:
         """Values as stored.
@@ -36,16 +39,11 @@ class CsFields:
         Raises:
             InputError: no file has the field.
         """
-        for table in self._tables:
+        for table in self.tables:
             if name in _names(table):
                 return table[name]
-        also = " and its passthrough" if len(self._tables) > 1 else ""
+        also = " and its passthrough" if len(self.tables) > 1 else ""
         raise InputError(f"{self.path}{also} has no field {name}: {_remedy(name, self.names)}")
-
-    def kept_blocks(self) -> dict[str, Any]:
-        """What is kept of the rows for writing; see `io.cryosparc_write`."""
-        main, *others = self._tables
-        return kept_blocks(main, _joined(others) if others else None)
 
     def text(self, name: str) -> np.ndarray:
         """Values as str [N]; cryoSPARC marks linked paths with a leading '>'."""
@@ -69,16 +67,6 @@ class CsFields:
         if self.has(name):
             return self.numbers(name)
         return np.broadcast_to(np.asarray(default, dtype=np.float64), (len(self),)).copy()
-
-
-def _joined(tables: list[np.ndarray]) -> np.ndarray:
-    """Rows with the fields of all tables, of a name the first table's."""
-    fields = {name: table[name] for table in reversed(tables) for name in _names(table)}
-    kind = [(name, values.dtype, values.shape[1:]) for name, values in fields.items()]
-    joined = np.zeros(len(tables[0]), kind)
-    for name, values in fields.items():
-        joined[name] = values
-    return joined
 
 
 def _names(array: np.ndarray) -> tuple[str, ...]:

@@ -31,50 +31,41 @@ def resolve_stacks(
 ) -> np.ndarray:
     """Absolute paths of the stacks `names` (str [N]).
 
-    With `image_dir`, that folder is tried first, with the path as written and then with the file
-    name alone. A stack found nowhere gets the path it would have beside the particle file (in
-    `image_dir` if given), so that a message can name it.
+    With `image_dir`, stacks are looked for there and nowhere else, with the path as written and
+    then with the file name alone. A stack found nowhere gets the path it would have beside the
+    particle file (in `image_dir` if given), so that a message can name it.
 
     Raises:
-        InputError: two names lead to one file of `image_dir`, which has only one of the stacks.
+        InputError: two stacks would be one file of `image_dir`.
     """
     unique, inverse = np.unique(names.astype(str), return_inverse=True)
-    resolved = np.array([str(find_stack(name, particle_file, image_dir)) for name in unique])
-    _refuse_one_file_for_two(unique, resolved, image_dir)
-    return resolved[inverse] if len(names) else np.zeros(0, dtype=str)
+    resolved = [str(find_stack(name, particle_file, image_dir)) for name in unique]
+    if image_dir is not None:
+        _refuse_two_in_one(unique.tolist(), resolved, image_dir)
+    return np.array(resolved)[inverse] if len(names) else np.zeros(0, dtype=str)
 
 
-def _refuse_one_file_for_two(
-    names: np.ndarray, resolved: np.ndarray, image_dir: str | Path | None
-) -> None:
-    """Refuse stacks of one name in different folders that `image_dir` holds without folders."""
-    if image_dir is None:
-        return
+def _refuse_two_in_one(names: list[str], resolved: list[str], image_dir: str | Path) -> None:
+    """Refuse names that lead to one file only because their folders were left out."""
     first: dict[str, str] = {}
-    for name, stack in zip(names, resolved, strict=True):
-        if Path(stack).parent != Path(os.path.normpath(Path(image_dir).absolute())):
-            continue
-        other = first.setdefault(stack, os.path.normpath(name))
-        if other != os.path.normpath(name) and Path(stack).is_file():
+    for name, path in zip(names, resolved, strict=True):
+        known = first.setdefault(path, name)
+        if os.path.normpath(known) != os.path.normpath(name):
             raise InputError(
-                f"--image-dir {image_dir} has one {Path(stack).name}, but the particle file names "
-                f"two, {other} and {name}: give a folder with the folders of these names"
+                f"--image-dir {image_dir}: the stacks {known} and {name} would both be {path}: "
+                "give the folder that these paths begin in"
             )
 
 
 def find_stack(name: str, particle_file: Path, image_dir: str | Path | None = None) -> Path:
     """Absolute path of one stack; see `resolve_stacks`."""
     folder = particle_file.absolute().parent
-    candidates: list[Path] = []
+    candidates = [base / name for base in (folder, *folder.parents, Path.cwd())]
     if image_dir is not None:
         image_folder = Path(image_dir).absolute()
-        candidates += [image_folder / name.lstrip("/"), image_folder / Path(name).name]
-    candidates += [base / name for base in (folder, *folder.parents, Path.cwd())]
-    for candidate in candidates:
-        if candidate.is_file():
-            return Path(os.path.normpath(candidate))
-    missing = image_folder if image_dir is not None else folder
-    return Path(os.path.normpath(missing / name))
+        candidates = [image_folder / name.lstrip("/"), image_folder / Path(name).name]
+    found = next((path for path in candidates if path.is_file()), candidates[0])
+    return Path(os.path.normpath(found))
 
 
 def name_from(folder: Path, name: str, stack: str) -> str:

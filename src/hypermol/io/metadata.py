@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
 
 @dataclass(frozen=True)
@@ -130,16 +129,13 @@ class ParticleMetadata:
         }
         changes["ctf"] = self.ctf.take(chosen)
         changes["table"] = {
-            name: _take_rows(block, chosen) if name in PER_PARTICLE_BLOCKS else block
-            for name, block in self.table.items()
+            name: _take_rows(name, block, chosen) for name, block in self.table.items()
         }
         return replace(self, **changes)
 
 
-#: Blocks of `ParticleMetadata.table` with the rows of a .cs file and its passthrough file.
-CS_ROWS, CS_PASSTHROUGH = "cs", "cs_passthrough"
-#: Blocks of `ParticleMetadata.table` that have one row a particle.
-PER_PARTICLE_BLOCKS = ("particles", "cryosparc", CS_ROWS, CS_PASSTHROUGH)
+#: Tables of text in `ParticleMetadata.table` that have one row a particle; arrays have too.
+PER_PARTICLE_BLOCKS = ("particles", "cryosparc")
 
 _PER_PARTICLE = (
     "stack_paths",
@@ -155,7 +151,7 @@ _PER_PARTICLE = (
 )
 
 
-def _take_rows(block: Any, rows: np.ndarray) -> Any:
-    if isinstance(block, pd.DataFrame):
-        return block.iloc[rows].reset_index(drop=True)
-    return block[rows]
+def _take_rows(name: str, block: Any, rows: np.ndarray) -> Any:
+    if isinstance(block, np.ndarray):
+        return block[rows]
+    return block.iloc[rows].reset_index(drop=True) if name in PER_PARTICLE_BLOCKS else block

@@ -65,7 +65,8 @@ def mrcs_links(metadata: ParticleMetadata, folder: Path) -> ParticleMetadata:
     """The same particles with every stack under a name that ends in .mrcs.
 
     RELION takes `n@name` only of such names. Others (cryoSPARC's end in .mrc) get a link in
-    `folder`, or a copy where the file system knows no links. Links that are there are kept.
+    `folder`, or a copy where the file system knows no links; single images that are named
+    without a number need none. Links that are there are kept.
 
     Args:
         metadata: all particles of a run, so that names do not depend on a selection.
@@ -74,13 +75,13 @@ def mrcs_links(metadata: ParticleMetadata, folder: Path) -> ParticleMetadata:
     Raises:
         OutputError: the file system refused.
     """
-    stacks = sorted(set(metadata.stack_paths.tolist()))
-    others = [stack for stack in stacks if not stack.endswith(_SUFFIX)]
+    numbered = set(metadata.stack_paths[metadata.numbered].tolist())
+    others = sorted(stack for stack in numbered if not stack.endswith(_SUFFIX))
     if not others:
         return metadata
     make_folder(folder)
     stems = [Path(stack).stem for stack in others]
-    names = {stack: stack for stack in stacks}
+    names = {stack: stack for stack in metadata.stack_paths.tolist()}
     for stack, stem in zip(others, stems, strict=True):
         mark = f"-{hashlib.sha256(stack.encode()).hexdigest()[:8]}" if stems.count(stem) > 1 else ""
         link = folder.absolute() / f"{stem}{mark}{_SUFFIX}"

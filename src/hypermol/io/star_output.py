@@ -16,7 +16,7 @@ def star_text(blocks: Mapping[str, Any]) -> str:
     """Blocks of a STAR file by name: DataFrames of text as loops, mappings as single values.
 
     Raises:
-        InputError: a value has a line break, or needs quotes and has both kinds of its own.
+        InputError: a value has a line break, or blanks after quotes of both kinds.
     """
     lines: list[str] = []
     for name, block in blocks.items():
@@ -49,10 +49,11 @@ def quoted(value: Any) -> str:
     text = str(value)
     if _UNSAFE.search(text) is None:
         return text
-    mark = next((mark for mark in "\"'" if mark not in text), None)
+    marks = [mark for mark in "\"'" if re.search(rf"{mark}(\s|$)", text) is None]
+    mark = next((mark for mark in marks if mark not in text), marks[0] if marks else None)
     if mark is None or "\n" in text or "\r" in text:
         raise InputError(
-            f"{text!r} cannot be written in a STAR file, which knows no line breaks and one kind "
-            "of quotes in a value: rename it in the input"
+            f"{text!r} cannot be written in a STAR file, where a value has no line breaks and "
+            "ends at a quote before a blank: rename it in the input"
         )
     return f"{mark}{text}{mark}"

@@ -74,7 +74,7 @@ def read_particles_star(
 
     Args:
         path: the STAR file.
-        image_dir: folder that the stacks are looked for in first (see `io.image_paths`).
+        image_dir: folder that the stacks are in, if not beside the file (see `io.image_paths`).
         pixel_size_angstrom: overrides the file. Without it the pixel size is rlnImagePixelSize,
             else rlnPixelSize, else rlnDetectorPixelSize / rlnMagnification, else the header of
             the first stack.

@@ -9,7 +9,7 @@ import pandas as pd
 
 from hypermol.io.atomic import write_text
 from hypermol.io.euler import euler_from_rotation
-from hypermol.io.image_paths import name_from
+from hypermol.io.image_paths import name_from, split_image_name
 from hypermol.io.metadata import ParticleMetadata
 from hypermol.io.star_output import star_text
 from hypermol.io.star_read import (
@@ -187,11 +187,9 @@ def _image_names(path: Path, metadata: ParticleMetadata, names: pd.Series) -> np
     known: dict[tuple[str, str], str] = {}
     written = []
     for text, stack in zip(names, metadata.stack_paths, strict=True):
-        number, separator, name = str(text).partition("@")  # the path may have an @ of its own
-        if not separator:
-            number, name = "", number
+        number, name = split_image_name(str(text))
         key = (name, str(stack))
         if key not in known:
             known[key] = name_from(folder, *key)
-        written.append(f"{number}{separator}{known[key]}")
+        written.append(f"{number}{'@' * bool(number)}{known[key]}")
     return np.array(written, dtype=object)
