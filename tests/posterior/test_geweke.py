@@ -13,9 +13,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from jax import Array
-from scipy import stats
-
 from hypermol.fitting.sampler import (
     Block,
     ChainState,
@@ -27,6 +24,9 @@ from hypermol.fitting.sampler import (
     reads_no_cache,
     run_sweep,
 )
+from jax import Array
+from scipy import stats
+
 from hypermol.inference import ensemble
 from hypermol.inference.ensemble import CandidateCounts
 from hypermol.molecule.state_basis import Constant, Cosine, Fourier, Linear, StateBasis
