@@ -16,6 +16,8 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 import numpy as np
+from hypermol.fitting.sampler import Block, ChainState, nuisance_block, particle_block, run_sweep
+from hypermol.posterior.conditional import particle_conditional
 from scipy import stats
 
 from hypermol.analysis.particle_summary import rotation_matrices
@@ -24,7 +26,6 @@ from hypermol.analysis.truth import Truth, load_truth, match_particles
 from hypermol.data.latents import ImageBlocks, Latents
 from hypermol.data.particles import ParticleSet, load_particles
 from hypermol.fitting.march import Level, first_state, make_level
-from hypermol.fitting.sampler import Block, ChainState, nuisance_block, particle_block, run_sweep
 from hypermol.fitting.stages import adapt
 from hypermol.imaging.blocks import from_blocks
 from hypermol.imaging.forward import predict
@@ -33,7 +34,6 @@ from hypermol.molecule.composite import expansion
 from hypermol.molecule.protocol import Coefficients
 from hypermol.molecule.spatial_basis.voxels import Voxels
 from hypermol.molecule.state_basis import Cosine
-from hypermol.posterior.conditional import particle_conditional
 from hypermol.posterior.priors import HyperPrior, draw_nuisance, draw_pose_widths
 from hypermol.space.fourier import crop_or_pad_volume
 from hypermol.space.rotation import (

@@ -20,11 +20,6 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-
-import hypermol
-from hypermol.data import load_particles
-from hypermol.data.latents import Consensus
-from hypermol.fitting.march import BLOCK, Level, first_state, make_level
 from hypermol.fitting.sampler import (
     ChainState,
     Data,
@@ -32,6 +27,11 @@ from hypermol.fitting.sampler import (
     nuisance_block,
     particle_block,
 )
+
+import hypermol
+from hypermol.data import load_particles
+from hypermol.data.latents import Consensus
+from hypermol.fitting.march import BLOCK, Level, first_state, make_level
 from hypermol.imaging.blocks import image_blocks, to_blocks
 from hypermol.imaging.ctf import ctf_values
 from hypermol.inference.ensemble import CandidateCounts

@@ -16,6 +16,14 @@ from typing import NamedTuple
 
 import jax
 import numpy as np
+from hypermol.fitting.sampler import (
+    ChainState,
+    Data,
+    molecule_block,
+    nuisance_block,
+    particle_block,
+    run_sweep,
+)
 from matplotlib.figure import Figure
 from PIL import Image, ImageDraw
 from scipy.ndimage import gaussian_filter
@@ -29,14 +37,6 @@ from hypermol.analysis.states import (
     match_states,
 )
 from hypermol.fitting.march import BLOCK, Level, carry, estimate_spectrum, first_state
-from hypermol.fitting.sampler import (
-    ChainState,
-    Data,
-    molecule_block,
-    nuisance_block,
-    particle_block,
-    run_sweep,
-)
 from hypermol.imaging.blocks import from_blocks, to_blocks
 from hypermol.imaging.tomography import ParallelBeam, line_integrals, view_blocks, views_about_z
 from hypermol.inference.ensemble import CandidateCounts

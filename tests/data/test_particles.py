@@ -1,5 +1,6 @@
 """Particle sets: reading images in any order, every fault of the data, exact projections."""
 
+import json
 import pickle
 import shutil
 import time
@@ -10,7 +11,7 @@ import numpy as np
 import pytest
 from scipy.ndimage import map_coordinates
 
-from hypermol.data import ParticleSet, load_particles
+from hypermol.data import ParticleSet, ParticleSource, load_particles
 from hypermol.io.errors import InputError
 from hypermol.io.mrc import read_volume, write_stack
 
@@ -137,6 +138,66 @@ def test_constant_image(write_star: Callable, relion31: dict, images: np.ndarray
     write_stack(tmp_path / "stack.mrcs", images, 1.5)
     with pytest.raises(InputError, match=r"row 2: image 2 of .* has the same value in every pixel"):
         load_particles(write_star(relion31)).check()
+
+
+def test_a_file_without_a_number_holds_one_image(
+    write_star: Callable, relion31: dict, images: np.ndarray, tmp_path: Path
+):
+    relion31["particles"]["rlnImageName"][2] = "stack.mrcs"
+    particles = load_particles(write_star(relion31))
+    message = r"row 3: .*stack\.mrcs holds 4 images and rlnImageName does not say which"
+    for read in (particles.check, particles.images):
+        with pytest.raises(InputError, match=message):
+            read()
+    write_stack(tmp_path / "one.mrc", images[:1], 1.5)
+    relion31["particles"]["rlnImageName"][2] = "one.mrc"
+    particles = load_particles(write_star(relion31))
+    np.testing.assert_array_equal(particles.images(), images[[0, 1, 0, 3]])
+    particles.check()
+
+
+@pytest.mark.parametrize("form", ["{}.mrc", "1@{}.mrc"])
+def test_cubes_are_no_images(write_star: Callable, relion31: dict, tmp_path: Path, form: str):
+    for i in range(N):
+        write_stack(tmp_path / f"{i}.mrc", np.random.default_rng(i).random((BOX,) * 3), 1.5)
+    relion31["particles"]["rlnImageName"] = [form.format(i) for i in range(N)]
+    with pytest.raises(InputError, match=r"row [12]: .*(is a cube|holds 8 images).*2-D"):
+        load_particles(write_star(relion31)).check(read_images=False)
+
+
+def test_shifts_outside_the_image(write_star: Callable, relion31: dict, images: np.ndarray):
+    relion31["particles"]["rlnOriginYAngst"][1] = "-7.0"
+    message = (
+        r"row 2: the shift .origin. is 7 Angstrom, .* outside its image of 12 Angstrom .1 of 4"
+    )
+    with pytest.raises(InputError, match=message):
+        load_particles(write_star(relion31)).check()
+
+
+def test_rows_of_one_image_are_said(write_star: Callable, relion31: dict, images: np.ndarray):
+    relion31["particles"]["rlnImageName"][3] = "2@stack.mrcs"
+    (said,) = load_particles(write_star(relion31)).check()
+    assert "row 4: image 2 of" in said and "in more than one row (1 such rows)" in said
+
+
+def test_remarks_of_the_file_are_kept(write_star: Callable, relion31: dict, images: np.ndarray):
+    relion31["optics"] |= {"rlnMagMat00": [1.05], "rlnMagMat11": [0.95]}
+    (said,) = load_particles(write_star(relion31)).check()
+    assert "anisotropic magnification" in said
+
+
+def test_a_source_loads_and_survives_json(
+    write_star: Callable, relion31: dict, images: np.ndarray, tmp_path: Path, monkeypatch
+):
+    write_star(relion31, "meta/particles.star")
+    monkeypatch.chdir(tmp_path)
+    source = ParticleSource(Path("meta/particles.star"), Path("."), (), 3.0)
+    again = ParticleSource.from_json(json.loads(json.dumps(source.as_json())))
+    monkeypatch.chdir("/")
+    particles = again.load(invert_contrast=True)
+    assert particles.pixel_size_angstrom == 3.0
+    np.testing.assert_array_equal(particles.images(), -images)
+    assert ParticleSource.from_json(again.as_json()) == again
 
 
 def test_empty_selection(particles: ParticleSet):

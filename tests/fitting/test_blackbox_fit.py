@@ -5,11 +5,11 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from hypermol.fitting.blackbox_fit import fit_black_box_run
+from hypermol.fitting.blackbox_start import ROUNDS
 
 from hypermol.analysis.run import load_run
 from hypermol.analysis.summary import write_results
-from hypermol.fitting.blackbox_fit import fit_black_box_run
-from hypermol.fitting.blackbox_start import ROUNDS
 from hypermol.fitting.fit import fit
 from hypermol.io.errors import InputError
 from hypermol.molecule.gallery import pretzel

@@ -6,18 +6,18 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from hypermol.fitting.blackbox_sampler import Schedule, fit_black_box
+from hypermol.fitting.blackbox_start import Start
+from hypermol.posterior.black_box import Parameters, Problem
 from scipy import stats
 
 from hypermol.data.latents import Consensus, Latents
-from hypermol.fitting.blackbox_sampler import Schedule, fit_black_box
-from hypermol.fitting.blackbox_start import Start
 from hypermol.imaging.blocks import from_blocks, image_blocks, to_blocks
 from hypermol.molecule.coordinate_network import CoordinateNetwork
 from hypermol.molecule.elastic_network import ElasticNetwork, anisotropic_modes
 from hypermol.molecule.gallery import pretzel
 from hypermol.molecule.moving_gaussians import random_gaussians
 from hypermol.molecule.state_basis import Cosine
-from hypermol.posterior.black_box import Parameters, Problem
 from hypermol.space.fourier import half_plane
 from hypermol.space.rotation import (
     angle_between,

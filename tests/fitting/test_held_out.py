@@ -7,12 +7,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from hypermol.fitting.sampler import ChainState
 from scipy.special import logsumexp
 
 from hypermol.data.latents import Latents
 from hypermol.fitting.held_out import Effort, held_out_log_likelihood
 from hypermol.fitting.march import Level
-from hypermol.fitting.sampler import ChainState
 from hypermol.molecule.composite import composite
 from hypermol.molecule.parts import Part
 from hypermol.molecule.state_basis import Constant, Cosine

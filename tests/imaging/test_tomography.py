@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from hypermol.posterior.conditional import molecule_quadratic, particle_conditional
 from scipy.ndimage import map_coordinates
 
 from hypermol.data.latents import Latents
@@ -17,7 +18,6 @@ from hypermol.molecule.composite import expansion
 from hypermol.molecule.protocol import Coefficients
 from hypermol.molecule.spatial_basis.voxels import Voxels
 from hypermol.molecule.state_basis import Fourier
-from hypermol.posterior.conditional import molecule_quadratic, particle_conditional
 from hypermol.posterior.posterior import Posterior
 from hypermol.posterior.priors import HyperPrior, Nuisance
 from hypermol.space.fourier import crop_or_pad_volume, half_plane

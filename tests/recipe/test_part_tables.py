@@ -77,9 +77,15 @@ def test_knobs_by_the_name_they_have_in_the_part():
         ([{**ARM, "region": {"radius": 3.0}}], "part 'arm' .*, region: key 'radius' is not known"),
         ([{**ARM, "trajectory": {**HINGE, "pivot": 0}}], "trajectory: key 'pivot' is not known"),
         ([{**ARM, "places": [{"turn": 1}]}], "'arm' of the model, place 1: key 'turn' is not kno"),
-        ([{**ARM, "state_basis": "spline"}], "state_basis 'spline' is not known: use constant"),
+        ([{**ARM, "state_basis": "spline"}], "state_basis 'spline' is not known: use cosine"),
         ([{**ARM, "region": {**BALL, "radius_angstrom": 30.0}}], "arm reaches 40 .* 36: move"),
-        ([{**ARM, "n_terms": "many"}], "part 'arm' of the model: "),
+        ([{**ARM, "n_terms": "many"}], "part 'arm' of the model: .*give a whole number"),
+        ([{**BODY, "n_terms": 3}], "n_terms is 3 for a constant basis: .*leave n_terms out"),
+        ([{**BODY, "state_name": "bend"}], "state_name 'bend' names no state.*add a state_basis"),
+        (
+            [{**ARM, "region": {"mask": "m.mrc", "radius_angstrom": 3.0}}],
+            "its region has a mask and radius_angstrom: remove one of the two",
+        ),
         ([{**ARM, "symmetry": "T"}], "part 'arm' of the model: symmetry 'T' is not known"),
         ([{**ARM, "places": [{"rotation": MIRROR}]}], "part 'arm' .* is not a rotation .*orthog"),
         (
@@ -161,7 +167,18 @@ def test_states_that_no_particle_can_be_in(tmp_path):
     [
         ("[model]\narguments = { a = 1 }\n", "go with model.type: add it"),
         ('[model]\ntype = "a:B"\narguments = 3\n', r"as a table \[model.arguments\]"),
-        ('[model]\ntype = "a:B"\n[[model.part]]\nname = "x"\n', "exclude each other"),
+        (
+            '[model]\ntype = "a:B"\n[[model.part]]\nname = "x"\n',
+            "model.type and model.part do not go together",
+        ),
+        ('[model]\ntype = "a:B"\nn_terms = 3\n', "model.type and model.n_terms do not"),
+        ('[model]\ntype = "a:B"\nbasis = "cosine"\n', "model.type and model.basis do not"),
+        ('[model]\nbasis = "cosine"\n[[model.part]]\nname = "x"\n', "model.part and model.basis"),
+        ('[model]\nstate_name = "s"\n[[model.part]]\nname = "x"\n', "and model.state_name do"),
+        (
+            '[model]\nspatial_basis = "voxels"\n[[model.part]]\nname = "x"\n',
+            "model.part and model.spatial_basis do not go together: remove one of the two",
+        ),
         ("[model]\npart = 3\n", r"write every part as a table \[\[model.part\]\]"),
     ],
 )

@@ -10,6 +10,7 @@ from scipy import stats
 
 from hypermol.io.mrc import write_volume
 from hypermol.molecule.check import check_model
+from hypermol.molecule.state_basis import BASES
 from hypermol.recipe.design import Grid
 from hypermol.recipe.options import make_design
 from hypermol.recipe.own_class import load_model
@@ -43,6 +44,19 @@ def test_every_key_is_documented():
         "model.part"
     }
     assert [key for key in sorted(keys) if f"`{key}`" not in TEXT] == []
+
+
+def test_every_state_basis_is_documented_with_its_states_and_terms():
+    for page in (TEXT, (DOCS / "cli.md").read_text()):
+        (row,) = re.findall(r"^\| `(?:model\.basis|--basis)` \|.*$", page, re.MULTILINE)
+        for name, known in BASES.items():
+            after = row[row.index(f"`{name}`") :]
+            assert known.states in after[: after.index(")")], name
+    (row,) = re.findall(r"^\| `model\.n_terms` \|.*\|(.*)\|$", TEXT, re.MULTILINE)
+    for name, known in BASES.items():
+        numbers = [int(text) for text in re.findall(rf"(\d+) for [^,)]*`{name}`", row)]
+        assert numbers in ([known.n_terms], []), name
+        assert numbers or row.strip().startswith(f"{known.n_terms} ")
 
 
 def test_every_trajectory_has_all_its_keys():

@@ -143,11 +143,12 @@ def test_rigid_run(tmp_path):
 def test_short_circle_run_with_fixed_poses_and_parts_missing(tmp_path):
     world = World(space="circle", chains=1, draws=3, poses="fixed")
     run = make_run(tmp_path, world, halves=False)
-    (tmp_path / "particles.star").unlink()
+    (tmp_path / "particles.star").unlink()  # nobody asks for it any more
+    (run / "input.npz").unlink()
     (run / "trace.jsonl").unlink()
     html, _ = read_page(write_report(run))
     notes = re.findall(r'class="missing">([^<]*)<', html)
-    for part in ("particles.star", "halves.npz", "four samples", "trace.jsonl"):
+    for part in ("input.npz", "halves.npz", "four samples", "trace.jsonl"):
         assert any(part in note for note in notes), part
     assert "Only one chain" in html
     assert "Poses were held fixed" in html

@@ -4,8 +4,8 @@
 too many); here is what is monitored of them, 50 random linear functionals of the density.
 """
 
+import io
 import json
-import os
 from datetime import UTC, datetime
 from typing import Any
 
@@ -24,6 +24,7 @@ from hypermol.analysis.chains import (
 from hypermol.analysis.functionals import density_functionals
 from hypermol.analysis.knobs import Knob
 from hypermol.analysis.run import Run
+from hypermol.io.atomic import write_bytes
 
 NAME = "posterior.nc"
 
@@ -60,8 +61,8 @@ def write_posterior_nc(run: Run) -> str:
     posterior |= _states(run)
     n_chains, n_draws = functionals.values.shape[:2]
     path = run.directory.path / NAME
-    partial = path.with_name(NAME + ".part")
-    with h5netcdf.File(partial, "w") as file:
+    whole = io.BytesIO()  # HDF5 crashes where a disk is full; a buffer of the samples is small
+    with h5netcdf.File(whole, "w") as file:
         _attributes(file, run)
         group = file.create_group("posterior")
         _attributes(group, run)
@@ -77,7 +78,7 @@ def write_posterior_nc(run: Run) -> str:
         for knob in run_knobs(run):
             name = _of_knob(run, "functional_state", knob)
             _variable(group, name, ("functional",), functionals.states[:, knob.column])
-    os.replace(partial, path)
+    write_bytes(path, whole.getvalue())
     return str(path)
 
 

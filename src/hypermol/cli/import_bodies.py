@@ -8,6 +8,7 @@ from rich.console import Console
 
 from hypermol.cli.particle_options import ImageDir, Passthrough, PixelSize
 from hypermol.data.particles import ParticleSource
+from hypermol.io.atomic import make_folder
 from hypermol.io.bodies import read_bodies
 from hypermol.io.errors import InputError
 from hypermol.recipe.bodies import LARGEST, body_tables
@@ -34,7 +35,7 @@ def import_bodies(
     loaded = ParticleSource(particles, image_dir, tuple(passthrough or ()), pixel_size).load()
     found = read_bodies(bodies)
     tables = body_tables(found, loaded.box, loaded.pixel_size_angstrom, held)
-    out.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(out.parent)
     write_recipe(out, FitOptions(part=tables))
     console = Console()
     for table in tables:

@@ -16,6 +16,8 @@ _LEAST_SPREAD = 0.05
 #: A pixel stands out by at least this many sd, and by half the box, where it adds to each Fourier
 #: coefficient a quarter of the noise's variance; and by three times the usual largest pixel.
 _PEAK_SD, _PEAK_TIMES_USUAL = 10.0, 3.0
+#: One pixel is to blame, and not the image's scale, if it is so many of the image's own sd out.
+_PEAK_OF_ITS_OWN = 8.0
 _FLAT_SHARE = 0.2
 _CORNER_SD, _CORNER_ROBUST_SD = 1.5, 10.0
 _MAD_TO_SD = 1.4826
@@ -146,7 +148,9 @@ def outliers(statistics: ImageStatistics, box: int) -> dict[int, str]:
     peak = statistics.peak / typical_sd
     limit = max(_PEAK_SD, 0.5 * box, _PEAK_TIMES_USUAL * float(np.median(peak)))
     for place in np.flatnonzero(peak > limit):
-        found[int(place)] = f"a pixel {peak[place]:,.0f} sd from the mean"
+        found[int(place)] = f"sd {statistics.sd[place] / typical_sd:.3g} times the median"
+        if statistics.peak[place] > _PEAK_OF_ITS_OWN * statistics.sd[place]:
+            found[int(place)] = f"a pixel {peak[place]:,.0f} sd from the mean"
     log_sd = np.log(statistics.sd)
     far = _is_far(log_sd, np.log(_SCALE_FACTOR), _ROBUST_SD, _LEAST_SPREAD)
     for place in np.flatnonzero(far):

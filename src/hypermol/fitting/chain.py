@@ -127,7 +127,7 @@ class ChainFiles:
         """
         saved = self._saved(chain)
         fresh = first_state(level)
-        if saved is None or before is None and saved.done <= first:
+        if saved is None or (before is None and saved.done <= first):
             return Position(fresh, init_tunings(blocks, fresh, level.data), first)
         if saved.done > first:
             state = checkpoint.restored_state(saved, level.molecule, fresh)

@@ -60,8 +60,8 @@ def support_radius_angstrom(level: Level, density: np.ndarray) -> float:
 def log_gain(level: Level) -> float:
     """Logarithm of image units per unit of a molecule of the user's own, whose gain is now 1.
 
-    The power of images of its first theta at mid states is to be the images' own above their noise: the outer
-    quarter of the shells is taken as noise alone, what is above it inside as signal.
+    The power of images of its first theta at mid states is to be the images' own above their
+    noise: the outer quarter of the shells is taken as noise, what is above it inside as signal.
     """
     posterior, images = level.posterior, level.data.images
     state = first_state(level)

@@ -59,6 +59,7 @@ def fit(
     options: FitOptions,
     listener: Listener = lambda progress: None,
     resume: bool = False,
+    say: Callable[[str], None] = lambda remark: None,
 ) -> RunDirectory:
     """Sample the posterior of eq. 29 for a particle set.
 
@@ -69,6 +70,7 @@ def fit(
         listener: called after every sweep.
         resume: go on with the run in `out` from its checkpoints; more samples or chains may be
             asked for than before.
+        say: called with each remark on the particles, a sentence.
 
     Raises:
         InputError: names the file, row or option, and the remedy.
@@ -84,6 +86,8 @@ def fit(
     directory = RunDirectory.open(out) if resume else RunDirectory.create(out)
     _, made_halves = half_sets(particles)
     remarks += [made_halves] if made_halves else []
+    for remark in remarks:
+        say(remark)
     info = describe(particles, source, options, schedule, design) | {"remarks": remarks}
     begin_run(directory, info, options, particles.metadata, resume)
     levels = Levels(particles, options, design, max(stage.kmax for stage in schedule))
@@ -122,9 +126,7 @@ class _Job:
         chains = self.options.chains
         return range(min(self.options.starts, chains) if stage.is_shared else chains)
 
-    def _run_stage(
-        self, stage: Stage, before: Stage | None, first: int, chains: list[int]
-    ) -> None:
+    def _run_stage(self, stage: Stage, before: Stage | None, first: int, chains: list[int]) -> None:
         """Chains that are behind, one after another, on one level's data."""
         level = self._level(stage, before)
         blocks = sweep_blocks(stage, level.posterior, self.options.start_steps)

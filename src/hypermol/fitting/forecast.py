@@ -114,9 +114,10 @@ class Trial:
             tunings = adapt_tunings(blocks, tunings, infos)
         return level, state
 
-    def molecule(self) -> SlicedMolecule:
-        """The last stage's, in the ball that is given or that the first map starts from."""
-        return self.levels.form(self.schedule[-1], Found()).molecule
+    def memory(self) -> Memory:
+        """Of the fit, in the ball that is given or that the first map starts from."""
+        molecule = self.levels.form(self.schedule[-1], Found()).molecule
+        return predict_memory(molecule, self.schedule, self.particles.box, self.particles.n)
 
     def seconds(self, start: tuple[Level, ChainState]) -> Seconds:
         """Time one sweep of the last stage, once it is compiled, and scale it.

@@ -110,9 +110,7 @@ def fill_blocks(data: Data) -> Data:
     images, consensus = data
     present = jnp.concatenate([images.present, jnp.zeros((more, images.present.shape[1]))])
     return Data(
-        images._replace(
-            pixels=filled(images.pixels), ctf=filled(images.ctf), present=present
-        ),
+        images._replace(pixels=filled(images.pixels), ctf=filled(images.ctf), present=present),
         consensus._replace(
             quaternion=filled(consensus.quaternion), shift_px=filled(consensus.shift_px)
         ),

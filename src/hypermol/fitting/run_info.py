@@ -5,7 +5,6 @@ import platform
 import time
 from dataclasses import asdict
 from importlib.metadata import version
-from pathlib import Path
 from typing import NamedTuple
 
 import jax
@@ -15,9 +14,10 @@ from hypermol.data.particles import ParticleSet, ParticleSource
 from hypermol.fitting.stages import Stage
 from hypermol.io.errors import InputError
 from hypermol.io.metadata import ParticleMetadata
+from hypermol.io.run_input import keep_input
 from hypermol.io.store import RunDirectory
 from hypermol.recipe.design import AnyDesign
-from hypermol.recipe.options import FitOptions
+from hypermol.recipe.options import STATE_NAME, FitOptions
 from hypermol.recipe.toml import write_recipe
 
 #: Options that a resumed run may have more of.
@@ -58,7 +58,7 @@ def describe(
         "kmax": last.kmax,
         "state_space": type(space).__name__.lower(),
         "state_names": list(space.names),
-        "state_name": space.names[0] if space.names else options.state_name,
+        "state_name": space.names[0] if space.names else options.state_name or STATE_NAME,
         "basis": design.kind,
         "shown": list(design.shown_parts),
         "n_terms": last.n_terms,
@@ -117,7 +117,9 @@ def begin_run(
     particles: ParticleMetadata,
     resume: bool,
 ) -> None:
-    """Write run.json and recipe.toml; of a run that goes on, after a look at what it was.
+    """Write run.json, recipe.toml and the run's own copy of its particles.
+
+    Of a run that goes on, after a look at what it was.
 
     Raises:
         InputError: the run to go on with is of other data or options.
@@ -126,6 +128,7 @@ def begin_run(
         check_same_run(directory, info)
         before = directory.read_json("run.json")
         info = info | {key: before[key] for key in _SPENT if key in before}
+    keep_input(directory, particles)
     directory.write_json("run.json", info)
     write_recipe(directory.path / "recipe.toml", options)
 

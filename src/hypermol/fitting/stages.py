@@ -9,6 +9,7 @@ from jax import Array
 
 from hypermol.data.particles import ParticleSet
 from hypermol.io.errors import InputError
+from hypermol.molecule.state_basis import BASES
 from hypermol.recipe.design import AnyDesign
 from hypermol.recipe.options import FitOptions, check_counts, finest_shell
 
@@ -101,7 +102,7 @@ class Plan:
     @property
     def classes(self) -> bool:
         """Whether states are classes, of which every level has the same number."""
-        return self.basis in ("onehot", "haar")
+        return self.basis in BASES and BASES[self.basis].states == "classes"
 
     def level(self, share: float) -> int:
         """A level of the march, as a share of the final frequency."""
@@ -187,18 +188,14 @@ def _kernel(options: FitOptions, name: str, design: AnyDesign) -> str:
     return chosen
 
 
-#: State bases whose every term belongs to some states alone, and what these are called.
-_LOCAL_BASES = {"hats": "nodes", "onehot": "classes", "haar": "classes"}
-
-
 def _refuse_empty_states(design: AnyDesign, n_particles: int) -> None:
     """More classes or nodes than particles: some of them could not have any."""
     for part, basis, terms in design.bases:
-        if basis in _LOCAL_BASES and terms > n_particles:
+        if BASES[basis].is_local and terms > n_particles:
             where = f"part {part!r} of the model: " if part else ""
             raise InputError(
                 f"{where}n_terms is {terms} for a {basis} basis but there are {n_particles} "
-                f"particles, so that {_LOCAL_BASES[basis]} would have none: give fewer"
+                f"particles, so that {BASES[basis].terms} would have none: give fewer"
             )
 
 
@@ -218,7 +215,9 @@ def march(plan: Plan) -> tuple[Stage, ...]:
     knobs are mixed in them, and with many terms a molecule would bend to fit the mixture and stay
     so. With few terms it cannot, and only knobs that are independent of one another fit.
     """
-    terms = max(1, plan.n_terms - 1 if plan.basis in ("cosine", "chebyshev") else plan.n_terms)
+    known = BASES.get(plan.basis)  # none for a composite
+    fewer = known is not None and not known.is_local and not known.in_pairs
+    terms = max(1, plan.n_terms - fewer)
     second = plan.level(_SECOND)
     stages = [plan.consensus()]
     if plan.n_terms > 1:

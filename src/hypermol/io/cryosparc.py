@@ -18,7 +18,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 
 from hypermol.io.cs_fields import CsFields
 from hypermol.io.errors import InputError
@@ -100,7 +99,6 @@ def read_particles_cs(
     has_poses = fields.has("alignments3D/pose") or "poses" not in allow_missing
     has_ctf = fields.has("ctf/df1_A") or "ctf" not in allow_missing
     stacks = resolve_stacks(fields.text("blob/path"), path, image_dir)
-    uids = fields.get("uid") if fields.has("uid") else np.arange(n)
     rotations = np.broadcast_to(np.eye(3), (n, 3, 3)).copy()
     shifts = np.zeros((n, 2))
     if has_poses:
@@ -120,7 +118,7 @@ def read_particles_cs(
         box=_box(fields),
         half_set=_half_set(fields),
         optics_group=fields.numbers_or("ctf/exp_group_id", 1.0).astype(np.int64),
-        table={"cryosparc": pd.DataFrame({"cryosparcUid": [str(uid) for uid in uids]})},
+        table=fields.kept_blocks(),
         contrast_sign=_sign(fields),
         source=path.absolute(),
         has_poses=has_poses,

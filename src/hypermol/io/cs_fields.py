@@ -2,9 +2,11 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from hypermol.io.cryosparc_write import kept_blocks
 from hypermol.io.errors import InputError
 
 
@@ -40,6 +42,11 @@ class CsFields:
         also = " and its passthrough" if len(self._tables) > 1 else ""
         raise InputError(f"{self.path}{also} has no field {name}: {_remedy(name, self.names)}")
 
+    def kept_blocks(self) -> dict[str, Any]:
+        """What is kept of the rows for writing; see `io.cryosparc_write`."""
+        main, *others = self._tables
+        return kept_blocks(main, _joined(others) if others else None)
+
     def text(self, name: str) -> np.ndarray:
         """Values as str [N]; cryoSPARC marks linked paths with a leading '>'."""
         values = self.get(name)
@@ -62,6 +69,16 @@ class CsFields:
         if self.has(name):
             return self.numbers(name)
         return np.broadcast_to(np.asarray(default, dtype=np.float64), (len(self),)).copy()
+
+
+def _joined(tables: list[np.ndarray]) -> np.ndarray:
+    """Rows with the fields of all tables, of a name the first table's."""
+    fields = {name: table[name] for table in reversed(tables) for name in _names(table)}
+    kind = [(name, values.dtype, values.shape[1:]) for name, values in fields.items()]
+    joined = np.zeros(len(tables[0]), kind)
+    for name, values in fields.items():
+        joined[name] = values
+    return joined
 
 
 def _names(array: np.ndarray) -> tuple[str, ...]:

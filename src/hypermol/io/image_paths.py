@@ -56,11 +56,13 @@ def find_stack(name: str, particle_file: Path, image_dir: str | Path | None = No
 def name_from(folder: Path, name: str, stack: str) -> str:
     """What a file in `folder` must call `stack`, which the input called `name`.
 
-    The name stays as it was if the stack is found by it from `folder` (or a folder above, as in
-    a RELION project); otherwise it becomes relative to `folder`. Absolute names stay.
+    RELION takes names from the folder that it is started in, which is its project's: the name
+    stays as it was if it leads to the stack from `folder` or a folder above it, any of which may
+    be the project, and to no other file before. Otherwise the file lies outside of where the name
+    means anything, and the stack is named absolutely.
     """
-    if os.path.isabs(name):
-        return name if os.path.normpath(name) == stack else stack
+    if os.path.isabs(name) or ".." in Path(name).parts:
+        return name if os.path.isabs(name) and os.path.normpath(name) == stack else stack
     folder = folder.absolute()
     for base in (folder, *folder.parents):
         candidate = base / name
@@ -68,4 +70,4 @@ def name_from(folder: Path, name: str, stack: str) -> str:
             return name
         if candidate.is_file():
             break
-    return os.path.relpath(stack, folder)
+    return stack

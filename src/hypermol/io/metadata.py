@@ -73,7 +73,8 @@ class ParticleMetadata:
         half_set: int64 [N]: 1 or 2, and 0 for particles in no half set.
         optics_group: int64 [N].
         table: the input's own blocks as text, for the round trip: `particles` (DataFrame of N
-            rows), `optics` (absent in older files), and any other block under its own name.
+            rows), `optics` (absent in older files), and any other block under its own name; of .cs
+            files what `io.cryosparc_write` keeps.
         particle_block: name in the file of the block kept as `table["particles"]`.
         row_numbers: int64 [N], the particle's row in the input file, from 1 (for messages).
         contrast_sign: float64 [N], +1 or -1: factor that makes particles white.
@@ -135,8 +136,10 @@ class ParticleMetadata:
         return replace(self, **changes)
 
 
+#: Blocks of `ParticleMetadata.table` with the rows of a .cs file and its passthrough file.
+CS_ROWS, CS_PASSTHROUGH = "cs", "cs_passthrough"
 #: Blocks of `ParticleMetadata.table` that have one row a particle.
-PER_PARTICLE_BLOCKS = ("particles", "cryosparc")
+PER_PARTICLE_BLOCKS = ("particles", "cryosparc", CS_ROWS, CS_PASSTHROUGH)
 
 _PER_PARTICLE = (
     "stack_paths",
@@ -152,5 +155,7 @@ _PER_PARTICLE = (
 )
 
 
-def _take_rows(block: pd.DataFrame, rows: np.ndarray) -> pd.DataFrame:
-    return block.iloc[rows].reset_index(drop=True)
+def _take_rows(block: Any, rows: np.ndarray) -> Any:
+    if isinstance(block, pd.DataFrame):
+        return block.iloc[rows].reset_index(drop=True)
+    return block[rows]

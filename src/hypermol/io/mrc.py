@@ -18,6 +18,7 @@ import numpy as np
 from mrcfile.utils import data_dtype_from_header
 from numpy.typing import DTypeLike
 
+from hypermol.io.atomic import replacing
 from hypermol.io.errors import InputError
 
 READABLE_MODES = (0, 1, 2, 6, 12)
@@ -111,12 +112,10 @@ def write_volume(
     array = np.asarray(data, dtype=np.float32)
     if array.ndim != 3:
         raise ValueError(f"a volume has 3 axes, not {array.ndim}")
-    partial = _partial_name(Path(path))
-    with mrcfile.new(partial, array, overwrite=True) as file:
+    with replacing(path) as partial, mrcfile.new(partial, array, overwrite=True) as file:
         file.voxel_size = voxel_size_angstrom
         file.header.origin = origin
         file.header.label[0] = _LABEL
-    os.replace(partial, path)
 
 
 def write_stack(
@@ -141,13 +140,8 @@ def write_stack(
     kind = np.dtype(dtype)
     if kind.name not in WRITABLE_DTYPES:
         raise ValueError(f"dtype {kind.name} is none of {', '.join(WRITABLE_DTYPES)}")
-    partial = _partial_name(Path(path))
-    try:
+    with replacing(path) as partial:
         _write_pieces(partial, _pieces(images, kind), pixel_size_angstrom)
-    except BaseException:
-        partial.unlink(missing_ok=True)
-        raise
-    os.replace(partial, path)
 
 
 def _write_pieces(path: Path, pieces: Iterator[np.ndarray], pixel_size_angstrom: float) -> None:
@@ -222,10 +216,6 @@ def _cast(array: np.ndarray, dtype: np.dtype) -> np.ndarray:
     if lost:
         raise ValueError(f"values do not fit {dtype.name}: use float32")
     return stored
-
-
-def _partial_name(path: Path) -> Path:
-    return path.with_name(path.name + ".part")
 
 
 def _open(path: Path) -> tuple[MrcHeader, np.ndarray]:

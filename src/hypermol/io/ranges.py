@@ -111,13 +111,16 @@ def refuse_wrong_defocus(
 ) -> None:
     """Refuse defoci [N] that are impossible, in another unit, or missing in single rows.
 
-    Data without any defocus (all 0, as simulations have) and data with a phase plate pass.
+    Data without any defocus (all 0, as simulations have) pass, and single rows near focus where a
+    phase plate was used.
     """
     refuse_impossible(path, column, values, DEFOCUS)
-    small = (np.abs(values) < _LEAST_DEFOCUS_ANGSTROM) & (
-        np.abs(phase_shift_deg) < _PHASE_PLATE_DEG
-    )
-    if np.all(values == 0.0) or not np.any(small):
+    small = np.abs(values) < _LEAST_DEFOCUS_ANGSTROM
+    if np.all(values == 0.0):
+        return
+    if not np.all(small):
+        small &= np.abs(phase_shift_deg) < _PHASE_PLATE_DEG
+    if not np.any(small):
         return
     if np.any(values[small] != 0.0) or np.median(np.abs(values)) > _SMALL_DEFOCUS_ANGSTROM:
         named = small & (values != 0.0) if np.any(values[small] != 0.0) else small

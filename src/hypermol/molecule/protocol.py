@@ -123,9 +123,7 @@ class SlicedMolecule(Molecule, Protocol):
         """What of theta a posterior sample keeps beside `shown`, a pytree; empty for maps alone."""
         ...
 
-    def first_states(
-        self, key: Array, theta: Theta, states: np.ndarray, source: Any
-    ) -> np.ndarray:
+    def first_states(self, key: Array, theta: Theta, states: np.ndarray, source: Any) -> np.ndarray:
         """States [N, dim] to start from, given another level's molecule, theta and states."""
         ...
 

@@ -20,7 +20,7 @@ from jax import Array
 
 from hypermol.data.latents import Consensus, ImageBlocks, Latents
 from hypermol.posterior.posterior import Posterior
-from hypermol.posterior.priors import HyperPrior, Hyperparameters, InverseGamma, pose_vector
+from hypermol.posterior.priors import Hyperparameters, HyperPrior, InverseGamma, pose_vector
 from hypermol.space.fourier import FULL_PLANE_WEIGHT
 
 #: Where the contrasts' width may be. Its density is drawn from on a grid of log sd that is laid

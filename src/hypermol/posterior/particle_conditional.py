@@ -89,9 +89,7 @@ def no_move(latents: Latents) -> Tangent:
     )
 
 
-def one_image(
-    posterior: Posterior, prepared: Any, ctf: Array, latents: Latents
-) -> Array:
+def one_image(posterior: Posterior, prepared: Any, ctf: Array, latents: Latents) -> Array:
     """The noiseless image [K] of one particle."""
     batch = jax.tree.map(lambda x: x[None], latents)
     return posterior.predict(prepared, batch, ctf[None])[0]

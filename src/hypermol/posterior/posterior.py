@@ -16,7 +16,7 @@ from hypermol.imaging.forward import predict
 from hypermol.imaging.operator import Imaging, Microscope
 from hypermol.molecule.protocol import SlicedMolecule
 from hypermol.posterior.density_priors import DensityPrior, NoPrior
-from hypermol.posterior.priors import HyperPrior, Hyperparameters, log_hyperparameters, log_latents
+from hypermol.posterior.priors import Hyperparameters, HyperPrior, log_hyperparameters, log_latents
 from hypermol.space.fourier import FULL_PLANE_WEIGHT, HalfPlane
 
 

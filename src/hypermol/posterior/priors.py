@@ -7,7 +7,6 @@ and level, the widths of the pose and contrast priors, and how populated the sta
 from dataclasses import dataclass
 from typing import NamedTuple, final
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array

@@ -268,9 +268,7 @@ def score_variance(posterior: Posterior, given: Given, theta: Any) -> Any:
 
         def log_likelihood(theta: Any) -> Array:
             predicted = posterior.predict(posterior.molecule.prepare(theta), one[0], one[1].ctf)
-            return jnp.sum(
-                posterior.log_likelihood(one[1].pixels, predicted, mu) * one[1].present
-            )
+            return jnp.sum(posterior.log_likelihood(one[1].pixels, predicted, mu) * one[1].present)
 
         return jax.tree.map(jnp.square, jax.grad(log_likelihood)(theta))
 

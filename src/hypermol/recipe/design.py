@@ -5,13 +5,14 @@ from typing import Any, ClassVar, NamedTuple, Protocol, final
 
 from hypermol.molecule.composite import Composite, composite, expansion
 from hypermol.molecule.parts import Part, Place
-from hypermol.molecule.protocol import SlicedMolecule
+from hypermol.molecule.protocol import Molecule, SlicedMolecule
 from hypermol.molecule.region import Ball, Mask, Region
 from hypermol.molecule.spatial_basis.base import SpatialBasis
 from hypermol.molecule.spatial_basis.gaussians import GaussianGrid
 from hypermol.molecule.spatial_basis.prolates import Prolates
 from hypermol.molecule.spatial_basis.voxels import Voxels, voxels_in
 from hypermol.molecule.state_basis import (
+    BASES,
     Constant,
     ProductBasis,
     Variation,
@@ -72,6 +73,15 @@ class AnyDesign(Protocol):
         ...
 
     @property
+    def parts(self) -> "tuple[PartDesign, ...]":
+        """What it is composed of; none for a class of one's own."""
+        ...
+
+    def written(self, grid: Grid) -> Molecule:
+        """The molecule as its maker wrote it."""
+        ...
+
+    @property
     def shown_parts(self) -> tuple[dict[str, Any], ...]:
         """Part tables that samples are read by, where the recipe's own do not say."""
         ...
@@ -110,17 +120,6 @@ def _gaussians(region: Region, box: int, pixel_size_angstrom: float, kmax: int) 
 
 #: Spatial bases by name; a mask softens voxels alone, the others take its bounding ball.
 SPATIAL_BASES = {"voxels": voxels_in, "prolates": _prolates, "gaussians": _gaussians}
-
-
-def _capped(kind: str, terms: int, most: int) -> int:
-    """Terms of a basis at a level that allows `most`: Fourier terms come in pairs, of which one is
-    always there, and classes and hats are all there or none."""
-    if kind in ("hats", "onehot", "haar"):
-        return terms
-    if kind == "fourier":
-        most = max(most, 3)
-    capped = min(terms, most)
-    return capped - 1 if kind == "fourier" and capped % 2 == 0 else capped
 
 
 @final
@@ -173,7 +172,9 @@ class PartDesign:
         region = self.region or Ball((0.0, 0.0, 0.0), grid.radius_angstrom)
         basis: SpatialBasis = make(region, grid.box, grid.pixel_size_angstrom, grid.kmax)
         most = n_terms if self.constant else max(n_terms, 3)  # one pair of fourier is left
-        each = [named_state_basis(kind, _capped(kind, n, most), k) for kind, n, k in self.states]
+        each = [
+            named_state_basis(kind, BASES[kind].capped(n, most), k) for kind, n, k in self.states
+        ]
         largest = max(float(one.frequencies.max()) for one in each)
         states = each[0] if len(each) == 1 else ProductBasis(tuple(each), largest)
         if not self.constant:
@@ -218,6 +219,10 @@ class Design:
     def molecule(self, grid: Grid, n_terms: int) -> Composite:
         """The molecule of a level with at most so many state terms: all parts on one grid."""
         return composite(tuple(part.part(grid, n_terms) for part in self.parts))
+
+    def written(self, grid: Grid) -> Composite:
+        """With all of its terms."""
+        return self.molecule(grid, self.n_terms)
 
     def subspace(self, grid: Grid, n_components: int) -> Composite:
         """Its linear subspace (PPCA), which finds the motion without any start: parts that deform

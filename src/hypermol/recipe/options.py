@@ -1,5 +1,6 @@
 """What a user chooses about a fit, and the design that follows from it."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, final
 
@@ -12,6 +13,10 @@ from hypermol.recipe.own_class import load_model, own_design
 from hypermol.recipe.part_tables import read_generic, read_parts
 
 _DEFAULT_KMAX_FRACTION = 0.93
+#: State basis and knob of a generic molecule where nothing is said.
+BASIS, STATE_NAME = "cosine", "state"
+#: Options that describe a generic molecule, and no other.
+GENERIC = ("basis", "n_terms", "state_name", "spatial_basis")
 
 
 @final
@@ -20,12 +25,10 @@ class FitOptions:
     """Everything a fit depends on besides the particles; `recipe` writes it as TOML.
 
     Attributes:
-        basis: state basis: constant (rigid), cosine, chebyshev or hats (interval), fourier
-            (circle), onehot or haar (classes).
-        n_terms: terms of the state basis, the number of classes for onehot and haar; None takes
-            the basis' default.
-        state_name: name of the knob.
-        spatial_basis: voxels, prolates or gaussians.
+        basis: of the generic molecule's states, one of `BASES`; None takes `BASIS`.
+        n_terms: of that basis, or the number of classes; None takes the basis' default.
+        state_name: name of its knob; None takes `STATE_NAME`.
+        spatial_basis: of its density, one of `SPATIAL_BASES`; None takes voxels.
         poses: refine (draw rotations and shifts about the input's) or fixed.
         resolution_angstrom: finest detail to model; None takes 0.93 of Nyquist.
         radius_angstrom: radius of the ball that holds the molecule; None estimates it.
@@ -53,10 +56,10 @@ class FitOptions:
         density_prior: tables of priors on the densities (`posterior.density_prior_tables`).
     """
 
-    basis: str = "cosine"
+    basis: str | None = None
     n_terms: int | None = None
-    state_name: str = "state"
-    spatial_basis: str = "voxels"
+    state_name: str | None = None
+    spatial_basis: str | None = None
     poses: str = "refine"
     resolution_angstrom: float | None = None
     radius_angstrom: float | None = None
@@ -82,6 +85,25 @@ class FitOptions:
     density_prior: Tables = field(default_factory=dict)
     start_steps: int = 1000
 
+    def __post_init__(self) -> None:
+        clash = clashing(vars(self))
+        if clash is not None:
+            raise InputError(
+                f"model.{clash[0]} and model.{clash[1]} do not go together: remove one of the two"
+            )
+        if self.arguments and self.type is None:
+            raise InputError("model.arguments go with model.type: add it")
+
+
+def clashing(given: Mapping[str, Any]) -> tuple[str, str] | None:
+    """Two of the given options that describe different kinds of model: parts, a user's own class,
+    or one generic molecule. None where all go together; what is None or empty is not given."""
+    for model, others in (("type", ("part", *GENERIC)), ("part", GENERIC)):
+        for other in others:
+            if given.get(model) and given.get(other) not in (None, ()):
+                return model, other
+    return None
+
 
 def make_design(options: FitOptions, box: int, pixel_size_angstrom: float) -> AnyDesign:
     """What the options say is to be modelled.
@@ -94,7 +116,12 @@ def make_design(options: FitOptions, box: int, pixel_size_angstrom: float) -> An
         return own_design(model, box, pixel_size_angstrom)
     if options.part:
         return read_parts(options.part, box, pixel_size_angstrom)
-    return read_generic(options.basis, options.n_terms, options.state_name, options.spatial_basis)
+    return read_generic(
+        options.basis or BASIS,
+        options.n_terms,
+        options.state_name or STATE_NAME,
+        options.spatial_basis or "voxels",
+    )
 
 
 #: Options that are words, and the words they may be.

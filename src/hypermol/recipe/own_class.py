@@ -7,13 +7,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
-from typing import Any, final
+from typing import Any, ClassVar, final
 
 from hypermol.io.errors import InputError
 from hypermol.molecule.by_fourier import ByFourier
 from hypermol.molecule.protocol import Molecule, SlicedMolecule
 from hypermol.molecule.tabulation import shown_states
-from hypermol.recipe.design import Design, Grid
+from hypermol.recipe.design import Design, Grid, PartDesign
 from hypermol.recipe.part_tables import read_parts
 from hypermol.space.state_space import StateSpace
 
@@ -43,6 +43,7 @@ class OwnDesign:
 
     kind = "own"
     is_linear = False
+    parts: ClassVar[tuple[PartDesign, ...]] = ()
 
     @property
     def n_terms(self) -> int:
@@ -64,6 +65,10 @@ class OwnDesign:
         form = self.form.molecule(grid, self.form.n_terms)
         side = grid.box * grid.pixel_size_angstrom
         return ByFourier(self.model, side, form, grid.voxels)
+
+    def written(self, grid: Grid) -> Molecule:
+        """As the user wrote it."""
+        return self.model
 
     def subspace(self, grid: Grid, n_components: int) -> SlicedMolecule:
         """There is none.

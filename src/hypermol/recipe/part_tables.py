@@ -103,13 +103,13 @@ def read_generic(
     Raises:
         InputError: a basis that is not known, or a number of terms that it cannot have.
     """
-    if basis not in BASES:
-        raise InputError(f"basis {basis!r} is not known: use one of {', '.join(BASES)}")
     if spatial_basis not in SPATIAL_BASES:
         raise InputError(
             f"spatial_basis {spatial_basis!r} is not known: use {', '.join(SPATIAL_BASES)}"
         )
-    terms = n_terms or BASES[basis]
+    if basis not in BASES:
+        raise InputError(f"basis {basis!r} is not known: use one of {', '.join(BASES)}")
+    terms = BASES[basis].n_terms if n_terms is None else n_terms
     try:
         named_state_basis(basis, terms, state_name)
     except ValueError as error:
@@ -152,6 +152,12 @@ def _part(table: Mapping[str, Any], box: int, pixel: float) -> PartDesign:
         raise InputError(f"{where}: a mask needs spatial_basis = 'voxels', not {spatial!r}")
     constant = _constant(where, table, states, trajectory)
     part = PartDesign(table["name"], region, spatial, states, trajectory, (), constant)
+    for knob in _listed(table.get("state_name", ())):
+        if knob not in part.own_knobs:
+            raise InputError(
+                f"{where}: state_name {knob!r} names no state, for the part neither deforms nor "
+                "moves with it: remove it, or add a state_basis"
+            )
     return replace(part, places=_places(where, table, part.own_knobs, ()))
 
 
@@ -169,7 +175,7 @@ def _states(where: str, table: Mapping[str, Any]) -> tuple[tuple[str, int, str],
     if len(kinds) > 1:
         default = [f"{table['name']}_{i}" for i in range(1, len(kinds) + 1)]
     knobs = _listed(table.get("state_name", default))
-    terms = _listed(table.get("n_terms", [BASES[kind] for kind in kinds]))
+    terms = _listed(table.get("n_terms", [BASES[kind].n_terms for kind in kinds]))
     if not len(kinds) == len(knobs) == len(terms):
         raise InputError(
             f"{where}: state_basis, n_terms and state_name hold {len(kinds)}, {len(terms)} and "
@@ -204,6 +210,9 @@ def _constant(
 def _region(where: str, table: Mapping[str, Any], box: int, pixel: float) -> Region:
     _refuse_unknown(f"{where}, region", table, REGION_KEYS)
     if "mask" in table:
+        if len(table) > 1:
+            other = next(key for key in table if key != "mask")
+            raise InputError(f"{where}: its region has a mask and {other}: remove one of the two")
         return read_mask(Path(table["mask"]), box, pixel)
     if "radius_angstrom" not in table:
         raise InputError(f"{where}: its region has no radius_angstrom (nor a mask): add one")
@@ -227,7 +236,7 @@ def _trajectory(where: str, table: Mapping[str, Any], part: Mapping[str, Any]) -
     if kind == "rigid_body":
         return RigidBody(part["name"], **values)
     basis = values.pop("basis", "chebyshev" if kind == "translation" else "cosine")
-    terms = values.pop("n_terms", 2 if basis != "fourier" else 1)
+    terms = values.pop("n_terms", 1 if basis in BASES and BASES[basis].in_pairs else 2)
     knob = values.pop("state_name", _listed(part.get("state_name", part["name"]))[0])
     path = named_state_basis(basis, terms, knob)
     if kind == "translation":

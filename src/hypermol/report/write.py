@@ -1,11 +1,11 @@
 """Write the report of a run: one page and the same pictures as files."""
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
 from hypermol.analysis.knobs import Knob
 from hypermol.analysis.run import Run, load_run
+from hypermol.io.atomic import write_text
 from hypermol.report.evidence import Evidence, gather
 from hypermol.report.page import Top, render
 from hypermol.report.sections import Pictures, all_sections
@@ -30,9 +30,7 @@ def write_report(run: Run | str | Path) -> Path:
     sections = all_sections(evidence, Pictures(folder / "figures"))
     html = render(_top(evidence), sections)
     path = folder / "report.html"
-    partial = folder / "report.html.part"
-    partial.write_text(html, encoding="utf-8")
-    os.replace(partial, path)
+    write_text(path, html)
     return path
 
 

@@ -60,7 +60,7 @@ class Discrete(OneKnob):
         return self.state(self.index(fold(tau)))
 
     @override
-    def propose(self, key: Array, tau: Array, width: float) -> Array:
+    def propose(self, key: Array, tau: Array, width: Array | float) -> Array:
         """Any class, all equally likely: classes have no neighbours, so `width` says nothing."""
         return self.sample_base(key, tau.shape[:-1])
 

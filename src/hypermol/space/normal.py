@@ -43,7 +43,7 @@ class StandardNormal(StateSpace):
         return jnp.zeros((n, self.dim)).at[:, 0].set(line)
 
     @override
-    def propose(self, key: Array, tau: Array, width: float) -> Array:
+    def propose(self, key: Array, tau: Array, width: Array | float) -> Array:
         """Within +-width of the four standard deviations that hold most states."""
         step = jax.random.uniform(key, tau.shape, minval=-1.0, maxval=1.0)
         return tau + 4.0 * width * step

@@ -68,7 +68,7 @@ class Product(StateSpace):
         return jnp.concatenate([factor.wrap(part) for factor, part in parts], axis=-1)
 
     @override
-    def propose(self, key: Array, tau: Array, width: float) -> Array:
+    def propose(self, key: Array, tau: Array, width: Array | float) -> Array:
         """Move one factor, drawn at random for every state, by its own rule.
 
         A step of all factors at once would be refused whenever one of them does not fit, and

@@ -81,7 +81,7 @@ class StateSpace(abc.ABC):
         """
         return Neighbours(self.nodes(n), np.zeros((0, 2), int), np.zeros(0))
 
-    def propose(self, key: Array, tau: Array, width: float) -> Array:
+    def propose(self, key: Array, tau: Array, width: Array | float) -> Array:
         """Other states [..., dim] near `tau`, drawn so that there and back are equally likely.
 
         Args:

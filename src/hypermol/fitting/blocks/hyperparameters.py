@@ -34,9 +34,7 @@ def hyperparameters(posterior: Posterior, learns_widths: bool) -> Block:
             posterior.prior_energy(state.theta, state.mu.spectrum),
         )
 
-    def step(
-        key: Array, state: ChainState, tuning: Tuning, data: Data
-    ) -> tuple[ChainState, Info]:
+    def step(key: Array, state: ChainState, tuning: Tuning, data: Data) -> tuple[ChainState, Info]:
         images, particles, energy = jax.device_get(sums(state, data))
         present = np.asarray(data.images.present)
         n, rng = int(present.sum()), host_generator(key)

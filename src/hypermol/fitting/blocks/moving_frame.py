@@ -74,9 +74,7 @@ def moving_frame(posterior: Posterior) -> Block:
     """The step as a block, to stand between poses and theta; not exact: for burn-in only."""
 
     @jax.jit
-    def step(
-        key: Array, state: ChainState, tuning: Tuning, data: Data
-    ) -> tuple[ChainState, Info]:
+    def step(key: Array, state: ChainState, tuning: Tuning, data: Data) -> tuple[ChainState, Info]:
         weights = posterior.molecule.weights(state.latents.state)
         latents, turn, drift = take_out_shared_motion(
             weights, state.latents, data.consensus, data.images.present

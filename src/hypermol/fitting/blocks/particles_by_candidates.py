@@ -109,9 +109,7 @@ def particles_by_candidates(posterior: Posterior, counts: CandidateCounts) -> Bl
     """
 
     @jax.jit
-    def step(
-        key: Array, state: ChainState, size: MoveSize, data: Data
-    ) -> tuple[ChainState, Info]:
+    def step(key: Array, state: ChainState, size: MoveSize, data: Data) -> tuple[ChainState, Info]:
         keys = jax.random.split(key, data.images.present.shape[0])
         prepared = posterior.molecule.prepare(state.theta)
         latents, moved = jax.lax.map(

@@ -136,9 +136,7 @@ def particles_by_gradient(posterior: Posterior, moves_poses: bool) -> Block:
         first = StepSize(jnp.full(shape, np.log(_FIRST_STEP), jnp.float32), jnp.zeros(shape))
         return ParticleTuning(first, variance(state, data))
 
-    return Block(
-        "particles by gradient", step, init, _adapt, carry=_step_of, numbers=_numbers
-    )
+    return Block("particles by gradient", step, init, _adapt, carry=_step_of, numbers=_numbers)
 
 
 def _adapt(tuning: ParticleTuning, info: Info) -> ParticleTuning:

@@ -91,9 +91,7 @@ def walk(
     images = data.images
     keys = jax.random.split(key, images.present.shape)
     given = (data.consensus, images.pixels, images.ctf)
-    return jax.lax.map(
-        lambda item: jax.vmap(one)(*item), (keys, state.latents, log_widths, given)
-    )
+    return jax.lax.map(lambda item: jax.vmap(one)(*item), (keys, state.latents, log_widths, given))
 
 
 def first_widths(state: ChainState, data: Data) -> Array:
@@ -124,12 +122,8 @@ def particles_by_random_walk(posterior: Posterior, moves_poses: bool, steps: int
     """
 
     @jax.jit
-    def step(
-        key: Array, state: ChainState, log_widths: Any, data: Data
-    ) -> tuple[ChainState, Info]:
-        latents, acceptance = walk(
-            posterior, moves_poses, steps, key, state, log_widths, data
-        )
+    def step(key: Array, state: ChainState, log_widths: Any, data: Data) -> tuple[ChainState, Info]:
+        latents, acceptance = walk(posterior, moves_poses, steps, key, state, log_widths, data)
         return state._replace(latents=latents), {"acceptance": acceptance}
 
     return Block(

@@ -37,7 +37,9 @@ def node_scores(
     rotations = target.rotation_prior.centre
     turned = jnp.broadcast_to(rotations[:, None], (block, n_nodes, 4))
     states = jnp.broadcast_to(nodes, (block, *nodes.shape))
-    gram, linear = target.evidence(matrix_from_quaternion(turned), states, consensus.shift_px[:, None])
+    gram, linear = target.evidence(
+        matrix_from_quaternion(turned), states, consensus.shift_px[:, None]
+    )
     weights = target.weights(nodes)
     along = jnp.einsum("bjf,jf->bj", linear[:, :, 0], weights)
     power = jnp.einsum("jf,bjfg,jg->bj", weights, gram, weights)
@@ -50,9 +52,7 @@ def particles_on_nodes(posterior: Posterior, n_nodes: int) -> Block:
     space = posterior.molecule.state_space
 
     @jax.jit
-    def step(
-        key: Array, state: ChainState, tuning: Tuning, data: Data
-    ) -> tuple[ChainState, Info]:
+    def step(key: Array, state: ChainState, tuning: Tuning, data: Data) -> tuple[ChainState, Info]:
         nodes = space.nodes(n_nodes)
         prepared = posterior.molecule.prepare(state.theta)
         precision = 1.0 / state.mu.contrast_sd**2

@@ -67,6 +67,7 @@ def second_mode(posterior: Posterior, moves_poses: bool) -> Block:
             return (state, widths), acceptance
 
         keys = jax.random.split(key, _ITERATIONS)
+        acceptance: Array
         (state, widths), acceptance = jax.lax.scan(one, (state, widths), keys)
         return state, {"after": widths, "acceptance": acceptance.reshape(-1, *acceptance.shape[2:])}
 

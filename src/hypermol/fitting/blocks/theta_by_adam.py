@@ -138,9 +138,7 @@ def theta_by_adam(posterior: Posterior, plan: AdamPlan) -> Block:
             )
             losses[number] = float(whole_loss(thetas[number], state.mu, data))
         best = int(np.argmin(np.where(np.isfinite(losses), losses, np.inf)))
-        after = AdamTuning(
-            _stack(thetas), _stack(memories), jnp.int32(best), tuning.sweeps + 1.0
-        )
+        after = AdamTuning(_stack(thetas), _stack(memories), jnp.int32(best), tuning.sweeps + 1.0)
         return state._replace(theta=thetas[best]), {"after": after, "loss": losses[best]}
 
     return Block(

@@ -35,9 +35,7 @@ def theta_exact(posterior: Posterior, tolerance: float = TOLERANCE) -> Block:
         return _theta_tilted(posterior, tolerance)
 
     @jax.jit
-    def step(
-        key: Array, state: ChainState, tuning: Tuning, data: Data
-    ) -> tuple[ChainState, Info]:
+    def step(key: Array, state: ChainState, tuning: Tuning, data: Data) -> tuple[ChainState, Info]:
         given = Given(state.mu, state.latents, data.images)
         target = theta_quadratic(posterior, given, state.theta)
         maps, record = exact.draw(key, target, state.theta.maps, tolerance, _MAX_ITERATIONS)
@@ -51,9 +49,7 @@ def _theta_tilted(posterior: Posterior, tolerance: float) -> Block:
     low, high = np.log(_TILTED_SHARES)
 
     @jax.jit
-    def step(
-        key: Array, state: ChainState, tuning: Tuning, data: Data
-    ) -> tuple[ChainState, Info]:
+    def step(key: Array, state: ChainState, tuning: Tuning, data: Data) -> tuple[ChainState, Info]:
         given = Given(state.mu, state.latents, data.images)
         target = theta_tilted(posterior, given, state.theta)
         mean, record = exact.mean(target.reference, state.theta.maps, *solver)

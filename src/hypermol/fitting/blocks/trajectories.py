@@ -31,9 +31,7 @@ def trajectories(posterior: Posterior) -> tuple[Block, ...]:
     step_size = 1.2 * flat.size ** (-1.0 / 6.0)
 
     @jax.jit
-    def step(
-        key: Array, state: ChainState, tuning: Tuning, data: Data
-    ) -> tuple[ChainState, Info]:
+    def step(key: Array, state: ChainState, tuning: Tuning, data: Data) -> tuple[ChainState, Info]:
         given = Given(state.mu, state.latents, data.images)
         full = theta_differentiable(posterior, given)
 
