@@ -14,32 +14,16 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-<<<<<<< HEAD
-=======
-from hypermol.fitting.sampler import (
-    ChainState,
-    Data,
-    Sweep,
-    molecule_block,
-    nuisance_block,
-    particle_block,
-    run_sweep,
-)
->>>>>>> core
 from jax import Array
 
 from hypermol.analysis.coverage import interval_coverage, rotation_coverage
 from hypermol.analysis.diagnostics import bulk_ess
 from hypermol.data.latents import Latents
-<<<<<<< HEAD
 from hypermol.fitting.blocks.hyperparameters import hyperparameters
 from hypermol.fitting.blocks.particles_by_candidates import particles_by_candidates
 from hypermol.fitting.blocks.theta_exact import theta_exact
 from hypermol.fitting.sweep import ChainState, Data, Sweep, Tunings, init_tunings, run_sweep
 from hypermol.inference.ensemble import CandidateCounts, MoveSize
-=======
-from hypermol.inference.ensemble import CandidateCounts
->>>>>>> core
 from hypermol.molecule.state_basis import Cosine
 from hypermol.posterior.priors import HyperPrior, InverseGamma
 from hypermol.space.rotation import matrix_from_quaternion

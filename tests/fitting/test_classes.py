@@ -5,7 +5,6 @@ from dataclasses import replace
 import jax
 import numpy as np
 import pytest
-<<<<<<< HEAD
 
 from hypermol.fitting.blocks.hyperparameters import hyperparameters
 from hypermol.fitting.blocks.particles_by_candidates import particles_by_candidates
@@ -14,17 +13,6 @@ from hypermol.fitting.blocks.theta_exact import theta_exact
 from hypermol.fitting.level import Form, Level
 from hypermol.fitting.march import carry, first_state
 from hypermol.fitting.sweep import ChainState, adapt_tunings, init_tunings, run_sweep
-=======
-from hypermol.fitting.sampler import (
-    ChainState,
-    molecule_block,
-    nuisance_block,
-    particle_block,
-    run_sweep,
-)
-
-from hypermol.fitting.march import Level, carry, estimate_spectrum, first_state
->>>>>>> core
 from hypermol.inference.ensemble import CandidateCounts
 from hypermol.molecule.composite import expansion
 from hypermol.molecule.state_basis import Haar, Linear, OneHot, StateBasis

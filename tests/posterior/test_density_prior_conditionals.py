@@ -6,20 +6,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-<<<<<<< HEAD
 
 from hypermol.fitting.blocks.theta_exact import theta_exact
 from hypermol.fitting.sweep import ChainState, Data
 from hypermol.inference import exact
 from hypermol.inference.target import Quadratic
-=======
-from hypermol.fitting.sampler import ChainState, Data, molecule_block
-from hypermol.posterior.conditional import molecule_quadratic, molecule_target
-
-from hypermol.inference import exact
-from hypermol.inference.ensemble import MoveSize
-from hypermol.inference.target import Quadratic, Tilted
->>>>>>> core
 from hypermol.posterior.density_priors import NoPrior, Positivity
 from hypermol.posterior.state_smoothness import AdjacentStates, MassFlow
 from hypermol.posterior.theta_conditional import Given, theta_quadratic, theta_tilted

@@ -4,13 +4,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-<<<<<<< HEAD
 
 from hypermol.posterior.hyper_draws import image_sums, residual_power
-=======
-from hypermol.posterior.conditional import residual_power
-
->>>>>>> core
 from small_posterior import (
     N,
     flat,

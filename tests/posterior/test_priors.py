@@ -3,25 +3,10 @@
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from hypermol.posterior.conditional import residual_power, shell_counts
 from scipy import stats
 from scipy.spatial.transform import Rotation
 
-<<<<<<< HEAD
 from hypermol.posterior.priors import InverseGamma, log_pose, log_state
-=======
-from hypermol.posterior.priors import (
-    Counts,
-    HyperPrior,
-    InverseGamma,
-    Statistics,
-    draw_nuisance,
-    draw_pose_widths,
-    latent_statistics,
-    log_pose,
-    log_state,
-)
->>>>>>> core
 from hypermol.space.state_space import Circle, Interval, Point
 from small_posterior import quaternions
 

@@ -11,17 +11,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from hypermol.fitting.sampler import ChainState, Data, motion_blocks
 from jax import Array
 
 from hypermol.data.latents import Consensus, Latents
-<<<<<<< HEAD
 from hypermol.fitting.blocks import trajectories as module
 from hypermol.fitting.blocks.trajectories import trajectories
 from hypermol.fitting.sweep import ChainState, Data, init_tunings
-=======
-from hypermol.fitting import sampler
->>>>>>> core
 from hypermol.imaging.blocks import image_blocks, to_blocks
 from hypermol.molecule.composite import Composite, composite
 from hypermol.molecule.parts import Part
