@@ -136,6 +136,26 @@ def test_paths_are_read_as_they_are(write_star: Callable, relion31: dict, tmp_pa
     assert found.stack_indices.tolist() == [0, 1, 2, 3] and found.numbered.all()
 
 
+def test_one_stack_of_image_dir_is_not_two(write_star: Callable, relion31: dict, tmp_path: Path):
+    elsewhere = tmp_path / "elsewhere"
+    (elsewhere / "j1").mkdir(parents=True)
+    write_stack(elsewhere / "x.mrcs", np.zeros((4, 8, 8)), 1.5)
+    relion31["particles"]["rlnImageName"] = [
+        "1@j1/x.mrcs",
+        "1@j2/x.mrcs",
+        "2@./j1/x.mrcs",
+        "3@j1/x.mrcs",
+    ]
+    path = write_star(relion31, "meta/particles.star")
+    with pytest.raises(
+        InputError, match=r"--image-dir .* has one x\.mrcs, but .* j1/x\.mrcs and j2"
+    ):
+        read_particles_star(path, elsewhere)
+    write_stack(elsewhere / "j1" / "x.mrcs", np.zeros((4, 8, 8)), 1.5)
+    found = read_particles_star(path, elsewhere)
+    assert set(found.stack_paths) == {str(elsewhere / "x.mrcs"), str(elsewhere / "j1" / "x.mrcs")}
+
+
 def test_a_single_image_may_have_an_at_sign(write_star: Callable, relion31: dict, tmp_path: Path):
     relion31["particles"]["rlnImageName"][3] = "lab@site/x.mrc"
     with pytest.raises(InputError, match=r"row 4: rlnImageName is 'lab@site/x\.mrc': write"):

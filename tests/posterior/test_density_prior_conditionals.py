@@ -6,14 +6,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from hypermol.fitting.sampler import ChainState, Data, molecule_block
-from hypermol.posterior.conditional import molecule_quadratic, molecule_target
 
+from hypermol.fitting.blocks.theta_exact import theta_exact
+from hypermol.fitting.sweep import ChainState, Data
 from hypermol.inference import exact
-from hypermol.inference.ensemble import MoveSize
-from hypermol.inference.target import Quadratic, Tilted
+from hypermol.inference.target import Quadratic
 from hypermol.posterior.density_priors import NoPrior, Positivity
 from hypermol.posterior.state_smoothness import AdjacentStates, MassFlow
+from hypermol.posterior.theta_conditional import Given, theta_quadratic, theta_tilted
 from hypermol.recipe.options import FitOptions
 from hypermol.recipe.toml import read_recipe, write_recipe
 from small_posterior import BOX, make_small
@@ -27,9 +27,13 @@ def small():
     return make_small()
 
 
+def given_of(small) -> Given:
+    return Given(small.mu, small.latents, small.images)
+
+
 def quadratic(small, prior) -> Quadratic:
     posterior = replace(small.posterior, density_prior=prior)
-    return molecule_quadratic(posterior, small.nuisance, small.latents, small.images, small.theta)
+    return theta_quadratic(posterior, given_of(small), small.theta)
 
 
 def posterior_mean(small, prior):
@@ -44,15 +48,12 @@ def test_linear_minus_apply_is_the_gradient_of_the_log_posterior(small) -> None:
     posterior = replace(small.posterior, density_prior=SMOOTH + POSITIVE)
 
     def log_joint(maps):
-        theta, given = small.theta._replace(maps=maps), (small.nuisance, small.latents)
-        terms = posterior.terms(theta, *given, small.consensus, small.images)
-        return terms.molecule_prior + jnp.sum(terms.likelihood)
+        terms = posterior.terms(small.theta._replace(maps=maps), *small[2:])
+        return terms.theta_prior + jnp.sum(terms.likelihood)
 
     @jax.jit
     def both(maps):
-        given = (small.nuisance, small.latents, small.images, small.theta)
-        target = molecule_target(posterior, *given)
-        assert isinstance(target, Tilted)
+        target = theta_tilted(posterior, given_of(small), small.theta)
         tilt = target.tilt.value_and_gradient(maps)[1]
         rest = jax.tree.map(jnp.subtract, target.reference.linear, target.reference.apply(maps))
         return jax.grad(log_joint)(maps)[""], rest[""] + tilt[""]
@@ -60,19 +61,6 @@ def test_linear_minus_apply_is_the_gradient_of_the_log_posterior(small) -> None:
     expected, found = both(small.theta.maps)
     scale = float(jnp.abs(expected).max())
     np.testing.assert_allclose(found, expected, atol=3e-4 * scale)
-
-
-def test_the_strongest_type_is_told_by_the_prior(small) -> None:
-    given = (small.nuisance, small.latents, small.images, small.theta)
-    found = []
-
-    def note(prior) -> None:
-        posterior = replace(small.posterior, density_prior=prior)
-        found.append(type(molecule_target(posterior, *given)))
-
-    for prior in (NoPrior(), SMOOTH, SMOOTH + POSITIVE):
-        jax.eval_shape(lambda prior=prior: note(prior))
-    assert found == [Quadratic, Quadratic, Tilted]
 
 
 def test_the_perturbation_has_the_covariance_of_the_matrix(small) -> None:
@@ -123,12 +111,11 @@ def negative_mass(theta) -> jnp.ndarray:
 
 def run(small, prior, steps: int) -> tuple[np.ndarray, float]:
     """Negative mass along a chain of theta alone, [steps], and the mean acceptance."""
-    block = molecule_block(replace(small.posterior, density_prior=prior), 0.1, 100)
-    size = MoveSize(jnp.ones(()), jnp.ones(()))
-    state = ChainState(small.theta, small.nuisance, small.latents, size, None)
+    block = theta_exact(replace(small.posterior, density_prior=prior))
+    state = ChainState(small.theta, small.mu, small.latents)
     data, mass, acceptance = Data(small.images, small.consensus), [], []
     for key in jax.random.split(jax.random.key(4), steps):
-        state, info = block.step(key, state, data)
+        state, info = block.step(key, state, (), data)
         mass.append(float(negative_mass(state.theta)))
         acceptance.append(float(info.get("acceptance", 1.0)))
     return np.asarray(mass), float(np.mean(acceptance))

@@ -8,7 +8,7 @@ import pytest
 
 from bodies import BOX, PIXEL, soft_ball
 from hypermol.data.particles import load_particles
-from hypermol.fitting.stages import make_plan
+from hypermol.fitting.stages import make_schedule
 from hypermol.io.errors import InputError
 from hypermol.io.mrc import write_stack, write_volume
 from hypermol.io.star import write_particles_star
@@ -80,6 +80,14 @@ def test_knobs_by_the_name_they_have_in_the_part():
         ([{**ARM, "state_basis": "spline"}], "state_basis 'spline' is not known: use cosine"),
         ([{**ARM, "region": {**BALL, "radius_angstrom": 30.0}}], "arm reaches 40 .* 36: move"),
         ([{**ARM, "n_terms": "many"}], "part 'arm' of the model: .*give a whole number"),
+        (
+            [{**BODY, "trajectory": {"type": "translation", "n_terms": 1}}],
+            "translation has n_terms = 1, .* does not move: give at least 2",
+        ),
+        (
+            [{**BODY, "trajectory": {**HINGE, "basis": "fourier"}}],
+            "hinge has n_terms = 1, .*: give at least 3 or turns",
+        ),
         ([{**BODY, "n_terms": 3}], "n_terms is 3 for a constant basis: .*leave n_terms out"),
         ([{**BODY, "state_name": "bend"}], "state_name 'bend' names no state.*add a state_basis"),
         (
@@ -155,11 +163,13 @@ def test_states_that_no_particle_can_be_in(tmp_path):
     for basis, what in (("onehot", "classes"), ("haar", "classes"), ("hats", "nodes")):
         options = FitOptions(basis=basis, n_terms=7)
         with pytest.raises(InputError, match=f"n_terms is 7 for a {basis} .* 6 particles.*{what}"):
-            make_plan(options, few)
-        make_plan(replace(options, n_terms=6), few)
+            make_schedule(options, few, make_design(options, few.box, 2.0))
+        fewer = replace(options, n_terms=6)
+        make_schedule(fewer, few, make_design(fewer, few.box, 2.0))
     table = {**ARM, "state_basis": "hats", "n_terms": 9, "region": {"radius_angstrom": 10.0}}
     with pytest.raises(InputError, match="part 'arm' of the model: n_terms is 9"):
-        make_plan(FitOptions(part=(table,)), few)
+        options = FitOptions(part=(table,))
+        make_schedule(options, few, make_design(options, few.box, 2.0))
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """Recipes as files: what is written is read again, whatever characters and tables it holds."""
 
 import tomllib
+from dataclasses import replace
 
 import pytest
 
@@ -32,7 +33,12 @@ PART = {
 )
 def test_what_is_written_is_read(tmp_path, options):
     write_recipe(tmp_path / "recipe.toml", options)
-    assert read_recipe(tmp_path / "recipe.toml") == options
+    read = read_recipe(tmp_path / "recipe.toml")
+    assert read == (replace(options, folder=str(tmp_path)) if options.type else options)
+    # wherever it is copied to, its module is looked for where it was
+    (tmp_path / "elsewhere").mkdir()
+    write_recipe(tmp_path / "elsewhere" / "recipe.toml", read)
+    assert read_recipe(tmp_path / "elsewhere" / "recipe.toml") == read
 
 
 def test_what_is_not_said_is_left_out(tmp_path):
@@ -49,7 +55,7 @@ def test_files_that_are_no_recipe_are_named(tmp_path):
     path = tmp_path / "recipe.toml"
     for content in (b"[model\n", b"\xff\xfe\x00", b"[model]\nbasis = \xe4\n"):
         path.write_bytes(content)
-        with pytest.raises(InputError, match="recipe .*recipe.toml is not valid TOML"):
+        with pytest.raises(InputError, match=r"recipe .*recipe\.toml is not valid TOML"):
             read_recipe(path)
 
 
@@ -62,5 +68,5 @@ def test_options_of_two_kinds_of_model_are_refused_from_python_too(given, other)
     words = f"model.{next(iter(given))} and model.{next(iter(other))} do not go together"
     with pytest.raises(InputError, match=words):
         FitOptions(**given, **other)
-    with pytest.raises(InputError, match="go with model.type"):
+    with pytest.raises(InputError, match=r"go with model\.type"):
         FitOptions(arguments={"n": 1})

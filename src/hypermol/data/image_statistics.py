@@ -24,6 +24,10 @@ _MAD_TO_SD = 1.4826
 #: Below this share of an image's sd, the corners hold no noise to normalise by.
 _LEAST_CORNER_SHARE = 0.2
 _LEAST_CORNER_PIXELS = 200
+#: White noise of sd 1 has second differences along both axes of sd 6.
+_SECOND_DIFFERENCE = np.sqrt(np.pi / 2.0) / 6.0
+#: Images whose typical noise is less than this share of their sd are mostly signal.
+_LEAST_NOISE_SHARE = 0.3
 
 
 class ImageStatistics(NamedTuple):
@@ -35,6 +39,10 @@ class ImageStatistics(NamedTuple):
         corner_mean, corner_sd: of the pixels beyond the inscribed circle.
         centre: mean within a quarter of the box less the corners' mean.
         flat: share of pixels that equal their right neighbour.
+        noise: sd of white noise that has the image's mean absolute second difference along both
+            axes, which a particle hardly adds to.
+        spike: how far a pixel stands out from its neighbours at most: the largest such difference,
+            as the height of one pixel on flat ground.
     """
 
     mean: np.ndarray
@@ -45,11 +53,8 @@ class ImageStatistics(NamedTuple):
     corner_sd: np.ndarray
     centre: np.ndarray
     flat: np.ndarray
-
-    @property
-    def peak(self) -> np.ndarray:
-        """Largest distance [N] of a pixel from the image's mean."""
-        return np.maximum(self.high - self.mean, self.mean - self.low)
+    noise: np.ndarray
+    spike: np.ndarray
 
     @property
     def is_finite(self) -> np.ndarray:
@@ -76,6 +81,8 @@ class ImageStatistics(NamedTuple):
             corner_sd=self.corner_sd * factor,
             centre=self.centre * factor,
             flat=self.flat,
+            noise=self.noise * factor,
+            spike=self.spike * factor,
         )
 
 
@@ -87,6 +94,8 @@ def measure(images: np.ndarray) -> ImageStatistics:
     radius = _radius(values.shape[-1])
     corners = values[:, radius > 0.5 * values.shape[-1]]
     corner_mean = corners.mean(axis=1)
+    mirrored = np.pad(values, ((0, 0), (1, 1), (1, 1)), mode="reflect")
+    curved = np.abs(np.diff(np.diff(mirrored, n=2, axis=1), n=2, axis=2))
     found = ImageStatistics(
         mean=values.mean(axis=(1, 2)),
         sd=values.std(axis=(1, 2)),
@@ -96,6 +105,8 @@ def measure(images: np.ndarray) -> ImageStatistics:
         corner_sd=corners.std(axis=1),
         centre=values[:, radius < 0.25 * values.shape[-1]].mean(axis=1) - corner_mean,
         flat=(values[:, :, 1:] == values[:, :, :-1]).mean(axis=(1, 2)),
+        noise=_SECOND_DIFFERENCE * curved[:, 1:-1, 1:-1].mean(axis=(1, 2)),
+        spike=0.25 * curved.max(axis=(1, 2)),
     )
     return ImageStatistics(*(np.where(broken, np.nan, column) for column in found))
 
@@ -123,10 +134,17 @@ def unusable(statistics: ImageStatistics) -> dict[int, str]:
     }
 
 
-def scale_ratio(statistics: ImageStatistics) -> tuple[float, float]:
-    """The 5 % and 95 % quantiles of the images' sd."""
-    low, high = np.quantile(statistics.sd, [0.05, 0.95])
-    return float(low), float(high)
+def is_mostly_noise(statistics: ImageStatistics) -> bool:
+    """Whether noise makes up the typical image, as in all but simulations."""
+    return bool(np.median(statistics.noise / statistics.sd) > _LEAST_NOISE_SHARE)
+
+
+def grey_scale(statistics: ImageStatistics) -> np.ndarray:
+    """What grey scales are compared by [N]: the noise's sd, the image's if there is little noise.
+
+    The signal's own sd differs by a factor of several between views and defoci.
+    """
+    return statistics.noise if is_mostly_noise(statistics) else statistics.sd
 
 
 def normalisation(statistics: ImageStatistics, box: int) -> tuple[np.ndarray, np.ndarray]:
@@ -145,12 +163,12 @@ def outliers(statistics: ImageStatistics, box: int) -> dict[int, str]:
     """Images that differ from the others: place and, in words, how. All must be usable."""
     found: dict[int, str] = {}
     typical_sd = float(np.median(statistics.sd))
-    peak = statistics.peak / typical_sd
+    peak = statistics.spike / typical_sd
     limit = max(_PEAK_SD, 0.5 * box, _PEAK_TIMES_USUAL * float(np.median(peak)))
     for place in np.flatnonzero(peak > limit):
         found[int(place)] = f"sd {statistics.sd[place] / typical_sd:.3g} times the median"
-        if statistics.peak[place] > _PEAK_OF_ITS_OWN * statistics.sd[place]:
-            found[int(place)] = f"a pixel {peak[place]:,.0f} sd from the mean"
+        if statistics.spike[place] > _PEAK_OF_ITS_OWN * statistics.sd[place]:
+            found[int(place)] = f"a pixel {_count(peak[place])} sd from its neighbours"
     log_sd = np.log(statistics.sd)
     far = _is_far(log_sd, np.log(_SCALE_FACTOR), _ROBUST_SD, _LEAST_SPREAD)
     for place in np.flatnonzero(far):
@@ -163,6 +181,16 @@ def outliers(statistics: ImageStatistics, box: int) -> dict[int, str]:
     for place in np.flatnonzero(far):
         found.setdefault(int(place), f"corners {corner[place]:+.1f} sd from the mean")
     return dict(sorted(found.items()))
+
+
+def common_peak(statistics: ImageStatistics, box: int) -> float | None:
+    """By how many of its sd a pixel of the typical image stands out, if that is very much."""
+    median = float(np.median(statistics.spike / statistics.sd))
+    return median if median > max(_PEAK_SD, 0.5 * box) else None
+
+
+def _count(value: float) -> str:
+    return f"{value:,.0f}" if value < 1e6 else f"{value:.3g}"
 
 
 def _is_far(values: np.ndarray, least: float, robust_sd: float, floor: float) -> np.ndarray:

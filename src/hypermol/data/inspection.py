@@ -6,9 +6,11 @@ import numpy as np
 
 from hypermol.data.image_statistics import (
     ImageStatistics,
+    common_peak,
+    grey_scale,
+    is_mostly_noise,
     normalisation,
     outliers,
-    scale_ratio,
     unusable,
 )
 from hypermol.data.particles import ParticleSet
@@ -20,6 +22,8 @@ _REFUSED_RATIO, _REFUSED_GROUPS, _SAID_RATIO = 3.0, 2.0, 1.5
 _SMALLEST_GROUP, _REFUSED_SHARE = 5, 0.05
 _LARGEST_SHARE_LEFT_OUT = 0.2
 _NAMED = 5
+#: Means that differ by so many sd are said.
+_LEVELS_SAID = 3.0
 #: A group is dark (white) if its centres are below (above) its corners by so many standard errors.
 _SIGN_ERRORS = 5.0
 
@@ -64,8 +68,8 @@ def inspect(
             f"{1 / high:.3g} to {1 / low:.3g})"
         )
     else:
-        remarks += _scales(rest, measured)
-    remarks += _signs(rest, measured)
+        remarks += _scales(rest, measured) + _levels(rest, measured)
+    remarks += _signs(rest, measured) + _common_peaks(rest, measured)
     found = outliers(measured, particles.box)
     if not found and not broken:
         return rest, remarks
@@ -130,16 +134,17 @@ def _groupings(particles: ParticleSet) -> list[_Groups]:
 
 
 def _scales(particles: ParticleSet, statistics: ImageStatistics) -> list[str]:
-    """A remark where images' grey scales differ a little.
+    """A remark where images' grey scales differ a little, or may do so by their signal.
 
     Raises:
         InputError: they differ much.
     """
-    low, high = scale_ratio(statistics)
+    scale = grey_scale(statistics)
+    low, high = np.quantile(scale, [0.05, 0.95])
     ratio, between, which = high / low, 1.0, ""
     for groups in _groupings(particles):
         medians = np.array(
-            [np.median(statistics.sd[groups.members == g]) for g in range(len(groups.labels))]
+            [np.median(scale[groups.members == g]) for g in range(len(groups.labels))]
         )
         first, last = int(np.argmin(medians)), int(np.argmax(medians))
         if medians[last] > _SAID_RATIO * medians[first]:
@@ -151,18 +156,40 @@ def _scales(particles: ParticleSet, statistics: ImageStatistics) -> list[str]:
                 f"and {medians[last]:.3g} in {groups.kind} {groups.labels[last]}"
             )
             break
+    noisy = is_mostly_noise(statistics)
     said = (
-        f"{particles.source_name}: the grey scales of the images differ: their standard deviation "
-        f"is {low:.3g} to {high:.3g} (5 % to 95 % of the images){which}"
+        f"{particles.source_name}: the grey scales of the images differ: the standard deviation of "
+        f"{'their noise' if noisy else 'the images, which are mostly signal,'} is {low:.3g} to "
+        f"{high:.3g} (5 % to 95 % of the images){which}"
     )
-    if ratio > _REFUSED_RATIO or between > _REFUSED_GROUPS:
+    if noisy and (ratio > _REFUSED_RATIO or between > _REFUSED_GROUPS):
         raise InputError(
             f"{said}: give --normalise, which brings each image's background to mean 0 and sd 1, "
             "or normalise at extraction"
         )
-    if ratio > _SAID_RATIO or which:
+    if which or ratio > (_SAID_RATIO if noisy else _REFUSED_RATIO):
         return [f"{said}; --normalise brings each image's background to mean 0 and sd 1"]
     return []
+
+
+def _levels(particles: ParticleSet, statistics: ImageStatistics) -> list[str]:
+    low, high = np.quantile(statistics.mean, [0.05, 0.95])
+    if high - low <= _LEVELS_SAID * np.median(statistics.sd):
+        return []
+    return [
+        f"{particles.source_name}: the grey levels of the images differ: their means are {low:.3g} "
+        f"to {high:.3g} (5 % to 95 % of the images); the fit leaves an image's mean out"
+    ]
+
+
+def _common_peaks(particles: ParticleSet, statistics: ImageStatistics) -> list[str]:
+    peak = common_peak(statistics, particles.box)
+    if peak is None:
+        return []
+    return [
+        f"{particles.source_name}: most images have a pixel that is {peak:.0f} of their own sd "
+        "from its neighbours, as noise has none: look for hot pixels of the camera"
+    ]
 
 
 def _signs(particles: ParticleSet, statistics: ImageStatistics) -> list[str]:

@@ -142,7 +142,8 @@ def refuse_shifts_out_of_the_box(metadata: ParticleMetadata, box: int) -> None:
             f"{largest[bad[0]]:g} Angstrom, which puts the particle outside its image of "
             f"{2 * half:g} Angstrom ({_rows(len(bad), len(metadata))}): correct the unit of the "
             "origins (rlnOriginXAngst is in Angstrom, rlnOriginX and alignments3D/shift in "
-            "pixels), or extract the particles again, centred"
+            f"pixels) or of the pixel size ({metadata.pixel_size_angstrom:g} Angstrom), or extract "
+            "the particles again, centred"
         )
 
 
@@ -184,7 +185,7 @@ def _odd_constants(metadata: ParticleMetadata) -> list[str]:
     if 0.0 < largest_cs < 0.1:
         said.append(
             f"{path} has a spherical aberration of {largest_cs:g} mm: right only for an "
-            "aberration-corrected microscope"
+            "aberration-corrected microscope; if it is in metres, multiply it by 1000"
         )
     if float(np.median(ctf.amplitude_contrast)) > 0.5:
         said.append(

@@ -236,9 +236,16 @@ def _trajectory(where: str, table: Mapping[str, Any], part: Mapping[str, Any]) -
     if kind == "rigid_body":
         return RigidBody(part["name"], **values)
     basis = values.pop("basis", "chebyshev" if kind == "translation" else "cosine")
-    terms = values.pop("n_terms", 1 if basis in BASES and BASES[basis].in_pairs else 2)
+    pairs = basis in BASES and BASES[basis].in_pairs
+    # a hinge may go round without a term of its own
+    terms = values.pop("n_terms", 2 if not pairs else 3 if kind == "translation" else 1)
     knob = values.pop("state_name", _listed(part.get("state_name", part["name"]))[0])
     path = named_state_basis(basis, terms, knob)
+    if terms == 1 and not values.get("turns"):
+        raise InputError(
+            f"{where}: its {kind} has n_terms = 1, the constant, and does not move: give at least "
+            f"{3 if pairs else 2}{' or turns' if pairs and kind == 'hinge' else ''}"
+        )
     if kind == "translation":
         return Translation(path, **values)
     for key in ("pivot_angstrom", "axis"):

@@ -4,14 +4,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from hypermol.fitting.stages import (
-    LEAST_ROTATION,
-    ROTATION_TARGET,
-    SHIFT_BOUNDS,
-    SHIFT_TARGET,
-    adapt,
-)
-from hypermol.inference.ensemble import MoveSize
+from hypermol.fitting.blocks.particles_by_candidates import adapt_size
+from hypermol.inference.ensemble import Moved, MoveSize
+
+#: What should move, and the bounds (`fitting.blocks.particles_by_candidates`).
+ROTATION_TARGET, SHIFT_TARGET, LEAST_ROTATION, WIDEST_SHIFT = 0.3, 0.7, 0.002, 2.0
 
 
 def adapted(respond, widest_rad: float, steps: int = 600) -> MoveSize:
@@ -19,8 +16,8 @@ def adapted(respond, widest_rad: float, steps: int = 600) -> MoveSize:
     rng = np.random.default_rng(0)
     size = MoveSize(jnp.full(200, 0.04), jnp.full(200, 0.7))
     for _ in range(steps):
-        moved = [rng.random(200) < chance for chance in respond(size)]
-        size = adapt(size, *moved, 0.1, widest_rad)
+        moved = Moved(*(jnp.asarray(rng.random(200) < chance) for chance in respond(size)))
+        size = adapt_size(size, moved, widest_rad)
     return size
 
 
@@ -36,6 +33,6 @@ def test_widths_find_the_wanted_rates():
 def test_rotations_go_no_wider_than_their_prior():
     size = adapted(lambda size: (np.ones(200), np.ones(200)), 0.03, steps=100)
     assert np.all(np.asarray(size.rotation_rad) == np.float32(0.03))
-    assert np.all(np.asarray(size.shift_px) == SHIFT_BOUNDS[1])
+    assert np.all(np.asarray(size.shift_px) == WIDEST_SHIFT)
     size = adapted(lambda size: (np.zeros(200), np.zeros(200)), 0.03, steps=200)
     assert np.all(np.asarray(size.rotation_rad) == np.float32(LEAST_ROTATION))
