@@ -147,7 +147,9 @@ def test_one_stack_of_image_dir_is_not_two(write_star: Callable, relion31: dict,
         "3@j1/x.mrcs",
     ]
     path = write_star(relion31, "meta/particles.star")
-    with pytest.raises(InputError, match=r"--image-dir .*j1/x\.mrcs and j2/x\.mrcs would both be"):
+    with pytest.raises(
+        InputError, match=r"the stacks \S*j1/x\.mrcs and \S*j2/x\.mrcs would both be"
+    ):
         read_particles_star(path, elsewhere)
     write_stack(elsewhere / "j1" / "x.mrcs", np.zeros((4, 8, 8)), 1.5)
     found = read_particles_star(path, elsewhere)
