@@ -14,13 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import final
 
-from hypermol.data.half_sets import half_sets
-from hypermol.data.inspection import inspect
-from hypermol.data.particles import ParticleSet, ParticleSource
-from hypermol.fitting import first_map
+from hypermol.data import ParticleSet, ParticleSource, inspect
+from hypermol.fitting import maps
 from hypermol.fitting.blocks.choice import sweep_blocks
 from hypermol.fitting.chain import ChainFiles, Position
-from hypermol.fitting.half_maps import write_half_maps
 from hypermol.fitting.level import Level, Levels
 from hypermol.fitting.run_info import begin_run, describe, end_run, start_clock
 from hypermol.fitting.stages import Stage, make_schedule, sweep_key
@@ -84,8 +81,6 @@ def fit(
     design = make_design(options, particles.box, particles.pixel_size_angstrom)
     schedule = make_schedule(options, particles, design)
     directory = RunDirectory.open(out) if resume else RunDirectory.create(out)
-    _, made_halves = half_sets(particles)
-    remarks += [made_halves] if made_halves else []
     for remark in remarks:
         say(remark)
     info = describe(particles, source, options, schedule, design) | {"remarks": remarks}
@@ -142,7 +137,7 @@ class _Job:
             if stage.finds_radius and chain == 0:
                 self._learn_from_first_map(level, at)
             if last == total and chain == 0:
-                write_half_maps(self.files.directory, self.particles, level, at.state)
+                maps.write_half_maps(self.files.directory, self.particles, level, at.state)
         if stage.is_shared:
             self.files.branch(chains)
 
@@ -151,7 +146,7 @@ class _Job:
         found = self.files.found
         level = self.levels.level(stage, found)
         if not level.molecule.is_linear and found.log_gain is None:
-            self.files.learn(log_gain=first_map.log_gain(level))
+            self.files.learn(log_gain=maps.log_gain(level))
             level = self.levels.level(stage, self.files.found)
         if not stage.burn_in and found.spectrum is None:
             self.files.learn(spectrum=self.files.mean_spectrum(range(self.options.chains)))
@@ -159,10 +154,10 @@ class _Job:
 
     def _learn_from_first_map(self, level: Level, at: Position) -> None:
         density = level.molecule.mean(at.state.theta)
-        first_map.check_contrast(level, density)
+        maps.check_contrast(level, density)
         radius = self.options.radius_angstrom
         if radius is None:
-            radius = first_map.support_radius_angstrom(level, density)
+            radius = maps.support_radius_angstrom(level, density)
         self.files.learn(radius_angstrom=radius)
 
     def _sweep(
