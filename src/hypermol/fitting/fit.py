@@ -4,7 +4,7 @@ Read this first. A run is a tuple of stages (`stages`), each a number of equal s
 resolution (`level`); a sweep draws every unknown in turn (`sweep`, `blocks`). Burn-in stages also
 adapt their kernels; the sampling stage changes nothing but the unknowns and keeps samples. Stages
 are the outer loop and chains the inner one, so that one level's images are held at a time. Between
-stages a chain lives in its checkpoint alone (`chain`), and the key of a sweep depends on its place
+stages a chain lives in its checkpoint alone (`chain`), and the key of a sweep depends on its number
 alone: a resumed run ends bit-identical.
 """
 

@@ -333,6 +333,6 @@ def make_schedule(
 
 
 def sweep_key(seed: int, chain: int, sweep: int) -> Array:
-    """The key of one sweep: it depends on nothing but its place, so a resumed run repeats it."""
+    """The key of one sweep: it depends on nothing but these, so a resumed run repeats it."""
     key = jax.random.key(seed)
     return jax.random.fold_in(jax.random.fold_in(key, chain), sweep)

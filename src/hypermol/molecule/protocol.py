@@ -72,7 +72,7 @@ class SlicedMolecule(Molecule, Protocol):
 
     @property
     def term_labels(self) -> tuple[tuple[str, int], ...]:
-        """Per term of mu's spectrum: its part ("" for the whole) and place in the state basis."""
+        """Per term of mu's spectrum: its part ("" for the whole) and order in the state basis."""
         ...
 
     @property
