@@ -64,6 +64,9 @@ class Kind:
     particles: str
     moves_poses: bool = True
 
+    def __str__(self) -> str:
+        return f"{self.particles}, {self.theta}, poses {'move' if self.moves_poses else 'held'}"
+
     def sweep(self, posterior: Posterior) -> Sweep:
         """In a fit's order."""
         return (
