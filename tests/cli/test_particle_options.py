@@ -98,7 +98,7 @@ def test_outliers_are_refused_or_left_out(write, monkeypatch):
     def stop(console, options, particles):
         raise SystemExit(seen.append(particles.n))
 
-    monkeypatch.setattr(CHECK, "_conformance", lambda design, particles: stop(0, 0, particles))
+    monkeypatch.setattr(CHECK, "_conformance", lambda design, particles, options: stop(0, 0, particles))
     result = check(folder, *options, "--leave-out-outliers")
     assert seen == [N - 1] and "left out 1 of 40 images as outliers, row 8" in result.output
 

@@ -17,7 +17,7 @@ from typing import final
 from hypermol.data import ParticleSet, ParticleSource, inspect
 from hypermol.fitting import maps
 from hypermol.fitting.blocks.choice import sweep_blocks
-from hypermol.fitting.chain import ChainFiles, Position
+from hypermol.fitting.chain import ChainFiles, Standing
 from hypermol.fitting.level import Level, Levels
 from hypermol.fitting.run_info import begin_run, describe, end_run, start_clock
 from hypermol.fitting.stages import Stage, make_schedule, sweep_key
@@ -152,7 +152,7 @@ class _Job:
             self.files.learn(spectrum=self.files.mean_spectrum(range(self.options.chains)))
         return level
 
-    def _learn_from_first_map(self, level: Level, at: Position) -> None:
+    def _learn_from_first_map(self, level: Level, at: Standing) -> None:
         density = level.molecule.mean(at.state.theta)
         maps.check_contrast(level, density)
         radius = self.options.radius_angstrom
@@ -161,14 +161,14 @@ class _Job:
         self.files.learn(radius_angstrom=radius)
 
     def _sweep(
-        self, chain: int, stage: Stage, first: int, level: Level, blocks: Sweep, at: Position
-    ) -> Position:
+        self, chain: int, stage: Stage, first: int, level: Level, blocks: Sweep, at: Standing
+    ) -> Standing:
         """One sweep, its adaptation while burning in, its sample while sampling, its record."""
         began, sweep = time.time(), at.done
         key = sweep_key(self.options.seed, chain, sweep)
         state, infos = run_sweep(key, blocks, at.state, at.tunings, level.data)
         tunings = adapt_tunings(blocks, at.tunings, infos) if stage.burn_in else at.tunings
-        at = Position(state, tunings, sweep + 1)
+        at = Standing(state, tunings, sweep + 1)
         at.check_finite(stage.name)
         kept = not stage.burn_in and (sweep - first + 1) % stage.keep_every == 0
         if kept:
