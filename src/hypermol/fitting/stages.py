@@ -29,7 +29,7 @@ class Stage:
         name: shown in progress and trace.
         form: of the molecule: constant (rigid), subspace (linear), or whole, the recipe's own.
         kmax: largest spatial frequency, in 1/box.
-        n_terms: terms of the state basis (components + 1 for a subspace).
+        n_terms: terms of the state basis (principal components + 1 for a subspace).
         sweeps: how many.
         theta: exact, mala or hmc; adam and second-mode are starts, not exact.
         particles: candidates, gradient or random-walk; nodes is a start, none leaves them alone.
