@@ -32,8 +32,27 @@ def test_one_row_a_word_in_order():
 
 @pytest.mark.parametrize(
     "word",
-    ["block", "chain", "draw", "gauge", "knob", "latents", "level", "march", "molecule", "mu"]
-    + ["occupancy", "place", "position", "sample", "spectrum", "stage", "state", "sweep", "theta"],
+    [
+        "block",
+        "chain",
+        "draw",
+        "gauge",
+        "knob",
+        "latents",
+        "level",
+        "march",
+        "molecule",
+        "mu",
+        "occupancy",
+        "place",
+        "position",
+        "sample",
+        "spectrum",
+        "stage",
+        "state",
+        "sweep",
+        "theta",
+    ],
 )
 def test_words_of_the_architecture_are_there(word):
     assert word in WORDS

@@ -66,7 +66,7 @@ def test_every_trajectory_has_all_its_keys():
 
 
 def write_own_model(folder: Path) -> None:
-    """Save own_model.py as own_molecule.md says (tests/test_public.py runs the rest of the page)."""
+    """Save own_model.py as own_molecule.md says; tests/test_public.py runs the rest of the page."""
     texts = dict(blocks("python"))
     (folder / "own_model.py").write_text(texts["own_molecule 1"])
 
