@@ -1,8 +1,7 @@
-from dataclasses import replace
-
 """What `hypermol fit` makes of a recipe and the options beside it."""
 
 import importlib
+from dataclasses import replace
 
 import pytest
 from typer.testing import CliRunner
