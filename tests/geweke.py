@@ -140,6 +140,9 @@ def functions_of(world: World) -> Callable[[ChainState, Data], dict[str, Array]]
             "contrast^2": mean(lat.contrast**2),
             "rotation^2": mean(jnp.sum(vector**2, axis=-1)),
             "shift^2": mean(jnp.sum(shift**2, axis=-1)),
+            "rotation^2 / sd^2": mean(jnp.sum(vector**2, axis=-1)) / mu.pose_sd_rad**2,
+            "shift^2 / sd^2": mean(jnp.sum(shift**2, axis=-1)) / mu.shift_sd_px**2,
+            "contrast^2 / sd^2": mean((lat.contrast - 1.0) ** 2) / mu.contrast_sd**2,
             "log pose sd": jnp.log(mu.pose_sd_rad),
             "log shift sd": jnp.log(mu.shift_sd_px),
             "log contrast sd": jnp.log(mu.contrast_sd),
@@ -250,8 +253,9 @@ class Joint:
         rows = []
         for sweep_key, data_key in zip(keys[:sweeps], keys[sweeps:-1], strict=True):
             state, _ = run_sweep(sweep_key, sweep, state, tunings, data)
-            data = self.images(data_key, state)
+            # with the data that the sweep has seen: a draw that does not fit them is seen at once
             rows.append(self.functions(state, data))
+            data = self.images(data_key, state)
         return np.stack(jax.device_get(rows)).astype(np.float64)
 
 

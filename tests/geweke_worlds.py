@@ -70,8 +70,8 @@ def hinge() -> World:
     return given(posterior, spectrum, linear_theta(molecule, spectrum), BLOCKS)
 
 
-#: Density that counts as negative, and how much: about a third of draws of the prior are kept.
-POSITIVITY = Positivity(weight=0.15, width=1.0, nodes=2, box=BOX)
+#: Density that counts as negative, and how much: about a tenth of draws of the prior are kept.
+POSITIVITY = Positivity(weight=0.05, width=1.0, nodes=2, box=BOX)
 
 
 def positive() -> World:
