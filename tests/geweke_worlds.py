@@ -89,7 +89,7 @@ def most_positive(world: World) -> float:
 
 def black_box(space: StateSpace) -> World:
     """A molecule that only has `fourier`, of a gain that keeps its signal below the noise."""
-    posterior = Posterior(two_lobes(space, BOX, KMAX, -1.2), half_plane(BOX, KMAX), PRIOR)
+    posterior = Posterior(two_lobes(space, BOX, KMAX, -2.0), half_plane(BOX, KMAX), PRIOR)
     like = posterior.molecule.init(jax.random.key(0))
 
     def draw(rng: np.random.Generator, posterior: Posterior, mu: Hyperparameters):
