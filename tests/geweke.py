@@ -40,7 +40,9 @@ ALARM = 1e-3
 #: contrast), and steps of gradient kernels in standard deviations of their preconditioners.
 MOVES = (0.35, 0.6)
 WALKS = (0.25, 0.5, 0.4, 0.3)
-STEPS = {"particles by gradient": 0.8, "mala": 0.5, "hmc": 0.3}
+STEPS = {"gradient": 0.8, "mala": 0.5, "hmc": 0.3}
+#: Steps of a black box's coefficients: short, for what is known of them grows with their gain.
+ENTRY_STEPS = {"mala": 0.2, "hmc": 0.12}
 
 _THETA = {
     "exact": theta_exact,  # at the tolerance of a fit
@@ -86,12 +88,14 @@ class Kind:
             return tuning._replace(step=StepSize(log_size, tuning.step.changes))
 
         if self.theta != "exact":
-            found["theta"] = at_step(found["theta"], STEPS[self.theta])
+            entries = len(jax.tree.leaves(found["theta"].variance))
+            steps = ENTRY_STEPS if entries else STEPS
+            found["theta"] = at_step(found["theta"], steps[self.theta])
         name = sweep[-1].name
         if self.particles == "candidates":
             found[name] = MoveSize(*(jnp.full(shape, width) for width in MOVES))
         elif self.particles == "gradient":
-            found[name] = at_step(found[name], STEPS[name])
+            found[name] = at_step(found[name], STEPS[self.particles])
         else:
             widths = jnp.log(jnp.asarray(WALKS, jnp.float32))
             found[name] = jnp.broadcast_to(widths, (*shape, len(WALKS)))
@@ -140,6 +144,9 @@ def functions_of(world: World) -> Callable[[ChainState, Data], dict[str, Array]]
             "contrast^2": mean(lat.contrast**2),
             "rotation^2": mean(jnp.sum(vector**2, axis=-1)),
             "shift^2": mean(jnp.sum(shift**2, axis=-1)),
+            "rotation^2 / sd^2": mean(jnp.sum(vector**2, axis=-1)) / mu.pose_sd_rad**2,
+            "shift^2 / sd^2": mean(jnp.sum(shift**2, axis=-1)) / mu.shift_sd_px**2,
+            "contrast^2 / sd^2": mean((lat.contrast - 1.0) ** 2) / mu.contrast_sd**2,
             "log pose sd": jnp.log(mu.pose_sd_rad),
             "log shift sd": jnp.log(mu.shift_sd_px),
             "log contrast sd": jnp.log(mu.contrast_sd),
@@ -250,8 +257,9 @@ class Joint:
         rows = []
         for sweep_key, data_key in zip(keys[:sweeps], keys[sweeps:-1], strict=True):
             state, _ = run_sweep(sweep_key, sweep, state, tunings, data)
-            data = self.images(data_key, state)
+            # with the data that the sweep has seen: a draw that does not fit them is seen at once
             rows.append(self.functions(state, data))
+            data = self.images(data_key, state)
         return np.stack(jax.device_get(rows)).astype(np.float64)
 
 

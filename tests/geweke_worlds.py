@@ -70,8 +70,8 @@ def hinge() -> World:
     return given(posterior, spectrum, linear_theta(molecule, spectrum), BLOCKS)
 
 
-#: Density that counts as negative, and how much: about a third of draws of the prior are kept.
-POSITIVITY = Positivity(weight=0.15, width=1.0, nodes=2, box=BOX)
+#: Density that counts as negative, and how much: about a tenth of draws of the prior are kept.
+POSITIVITY = Positivity(weight=0.05, width=1.0, nodes=2, box=BOX)
 
 
 def positive() -> World:
@@ -89,7 +89,7 @@ def most_positive(world: World) -> float:
 
 def black_box(space: StateSpace) -> World:
     """A molecule that only has `fourier`, of a gain that keeps its signal below the noise."""
-    posterior = Posterior(two_lobes(space, BOX, KMAX, -1.2), half_plane(BOX, KMAX), PRIOR)
+    posterior = Posterior(two_lobes(space, BOX, KMAX, -2.0), half_plane(BOX, KMAX), PRIOR)
     like = posterior.molecule.init(jax.random.key(0))
 
     def draw(rng: np.random.Generator, posterior: Posterior, mu: Hyperparameters):
