@@ -13,6 +13,7 @@ from hypermol.inference.ensemble import CandidateCounts
 from hypermol.molecule.state_basis import Cosine
 from hypermol.posterior import hyper_draws
 from hypermol.posterior.hyper_draws import (
+    contrast_terms,
     draw_contrast_width,
     draw_contrasts,
     draw_levels,
@@ -141,12 +142,12 @@ def test_a_molecule_without_terms_keeps_its_levels(small):
 @pytest.fixture(scope="module")
 def joint_draws(small, sums):
     """(widths [DRAWS], contrasts of the particles that exist [DRAWS, N - 1])."""
-    rng, present = np.random.default_rng(1), np.asarray(small.images.present)
-    found = [
-        draw_contrasts(rng, small.mu, sums[0], present, small.posterior.prior) for _ in range(DRAWS)
-    ]
-    widths = np.array([float(mu.contrast_sd) for mu, _ in found])
-    return widths, np.stack([np.asarray(a).reshape(-1)[: N - 1] for _, a in found])
+    rng, seen = np.random.default_rng(1), np.asarray(small.images.present) > 0
+    along, power = contrast_terms(small.mu, sums[0])
+    law = small.posterior.prior.contrast
+    widths = [draw_contrast_width(rng, along[seen], power[seen], law) for _ in range(DRAWS)]
+    found = [draw_contrasts(rng, along, power, sd) for sd in widths]
+    return np.array(widths), np.stack([np.asarray(a).reshape(-1)[: N - 1] for a in found])
 
 
 def test_width_and_contrasts_follow_their_joint_law(small, joint_draws):

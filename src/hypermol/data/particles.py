@@ -26,6 +26,8 @@ _PIXEL_SIZE_TOLERANCE = 0.01
 class ParticleSource:
     """Where particles come from, as a user names it.
 
+    Paths may be given as text.
+
     Attributes:
         path: a RELION .star or cryoSPARC .cs file.
         image_dir: folder that the stacks are in, if not beside the file.
@@ -37,6 +39,12 @@ class ParticleSource:
     image_dir: Path | None = None
     passthrough: tuple[Path, ...] = ()
     pixel_size_angstrom: float | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "path", Path(self.path))
+        if self.image_dir is not None:
+            object.__setattr__(self, "image_dir", Path(self.image_dir))
+        object.__setattr__(self, "passthrough", tuple(Path(path) for path in self.passthrough))
 
     def load(
         self, *, invert_contrast: bool = False, allow_missing: Collection[str] = ()

@@ -63,6 +63,11 @@ class Stage:
         return self.kmax**2 * self.n_terms * (slices + _REST)
 
     @property
+    def learns_contrast(self) -> bool:
+        """Whether the contrasts' width is drawn: not before theta, if it moves by steps, has scale."""
+        return self.theta == "exact" or self.learns_widths or not self.burn_in
+
+    @property
     def burn_in(self) -> bool:
         """Whether the stage adapts, so that its output is not a posterior sample."""
         return self.keep_every == 0

@@ -123,22 +123,22 @@ def draw_contrast_width(
     return float(np.exp(grid[cell] + (grid[1] - grid[0]) * rng.uniform(-0.5, 0.5)))
 
 
-def draw_contrasts(
-    rng: np.random.Generator,
-    mu: Hyperparameters,
-    sums: ImageSums,
-    present: np.ndarray,
-    prior: HyperPrior,
-) -> tuple[Hyperparameters, Array]:
-    """The width of the contrasts and the contrasts [n_blocks, B], jointly, given the rest."""
+def contrast_terms(mu: Hyperparameters, sums: ImageSums) -> tuple[np.ndarray, np.ndarray]:
+    """(along, power) of each image [n_blocks, B]: a's log-likelihood is a along - a^2 power / 2."""
     precision = residual_precision(np.asarray(mu.noise_variance, np.float64))
-    along = np.asarray(sums.cross, np.float64) @ precision
-    power = np.asarray(sums.model, np.float64) @ precision
-    seen = present > 0
-    sd = draw_contrast_width(rng, along[seen], power[seen], prior.contrast)
+    return (
+        np.asarray(sums.cross, np.float64) @ precision,
+        np.asarray(sums.model, np.float64) @ precision,
+    )
+
+
+def draw_contrasts(
+    rng: np.random.Generator, along: np.ndarray, power: np.ndarray, sd: float
+) -> Array:
+    """Contrasts given their width and the rest: Gaussian; arguments as of `contrast_terms`."""
     total = power + sd**-2.0
     contrast = (along + sd**-2.0) / total + rng.standard_normal(total.shape) / np.sqrt(total)
-    return mu._replace(contrast_sd=jnp.float32(sd)), jnp.asarray(contrast, jnp.float32)
+    return jnp.asarray(contrast, jnp.float32)
 
 
 def residual_power(sums: ImageSums, contrast: Array, present: np.ndarray) -> np.ndarray:

@@ -39,7 +39,7 @@ def sweep_blocks(stage: Stage, posterior: Posterior, start_steps: int = 1000) ->
     theta = _THETA[stage.theta](posterior, stage, start_steps)
     particles = _PARTICLES[stage.particles](posterior, stage)
     blocks: list[Block] = [*theta, *trajectories(posterior)]
-    mu = hyperparameters(posterior, stage.learns_widths)
+    mu = hyperparameters(posterior, stage.learns_widths, stage.learns_contrast)
     if stage.particles == "nodes":  # the noise is that of the states that theta was climbed with
         return (*theta, *particles, mu)
     blocks.append(mu)

@@ -1,6 +1,7 @@
 """mu given the rest, and the contrasts of all particles with it (`posterior.hyper_draws`)."""
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
@@ -15,11 +16,15 @@ def host_generator(key: Array) -> np.random.Generator:
     return np.random.default_rng(np.asarray(jax.random.key_data(key)))
 
 
-def hyperparameters(posterior: Posterior, learns_widths: bool) -> Block:
+def hyperparameters(
+    posterior: Posterior, learns_widths: bool, learns_contrast: bool = True
+) -> Block:
     """Contrasts with their width, noise, levels, occupancy, and the widths of the poses' priors.
 
     Args:
         posterior: of any molecule.
+        learns_contrast: whether the contrasts' width is drawn, or held: as long as theta only
+            climbs to its scale, contrasts would make good for what it lacks.
         learns_widths: whether the last are drawn, or held: as long as poses do not move, or have
             only begun to, they say nothing of how far they are from the consensus.
     """
@@ -38,7 +43,12 @@ def hyperparameters(posterior: Posterior, learns_widths: bool) -> Block:
         images, particles, energy = jax.device_get(sums(state, data))
         present = np.asarray(data.images.present)
         n, rng = int(present.sum()), host_generator(key)
-        mu, contrast = hyper_draws.draw_contrasts(rng, state.mu, images, present, prior)
+        mu, terms = state.mu, hyper_draws.contrast_terms(state.mu, images)
+        if learns_contrast:
+            seen = [term[present > 0] for term in terms]
+            sd = hyper_draws.draw_contrast_width(rng, *seen, prior.contrast)
+            mu = mu._replace(contrast_sd=jnp.float32(sd))
+        contrast = hyper_draws.draw_contrasts(rng, *terms, float(mu.contrast_sd))
         power = hyper_draws.residual_power(images, contrast, present)
         mu = hyper_draws.draw_noise(rng, mu, power, n * posterior.shell_counts, prior)
         mu = hyper_draws.draw_levels(rng, mu, energy, molecule.term_sizes, prior)
