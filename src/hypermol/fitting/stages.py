@@ -64,7 +64,7 @@ class Stage:
 
     @property
     def learns_contrast(self) -> bool:
-        """Whether the contrasts' width is drawn: not before theta, if it moves by steps, has scale."""
+        """Whether the width of contrasts is drawn: not before a theta that climbs has its scale."""
         return self.theta == "exact" or self.learns_widths or not self.burn_in
 
     @property

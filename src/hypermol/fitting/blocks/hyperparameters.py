@@ -45,12 +45,12 @@ def hyperparameters(
         n, rng = int(present.sum()), host_generator(key)
         mu, terms = state.mu, hyper_draws.contrast_terms(state.mu, images)
         if learns_contrast:
-            seen = [term[present > 0] for term in terms]
-            sd = hyper_draws.draw_contrast_width(rng, *seen, prior.contrast)
+            along, power = (term[present > 0] for term in terms)
+            sd = hyper_draws.draw_contrast_width(rng, along, power, prior.contrast)
             mu = mu._replace(contrast_sd=jnp.float32(sd))
         contrast = hyper_draws.draw_contrasts(rng, *terms, float(mu.contrast_sd))
-        power = hyper_draws.residual_power(images, contrast, present)
-        mu = hyper_draws.draw_noise(rng, mu, power, n * posterior.shell_counts, prior)
+        residual = hyper_draws.residual_power(images, contrast, present)
+        mu = hyper_draws.draw_noise(rng, mu, residual, n * posterior.shell_counts, prior)
         mu = hyper_draws.draw_levels(rng, mu, energy, molecule.term_sizes, prior)
         if molecule.state_space.has_occupancy:
             mu = hyper_draws.draw_occupancy(rng, mu, particles.occupancy.sum(0), prior)
@@ -61,7 +61,7 @@ def hyperparameters(
             )
             mu = hyper_draws.draw_pose_widths(rng, mu, squares, n, prior)
         latents = state.latents._replace(contrast=contrast)
-        info = {"residual_power": power, "mu": mu}
+        info = {"residual_power": residual, "mu": mu}
         return state._replace(mu=mu, latents=latents), info
 
     return Block("hyperparameters", step, numbers=_numbers)
