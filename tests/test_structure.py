@@ -131,7 +131,10 @@ _WRITES = re.compile(
 
 
 def test_files_are_written_by_one_helper():
-    """Whole or not at all, with a sentence where the system refuses; `partial` is a name it gave, `whole` is in memory."""
+    """Whole or not at all, with a sentence where the system refuses.
+
+    `partial` is a name that the helper gave, `whole` is in memory.
+    """
     found = [
         f"{path.relative_to(ROOT)}: {line.strip()}"
         for path in FILES

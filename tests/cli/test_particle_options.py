@@ -95,10 +95,10 @@ def test_outliers_are_refused_or_left_out(write, monkeypatch):
     assert "row 8 (a pixel" in said(check(folder, *options))
     seen = []
 
-    def stop(console, options, particles):
+    def stop(particles):
         raise SystemExit(seen.append(particles.n))
 
-    monkeypatch.setattr(CHECK, "_conformance", lambda design, particles: stop(0, 0, particles))
+    monkeypatch.setattr(CHECK, "_conformance", lambda design, particles, options: stop(particles))
     result = check(folder, *options, "--leave-out-outliers")
     assert seen == [N - 1] and "left out 1 of 40 images as outliers, row 8" in result.output
 

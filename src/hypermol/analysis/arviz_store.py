@@ -7,13 +7,13 @@ too many); here is what is monitored of them, 50 random linear functionals of th
 import io
 import json
 from datetime import UTC, datetime
+from importlib.metadata import version
 from typing import Any
 
 import h5netcdf
 import h5py
 import numpy as np
 
-from hypermol import __version__
 from hypermol.analysis.chains import (
     aligned_states,
     has_states,
@@ -117,7 +117,7 @@ def sample_stats(run: Run, n_chains: int, n_draws: int) -> dict[str, np.ndarray]
 def _attributes(group: Any, run: Run) -> None:
     group.attrs["created_at"] = datetime.now(UTC).isoformat()
     group.attrs["inference_library"] = "hypermol"
-    group.attrs["inference_library_version"] = __version__
+    group.attrs["inference_library_version"] = version("hypermol")
     group.attrs["run"] = json.dumps(run.info, sort_keys=True)
 
 

@@ -86,7 +86,7 @@ class Roles(NamedTuple):
 
     Attributes:
         columns: for each role the knobs that play it, one a copy of the part.
-        exchangeable: whether roles may change places.
+        exchangeable: whether roles may be exchanged.
     """
 
     columns: tuple[tuple[int, ...], ...]
@@ -204,7 +204,7 @@ def _part_columns(part: Part, where: dict[str, int]) -> dict[str, tuple[int, ...
 
 
 def _anonymous(part: Part, role: str) -> StateSpace:
-    """The space of a role without its name: equal for knobs that may change places."""
+    """The space of a role without its name: equal for knobs that may be exchanged."""
     space = dict(part.factors)[role]
     return space.renamed(("",) * space.dim)
 

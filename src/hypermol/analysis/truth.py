@@ -144,7 +144,7 @@ def _read(folder: Path) -> Truth:
 
 
 def match_particles(truth: Truth, metadata: ParticleMetadata) -> Truth:
-    """The truth of a run's particles, in the run's order, matched by stack and place in it.
+    """The truth of a run's particles, in the run's order, matched by stack and number in it.
 
     Raises:
         InputError: a particle of the run is not in the truth, or cannot be told from another.
@@ -197,12 +197,12 @@ def check_fits(truth: Truth, box: int, pixel_size_angstrom: float) -> None:
 
 
 def _paths(metadata: ParticleMetadata) -> list[tuple[str, int]]:
-    """Stack and place of every image."""
+    """Stack and number in it of every image."""
     return list(zip(metadata.stack_paths.tolist(), metadata.stack_indices.tolist(), strict=True))
 
 
 def _names(metadata: ParticleMetadata) -> list[tuple[str, int]]:
-    """Name of the stack, without its folder, and place of every image."""
+    """Name of the stack, without its folder, and number in it of every image."""
     return [(Path(stack).name, place) for stack, place in _paths(metadata)]
 
 

@@ -123,7 +123,7 @@ def _radius(box: int) -> np.ndarray:
 
 
 def unusable(statistics: ImageStatistics) -> dict[int, str]:
-    """Images that no fit can take: place and what is wrong, to follow the image's name."""
+    """Images that no fit can take: index and what is wrong, to follow the image's name."""
     found = {
         int(place): "has values that are not finite"
         for place in np.flatnonzero(~statistics.is_finite)
@@ -160,7 +160,7 @@ def normalisation(statistics: ImageStatistics, box: int) -> tuple[np.ndarray, np
 
 
 def outliers(statistics: ImageStatistics, box: int) -> dict[int, str]:
-    """Images that differ from the others: place and, in words, how. All must be usable."""
+    """Images that differ from the others: index and, in words, how. All must be usable."""
     found: dict[int, str] = {}
     typical_sd = float(np.median(statistics.sd))
     peak = statistics.spike / typical_sd

@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from hypermol.data.half_sets import half_sets
 from hypermol.data.image_statistics import (
     ImageStatistics,
     common_peak,
@@ -72,7 +73,7 @@ def inspect(
     remarks += _signs(rest, measured) + _common_peaks(rest, measured)
     found = outliers(measured, particles.box)
     if not found and not broken:
-        return rest, remarks
+        return _with_halves(rest, remarks)
     strange = broken | {int(usable[place]): how for place, how in found.items()}
     named = _name(particles, strange)
     if not leave_out_outliers:
@@ -82,7 +83,13 @@ def inspect(
         )
     _refuse_too_many(particles, strange)
     remarks.append(f"left out {len(strange)} of {particles.n} images as outliers, {named}")
-    return rest.select(np.setdiff1d(np.arange(rest.n), list(found))), remarks
+    return _with_halves(rest.select(np.setdiff1d(np.arange(rest.n), list(found))), remarks)
+
+
+def _with_halves(particles: ParticleSet, remarks: list[str]) -> tuple[ParticleSet, list[str]]:
+    """The particles, with what is to be said about their half sets."""
+    _, said = half_sets(particles)
+    return particles, remarks if said is None else [*remarks, said]
 
 
 def _refuse_too_many(particles: ParticleSet, strange: dict[int, str]) -> None:

@@ -128,7 +128,7 @@ class ParticleSet:
     """N particles with lazily read images.
 
     Attributes:
-        metadata: poses, CTFs and image places of the N particles.
+        metadata: poses, CTFs and images' whereabouts of the N particles.
         offset, factor: float64 [N]; images are (image - offset) * factor. None leaves them.
     """
 
@@ -303,7 +303,7 @@ class ParticleSet:
         return f"image {place} of {self.metadata.stack_paths[row]}"
 
     def _by_stack(self, rows: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:
-        """Each stack with the places in `rows` of its particles, ordered as in the stack."""
+        """Each stack with the indices in `rows` of its particles, ordered as in the stack."""
         if len(rows) == 0:
             return
         _, numbers = np.unique(self.metadata.stack_paths[rows], return_inverse=True)

@@ -23,14 +23,14 @@ from hypermol.molecule.protocol import SlicedMolecule
 _CARRIES = 1 << 30
 
 
-class Position(NamedTuple):
-    """Where a chain is: its unknowns, its kernels' tunings, and the sweeps done."""
+class Standing(NamedTuple):
+    """Where a chain stands: its unknowns, its kernels' tunings, and the sweeps done."""
 
     state: ChainState
     tunings: Tunings
     done: int
 
-    def flattened(self) -> "Position":
+    def flattened(self) -> "Standing":
         """With a loose L2 prior of theta (sec. 5): one precision for all shells of a term."""
         mu = self.state.mu
         power = jnp.mean(1.0 / mu.spectrum, axis=1, keepdims=True)
@@ -115,7 +115,7 @@ class ChainFiles:
 
     def enter(
         self, chain: int, first: int, before: Form | None, level: Level, blocks: Sweep
-    ) -> Position:
+    ) -> Standing:
         """A chain at a stage: where it was left in it, or carried over from the one before.
 
         Args:
@@ -128,11 +128,11 @@ class ChainFiles:
         saved = self._saved(chain)
         fresh = first_state(level)
         if saved is None or (before is None and saved.done <= first):
-            return Position(fresh, init_tunings(blocks, fresh, level.data), first)
+            return Standing(fresh, init_tunings(blocks, fresh, level.data), first)
         if saved.done > first:
             state = checkpoint.restored_state(saved, level.molecule, fresh)
             tunings = init_tunings(blocks, state, level.data)
-            return Position(state, checkpoint.restored_tunings(saved, tunings), saved.done)
+            return Standing(state, checkpoint.restored_tunings(saved, tunings), saved.done)
         assert before is not None
         state = checkpoint.restored_state(saved, before.molecule, fresh)
         if before.key != level.form.key:
@@ -142,9 +142,9 @@ class ChainFiles:
             mu = state.mu._replace(spectrum=shared, level=jnp.ones(len(shared)))
             state = state._replace(mu=mu)
         tunings = init_tunings(blocks, state, level.data)
-        return Position(state, checkpoint.carried_tunings(saved, tunings, blocks), first)
+        return Standing(state, checkpoint.carried_tunings(saved, tunings, blocks), first)
 
-    def save(self, chain: int, at: Position) -> None:
+    def save(self, chain: int, at: Standing) -> None:
         """Write a chain's checkpoint over its last one."""
         checkpoint.save(self.directory, checkpoint.chain_name(chain), *at)
 
@@ -154,7 +154,7 @@ class ChainFiles:
             arrays = self.directory.read_arrays(checkpoint.chain_name(chain))
             self.directory.write_arrays(checkpoint.branch_name(chain), arrays)
 
-    def keep(self, chain: int, at: Position, level: Level, n: int) -> None:
+    def keep(self, chain: int, at: Standing, level: Level, n: int) -> None:
         """Write a posterior sample."""
         name = self.directory.sample_name(chain, at.done - 1)
         self.directory.write_arrays(name, sample_arrays(level.molecule, at.state, n))

@@ -1,4 +1,4 @@
-"""Checkpoints: a chain's whole state between two sweeps, written atomically."""
+"""Checkpoints: all unknowns of a chain and its tunings, between two sweeps, written atomically."""
 
 from typing import Any, NamedTuple
 

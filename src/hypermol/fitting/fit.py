@@ -4,7 +4,7 @@ Read this first. A run is a tuple of stages (`stages`), each a number of equal s
 resolution (`level`); a sweep draws every unknown in turn (`sweep`, `blocks`). Burn-in stages also
 adapt their kernels; the sampling stage changes nothing but the unknowns and keeps samples. Stages
 are the outer loop and chains the inner one, so that one level's images are held at a time. Between
-stages a chain lives in its checkpoint alone (`chain`), and the key of a sweep depends on its place
+stages a chain lives in its checkpoint alone (`chain`), and the key of a sweep depends on its number
 alone: a resumed run ends bit-identical.
 """
 
@@ -14,13 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import final
 
-from hypermol.data.half_sets import half_sets
-from hypermol.data.inspection import inspect
-from hypermol.data.particles import ParticleSet, ParticleSource
-from hypermol.fitting import first_map
+from hypermol.data import ParticleSet, ParticleSource, inspect
+from hypermol.fitting import maps
 from hypermol.fitting.blocks.choice import sweep_blocks
-from hypermol.fitting.chain import ChainFiles, Position
-from hypermol.fitting.half_maps import write_half_maps
+from hypermol.fitting.chain import ChainFiles, Standing
 from hypermol.fitting.level import Level, Levels
 from hypermol.fitting.run_info import begin_run, describe, end_run, start_clock
 from hypermol.fitting.stages import Stage, make_schedule, sweep_key
@@ -84,8 +81,6 @@ def fit(
     design = make_design(options, particles.box, particles.pixel_size_angstrom)
     schedule = make_schedule(options, particles, design)
     directory = RunDirectory.open(out) if resume else RunDirectory.create(out)
-    _, made_halves = half_sets(particles)
-    remarks += [made_halves] if made_halves else []
     for remark in remarks:
         say(remark)
     info = describe(particles, source, options, schedule, design) | {"remarks": remarks}
@@ -142,7 +137,7 @@ class _Job:
             if stage.finds_radius and chain == 0:
                 self._learn_from_first_map(level, at)
             if last == total and chain == 0:
-                write_half_maps(self.files.directory, self.particles, level, at.state)
+                maps.write_half_maps(self.files.directory, self.particles, level, at.state)
         if stage.is_shared:
             self.files.branch(chains)
 
@@ -151,29 +146,29 @@ class _Job:
         found = self.files.found
         level = self.levels.level(stage, found)
         if not level.molecule.is_linear and found.log_gain is None:
-            self.files.learn(log_gain=first_map.log_gain(level))
+            self.files.learn(log_gain=maps.log_gain(level))
             level = self.levels.level(stage, self.files.found)
         if not stage.burn_in and found.spectrum is None:
             self.files.learn(spectrum=self.files.mean_spectrum(range(self.options.chains)))
         return level
 
-    def _learn_from_first_map(self, level: Level, at: Position) -> None:
+    def _learn_from_first_map(self, level: Level, at: Standing) -> None:
         density = level.molecule.mean(at.state.theta)
-        first_map.check_contrast(level, density)
+        maps.check_contrast(level, density)
         radius = self.options.radius_angstrom
         if radius is None:
-            radius = first_map.support_radius_angstrom(level, density)
+            radius = maps.support_radius_angstrom(level, density)
         self.files.learn(radius_angstrom=radius)
 
     def _sweep(
-        self, chain: int, stage: Stage, first: int, level: Level, blocks: Sweep, at: Position
-    ) -> Position:
+        self, chain: int, stage: Stage, first: int, level: Level, blocks: Sweep, at: Standing
+    ) -> Standing:
         """One sweep, its adaptation while burning in, its sample while sampling, its record."""
         began, sweep = time.time(), at.done
         key = sweep_key(self.options.seed, chain, sweep)
         state, infos = run_sweep(key, blocks, at.state, at.tunings, level.data)
         tunings = adapt_tunings(blocks, at.tunings, infos) if stage.burn_in else at.tunings
-        at = Position(state, tunings, sweep + 1)
+        at = Standing(state, tunings, sweep + 1)
         at.check_finite(stage.name)
         kept = not stage.burn_in and (sweep - first + 1) % stage.keep_every == 0
         if kept:

@@ -29,7 +29,7 @@ class Stage:
         name: shown in progress and trace.
         form: of the molecule: constant (rigid), subspace (linear), or whole, the recipe's own.
         kmax: largest spatial frequency, in 1/box.
-        n_terms: terms of the state basis (components + 1 for a subspace).
+        n_terms: terms of the state basis (principal components + 1 for a subspace).
         sweeps: how many.
         theta: exact, mala or hmc; adam and second-mode are starts, not exact.
         particles: candidates, gradient or random-walk; nodes is a start, none leaves them alone.
@@ -333,6 +333,6 @@ def make_schedule(
 
 
 def sweep_key(seed: int, chain: int, sweep: int) -> Array:
-    """The key of one sweep: it depends on nothing but its place, so a resumed run repeats it."""
+    """The key of one sweep: it depends on nothing but these, so a resumed run repeats it."""
     key = jax.random.key(seed)
     return jax.random.fold_in(jax.random.fold_in(key, chain), sweep)

@@ -52,7 +52,7 @@ class CandidateCounts(NamedTuple):
         shifts_per_axis: shifts along x and along y.
         states: asked of the lattice of states that act through the weights (a finite set of
             states is always weighed as a whole).
-        positions: candidates for the states that move what is sliced; not both these and rotations.
+        positions: candidates for the states that are positions; not both these and rotations.
     """
 
     rotations: int
@@ -104,7 +104,7 @@ def rotation_candidates(
 
 
 def shift_candidates(key: Array, shift: Array, width: Array, per_axis: int) -> tuple[Array, Array]:
-    """A square lattice [B, per_axis^2, 2] with the current shift at a random place [B].
+    """A square lattice [B, per_axis^2, 2] with the current shift as a random one of its points [B].
 
     The spacing is `width` [B] times a fresh factor, whatever the shift: a fixed spacing would
     hold the chain on one lattice for ever.
@@ -127,7 +127,7 @@ def state_candidates(
 ) -> Array:
     """Candidate states [B, J, T, dim]: T lattice members for each of J = counts.positions views.
 
-    Turning states scatter evenly about a hidden pivot, with a random width that does not depend on
+    Positions scatter evenly about a hidden pivot, with a random width that does not depend on
     them; the others take every member of their lattice.
     """
     lattice = jax.vmap(lambda tau: target.lattice(tau, counts.states))(state)

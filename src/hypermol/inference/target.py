@@ -77,7 +77,7 @@ class RotationPrior(NamedTuple):
 
 
 class Separable(NamedTuple):
-    """A block of particles whose images are linear in contrast x weights(state) at a known pose.
+    """A block of particles whose images are linear in contrast x weights(state) at a known view.
 
     The log-likelihood of contrast a and state t at view j and shift m is
     `a w.linear[j, m] - a^2 w.gram[j].w / 2` with `w = weights(t)`. A view is a rotation together

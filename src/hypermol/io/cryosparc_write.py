@@ -107,7 +107,7 @@ def write_particles_cs(
 
 
 def _block_name(place: int) -> str:
-    """Name of the rows of the file (place 0) or a passthrough file (1, 2, ...)."""
+    """Name of the rows of the file (number 0) or a passthrough file (1, 2, ...)."""
     number = f"_{place}" if place > 1 else ""
     return f"{CS_ROWS}_passthrough{number}" if place else CS_ROWS
 

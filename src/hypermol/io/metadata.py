@@ -63,7 +63,7 @@ class ParticleMetadata:
 
     Attributes:
         stack_paths: str [N], absolute path of the stack that holds the image.
-        stack_indices: int64 [N], the image's place in its stack, from 0.
+        stack_indices: int64 [N], the image's number in its stack, from 0.
         rotations: float64 [N, 3, 3], R from molecule to microscope (RELION's Euler matrix).
         shifts_angstrom: float64 [N, 2], (x, y): the particle lies at +s (RELION's origin is -s).
         ctf: CTF parameters of N particles.
@@ -77,7 +77,7 @@ class ParticleMetadata:
         particle_block: name in the file of the block kept as `table["particles"]`.
         row_numbers: int64 [N], the particle's row in the input file, from 1 (for messages).
         contrast_sign: float64 [N], +1 or -1: factor that makes particles white.
-        numbered: bool [N], False where the input names a file without the image's place in it,
+        numbered: bool [N], False where the input names a file without the image's number in it,
             so that the file must hold a single image.
         source: the file that was read, or None.
         has_poses: False where the file has no angles and `rotations` are identities.

@@ -48,7 +48,7 @@ class Place:
 @final
 @dataclass(frozen=True)
 class Part:
-    """A component (eq. 25).
+    """A part: a component of eq. 25.
 
     Attributes:
         name: unique in its composite.

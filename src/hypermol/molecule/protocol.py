@@ -72,7 +72,7 @@ class SlicedMolecule(Molecule, Protocol):
 
     @property
     def term_labels(self) -> tuple[tuple[str, int], ...]:
-        """Per term of mu's spectrum: its part ("" for the whole) and place in the state basis."""
+        """Per term of mu's spectrum: its part ("" for the whole) and order in the state basis."""
         ...
 
     @property
@@ -137,7 +137,7 @@ class LinearMolecule(SlicedMolecule, Protocol):
     """A molecule that is linear in its maps, which given the rest are Gaussian (sec. 4.1).
 
     The maps are made of T terms, the rows of the Gaussian prior's spectrum; a feature is a term
-    seen at one place, so that shared components (Remark 5) have more features than terms.
+    seen at one place, so that parts with copies (Remark 5) have more features than terms.
     """
 
     @property
@@ -183,7 +183,7 @@ class LinearMolecule(SlicedMolecule, Protocol):
 
     def multiply_shells(self, maps: Any, matrices: Array) -> Any:
         """Mix terms by a symmetric matrix [n_shells, T, T] per shell: preconditioners. Entries
-        between terms of different components are ignored."""
+        between terms of different parts are ignored."""
         ...
 
     def density(self, theta: Coefficients, tau: Array) -> Array:

@@ -1,4 +1,4 @@
-"""Any molecule as maps times functions of its state: how black boxes are shown and kept.
+"""Any molecule as maps times functions of its state: how those that are not linear are shown.
 
 A molecule known only through `fourier` is evaluated on a grid of states and Fourier points; its
 densities there are fitted by a product of standard state bases, one for each knob. Nothing is

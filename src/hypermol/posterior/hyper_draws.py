@@ -19,7 +19,7 @@ import numpy as np
 from jax import Array
 
 from hypermol.data.latents import Consensus, ImageBlocks, Latents
-from hypermol.posterior.posterior import Posterior
+from hypermol.posterior.posterior import Posterior, residual_precision
 from hypermol.posterior.priors import Hyperparameters, HyperPrior, InverseGamma, pose_vector
 from hypermol.space.fourier import FULL_PLANE_WEIGHT
 
@@ -131,7 +131,7 @@ def draw_contrasts(
     prior: HyperPrior,
 ) -> tuple[Hyperparameters, Array]:
     """The width of the contrasts and the contrasts [n_blocks, B], jointly, given the rest."""
-    precision = FULL_PLANE_WEIGHT / np.asarray(mu.noise_variance, np.float64)
+    precision = residual_precision(np.asarray(mu.noise_variance, np.float64))
     along = np.asarray(sums.cross, np.float64) @ precision
     power = np.asarray(sums.model, np.float64) @ precision
     seen = present > 0

@@ -20,6 +20,18 @@ from hypermol.posterior.priors import Hyperparameters, HyperPrior, log_hyperpara
 from hypermol.space.fourier import FULL_PLANE_WEIGHT, HalfPlane
 
 
+def residual_precision(noise_variance: Any) -> Any:
+    """1 / variance of the real and of the imaginary part of half-plane residuals (eq. 10).
+
+    A half-plane pixel stands for itself and its mirror image, so that its density is
+    exp(-|r|^2 / sigma^2) / sigma^2 of a complex number.
+
+    Args:
+        noise_variance: sigma^2 of eq. 9, an array of JAX or NumPy.
+    """
+    return FULL_PLANE_WEIGHT / noise_variance
+
+
 class Terms(NamedTuple):
     """The four terms of eq. 29; particle terms are [n_blocks, B]."""
 
@@ -68,12 +80,8 @@ class Posterior:
         return predict(self.molecule, prepared, latents, ctf, self.plane, self.imaging)
 
     def pixel_precision(self, mu: Hyperparameters) -> Array:
-        """1 / variance of the real and of the imaginary part of each residual, [K] (eq. 10).
-
-        A half-plane pixel stands for itself and its mirror image: its density is
-        exp(-|r|^2 / sigma^2) / sigma^2.
-        """
-        return FULL_PLANE_WEIGHT / mu.noise_variance[self.plane.shells]
+        """Of each residual of the half plane, [K]; see `residual_precision`."""
+        return residual_precision(mu.noise_variance)[self.plane.shells]
 
     def log_likelihood(self, pixels: Array, predicted: Array, mu: Hyperparameters) -> Array:
         """Eq. 10: log P(Y | image, mu) of images [..., K], up to a constant, [...]."""

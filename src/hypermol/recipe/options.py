@@ -22,7 +22,7 @@ GENERIC = ("basis", "n_terms", "state_name", "spatial_basis")
 @final
 @dataclass(frozen=True)
 class FitOptions:
-    """Everything a fit depends on besides the particles; `recipe` writes it as TOML.
+    """Everything a fit depends on besides the particles; `recipe.toml` writes it.
 
     Attributes:
         basis: of the generic molecule's states, one of `BASES`; None takes `BASIS`.
@@ -46,14 +46,14 @@ class FitOptions:
         leave_out_outliers: leave out images that differ from the others instead of refusing them.
         normalise: bring each image's background to mean 0 and sd 1.
         checkpoint_every: sweeps between checkpoints.
-        part: tables of a composite's parts (`model_recipe`); none for one generic molecule.
+        part: tables of a composite's parts (`recipe.part_tables`); none for one generic molecule.
         type: "package.module:Class" of a molecule of the user's own, in place of all these.
         arguments: what that class is called with.
         folder: where its module is looked for besides Python's own path; a recipe's own folder
             if it says nothing.
         prior: of what is not particle-specific.
         start_steps: steps of Adam that a class of the user's own starts with.
-        density_prior: tables of priors on the densities (`posterior.density_prior_tables`).
+        density_prior: tables of priors on the densities (`recipe.density_priors`).
     """
 
     basis: str | None = None

@@ -19,7 +19,7 @@ from hypermol.space.state_space import StateSpace
 
 #: What a molecule of a user's own must have, as it would be written.
 _PROTOCOL = {
-    "state_space": "state_space = hypermol.space.state_space.Interval('name')",
+    "state_space": "state_space = hypermol.Interval('name')",
     "init": "def init(self, key): ...",
     "fourier": "def fourier(self, theta, k, tau): ...",
     "log_prior": "def log_prior(self, theta): ...",

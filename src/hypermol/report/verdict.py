@@ -354,7 +354,7 @@ def _contrast(evidence: Evidence) -> Finding:
 
 
 def _strange_contrasts(contrast: np.ndarray) -> np.ndarray:
-    """Places of contrasts [N] that lie far from the others."""
+    """Indices of the contrasts [N] that lie far from the others."""
     middle = np.median(contrast)
     distance = np.abs(contrast - middle)
     spread = 1.4826 * np.median(distance)

@@ -16,7 +16,7 @@ from theta_draws import drawn_chain, mean_z, small_world, whitened
 def test_theta_is_drawn_from_its_gaussian_conditional(method: str, size: float):
     world = small_world()
     block = theta_by_gradient(world.posterior, method)
-    white = whitened(world, block, ThetaTuning(first_step_size(size), ()))
+    white = whitened(world, block, ThetaTuning(first_step_size(size), ()), sweeps=1100)
     z = mean_z(white)
     assert np.abs(z).max() < 5.5
     assert np.mean(z**2) < 2.0

@@ -77,54 +77,61 @@ def _loss(
     return -mean - posterior.log_prior_theta(theta, mu) / n
 
 
-def theta_by_adam(posterior: Posterior, plan: AdamPlan) -> Block:
-    """Adam from several draws of theta; the best goes on after the first sweep."""
-    steps = max(plan.steps // plan.sweeps, 1)
-    rate = optax.cosine_decay_schedule(plan.rate, plan.sweeps * steps, _LAST_RATE)
-    optimizer = optax.adam(rate, b2=0.99)
+@final
+class _Climber:
+    """Adam on one theta, and the loss of all images; compiled once."""
 
-    def batch_of(key: Array, data: Data) -> tuple[ImageBlocks, Consensus]:
-        present = data.images.present.reshape(-1)
-        size = min(plan.batch, present.shape[0])
-        index = jax.random.choice(
-            key, present.shape[0], (size,), replace=False, p=present / jnp.sum(present)
-        )
-        return jax.tree.map(
-            lambda x: x.reshape(-1, *x.shape[2:])[index], (data.images, data.consensus)
-        )
+    def __init__(self, posterior: Posterior, plan: AdamPlan):
+        self.posterior, self.plan = posterior, plan
+        self.steps = max(plan.steps // plan.sweeps, 1)
+        rate = optax.cosine_decay_schedule(plan.rate, plan.sweeps * self.steps, _LAST_RATE)
+        self.optimizer = optax.adam(rate, b2=0.99)
+        self.climb, self.loss = jax.jit(self._climb), jax.jit(self._whole_loss)
 
-    @jax.jit
-    def climb(key: Array, theta: Any, memory: Any, mu: Hyperparameters, data: Data) -> tuple:
+    def _climb(self, key: Array, theta: Any, memory: Any, mu: Hyperparameters, data: Data) -> Any:
+        """(theta, memory) after a sweep's steps."""
+        posterior, plan = self.posterior, self.plan
         n = jnp.sum(data.images.present)
         scale = jax.tree.map(lambda c: c**-0.5, prior_precision(posterior, theta, mu))
 
         def one(carried: tuple, key: Array) -> tuple[tuple, None]:
             theta, memory = carried
-            batch = batch_of(key, data)
+            batch = _batch(key, data, plan.batch)
             gradient = jax.grad(lambda t: _loss(posterior, plan, n, t, mu, batch))(theta)
-            change, memory = optimizer.update(gradient, memory)
+            change, memory = self.optimizer.update(gradient, memory)
             change = jax.tree.map(jnp.multiply, change, scale)
             return (optax.apply_updates(theta, change), memory), None
 
-        return jax.lax.scan(one, (theta, memory), jax.random.split(key, steps))[0]
+        return jax.lax.scan(one, (theta, memory), jax.random.split(key, self.steps))[0]
 
-    @jax.jit
-    def whole_loss(theta: Any, mu: Hyperparameters, data: Data) -> Array:
+    def _whole_loss(self, theta: Any, mu: Hyperparameters, data: Data) -> Array:
         n = jnp.sum(data.images.present)
         terms = jax.lax.map(
-            lambda batch: _loss(posterior, plan, n, theta, mu, batch), (data.images, data.consensus)
+            lambda batch: _loss(self.posterior, self.plan, n, theta, mu, batch),
+            (data.images, data.consensus),
         )
         return jnp.mean(terms)
+
+
+def _batch(key: Array, data: Data, size: int) -> tuple[ImageBlocks, Consensus]:
+    """Some of the images, all different."""
+    present = data.images.present.reshape(-1)
+    size = min(size, present.shape[0])
+    chance = present / jnp.sum(present)
+    index = jax.random.choice(key, present.shape[0], (size,), replace=False, p=chance)
+    given = (data.images, data.consensus)
+    return jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:])[index], given)
+
+
+def theta_by_adam(posterior: Posterior, plan: AdamPlan) -> Block:
+    """Adam from several draws of theta; the best goes on after the first sweep."""
+    climber = _Climber(posterior, plan)
 
     def init(state: ChainState, data: Data) -> AdamTuning:
         keys = jax.random.split(jax.random.key(plan.draws), plan.draws)
         thetas = [state.theta, *(posterior.molecule.init(key) for key in keys[1:])]
-        return AdamTuning(
-            _stack(thetas),
-            _stack([optimizer.init(theta) for theta in thetas]),
-            jnp.zeros((), jnp.int32),
-            jnp.zeros(()),
-        )
+        memories = [climber.optimizer.init(theta) for theta in thetas]
+        return AdamTuning(_stack(thetas), _stack(memories), jnp.zeros((), jnp.int32), jnp.zeros(()))
 
     def step(
         key: Array, state: ChainState, tuning: AdamTuning, data: Data
@@ -132,12 +139,11 @@ def theta_by_adam(posterior: Posterior, plan: AdamPlan) -> Block:
         climbing = range(plan.draws) if not int(tuning.sweeps) else [int(tuning.best)]
         thetas, memories = _rows(tuning.thetas, plan.draws), _rows(tuning.memories, plan.draws)
         losses = np.full(plan.draws, np.inf)
-        for number in climbing:
-            thetas[number], memories[number] = climb(
-                key, thetas[number], memories[number], state.mu, data
-            )
-            losses[number] = float(whole_loss(thetas[number], state.mu, data))
-        best = int(np.argmin(np.where(np.isfinite(losses), losses, np.inf)))
+        for i in climbing:
+            thetas[i], memories[i] = climber.climb(key, thetas[i], memories[i], state.mu, data)
+            loss = float(climber.loss(thetas[i], state.mu, data))
+            losses[i] = loss if np.isfinite(loss) else np.inf
+        best = int(np.argmin(losses))
         after = AdamTuning(_stack(thetas), _stack(memories), jnp.int32(best), tuning.sweeps + 1.0)
         return state._replace(theta=thetas[best]), {"after": after, "loss": losses[best]}
 
@@ -156,4 +162,4 @@ def _stack(trees: list[Any]) -> Any:
 
 
 def _rows(tree: Any, n: int) -> list[Any]:
-    return [jax.tree.map(lambda x: x[i], tree) for i in range(n)]  # noqa: B023
+    return [jax.tree.map(lambda x, i=i: x[i], tree) for i in range(n)]

@@ -178,7 +178,7 @@ class Prolates(OnVoxels):
 
     @cached_property
     def _inside(self) -> tuple[np.ndarray, np.ndarray]:
-        """Flat indices of the grid's voxels in the ball, and their places in it, [V, 3]."""
+        """Flat indices of the grid's voxels in the ball, and their points in it, [V, 3]."""
         index = np.flatnonzero(self._voxels.support)
         z, y, x = np.unravel_index(index, (self.n,) * 3)
         places = (np.stack([x, y, z], axis=1) - self.n // 2) * self.voxel_size_angstrom

@@ -111,7 +111,7 @@ def principal_coordinates(maps: np.ndarray, states: np.ndarray) -> np.ndarray:
     """Rotate subspace states [N, d] to the principal axes of the density they explain.
 
     Args:
-        maps: [d, ...] coefficients of the components.
+        maps: [d, ...] coefficients of the principal components.
         states: [N, d].
     """
     flat = maps.reshape(len(maps), -1).astype(np.float64)
@@ -129,13 +129,13 @@ class Linear(StateBasis):
     @override
     @property
     def n_terms(self) -> int:
-        """One more than the number of components."""
+        """One more than the number of principal components."""
         return self.space.dim + 1
 
     @override
     @property
     def frequencies(self) -> np.ndarray:
-        """[n_terms] 0 for the mean, 1 for each component."""
+        """[n_terms] 0 for the mean, 1 for each principal component."""
         return np.minimum(np.arange(self.n_terms), 1).astype(float)
 
     def __call__(self, tau: Array) -> Array:
