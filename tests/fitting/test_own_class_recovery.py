@@ -1,151 +1,186 @@
-"""Black boxes from their own images: states recovered by gradients alone."""
+"""Molecules known only through `fourier`, fitted to their own images: states by gradients alone.
 
-from dataclasses import replace
+Rank correlations of the states, measured: elastic network 0.930 (0.940 is what its true theta tells
+at the input's poses, 0.963 at the true ones), coordinate network 0.991.
+"""
+
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from hypermol.fitting.blackbox_sampler import Schedule, fit_black_box
-from hypermol.fitting.blackbox_start import Start
-from hypermol.posterior.black_box import Parameters, Problem
 from scipy import stats
 
-from hypermol.data.latents import Consensus, Latents
-from hypermol.imaging.blocks import from_blocks, image_blocks, to_blocks
-from hypermol.molecule.coordinate_network import CoordinateNetwork
-from hypermol.molecule.elastic_network import ElasticNetwork, anisotropic_modes
+from hypermol.analysis.truth import load_truth
+from hypermol.data.particles import ParticleSource
+from hypermol.fitting.fit import fit
+from hypermol.io.store import RunDirectory
 from hypermol.molecule.gallery import pretzel
-from hypermol.molecule.moving_gaussians import random_gaussians
-from hypermol.molecule.state_basis import Cosine
-from hypermol.space.fourier import half_plane
-from hypermol.space.rotation import (
-    angle_between,
-    matrix_from_quaternion,
-    quaternion_from_vector,
-    quaternion_multiply,
-    random_quaternions,
-)
-from hypermol.space.state_space import Interval
+from hypermol.recipe.options import FitOptions
+from hypermol.recipe.own_class import load_model
+from hypermol.simulation import MoleculeSource, Noise, Poses, Settings, simulate, write_dataset
+from hypermol.space.rotation import angle_between, matrix_from_quaternion
 
 BOX, KMAX, SNR = 24, 8, 0.3
 
+MODULE = '''
+import numpy as np
 
-def simulated(molecule, theta, n: int, pixel: float, pose_error_deg: float, seed: int = 0):
-    """Images of n particles, white noise over the whole box, poses off by `pose_error_deg`."""
-    keys = jax.random.split(jax.random.key(seed), 6)
-    plane = half_plane(BOX, KMAX)
-    problem = Problem(molecule, plane, pixel)
-    state = molecule.state_space.sample_base(keys[0], (n,))
-    truth = Latents(
-        random_quaternions(keys[1], n),
-        jax.random.normal(keys[2], (n, 2)),
-        1.0 + 0.1 * jax.random.normal(keys[3], (n,)),
-        state,
-    )
-    radius2 = np.sum(plane.frequencies**2, axis=-1) / KMAX**2
-    defocus = np.random.default_rng(seed).uniform(1.0, 3.0, (n, 1))
-    ctf = np.sin(0.15 + defocus * radius2).astype(np.float32)
-    image = jax.jit(
-        lambda lat, c: jax.lax.map(
-            lambda item: problem.image(Parameters(theta, jnp.zeros(())), *item), (lat, c)
-        )
-    )
-    clean = np.asarray(image(truth, jnp.asarray(ctf)))
-    # full-plane signal over the box's pixels, as SNR is defined
-    signal = 2.0 * np.mean(np.sum(np.abs(clean) ** 2, axis=1)) / BOX**2
-    noise = np.sqrt(0.5 * signal / SNR) * np.asarray(jax.random.normal(keys[4], (2, *clean.shape)))
-    scale = 1.0 / np.sqrt(signal / SNR)
-    pixels = ((clean + noise[0] + 1j * noise[1]) * scale).astype(np.complex64)
-    off = np.deg2rad(pose_error_deg) / np.sqrt(3) * jax.random.normal(keys[5], (n, 3))
-    turned = quaternion_multiply(quaternion_from_vector(off), truth.quaternion)
-    shift = truth.shift_px + 0.3 * (pose_error_deg > 0) * jax.random.normal(keys[5], (n, 2))
-    block = 100
-    images = image_blocks(pixels, ctf, block)
-    consensus = Consensus(to_blocks(np.asarray(turned), block), to_blocks(np.asarray(shift), block))
-    return problem, images, consensus, truth
+from hypermol.molecule.coordinate_network import CoordinateNetwork
+from hypermol.molecule.elastic_network import ElasticNetwork, anisotropic_modes
+from hypermol.molecule.moving_gaussians import random_gaussians
+from hypermol.molecule.state_basis import Cosine
+from hypermol.space.state_space import Interval
 
 
-def elastic() -> ElasticNetwork:
+def elastic():
     """Two lobes joined by a hinge."""
-    rng = np.random.default_rng(1)
-    lobe = rng.normal(size=(18, 3)) * np.array([7.0, 9.0, 7.0])
-    rest = np.concatenate(
-        [lobe + np.array([0, 16, 0]), lobe[::-1] * [1, 1, -1] + np.array([14, -16, 3])]
-    )
+    lobe = np.random.default_rng(1).normal(size=(18, 3)) * [7.0, 9.0, 7.0]
+    other = lobe[::-1] * [1, 1, -1] + np.array([14, -16, 3])
+    rest = np.concatenate([lobe + np.array([0, 16, 0]), other])
     rest = rest - rest.mean(axis=0)
-    _, modes = anisotropic_modes(rest, 3, 22.0)
+    modes = anisotropic_modes(rest, 3, 22.0)[1]
     weights = np.full(len(rest), 38.0, np.float32)
     return ElasticNetwork(
         Interval("mode_1"), rest.astype(np.float32), modes.astype(np.float32), weights, 6.0, 4.0
     )
 
 
-def correlation(chain, truth, n: int) -> float:
+def network():
+    return CoordinateNetwork(
+        radius_angstrom=36.0, spacing_angstrom=18.0, travel_angstrom=20.0, hidden=(16,), n_waves=4
+    )
+
+
+def blobs():
+    """Sixteen that know nothing of the 27 they are fitted to, nor of curling links."""
+    return random_gaussians(Interval("arm"), Cosine(3), 16, 36.0, 5.0)
+'''
+
+
+@dataclass(frozen=True)
+class Case:
+    """A molecule to fit, what its images are of, and how."""
+
+    model: str
+    n: int
+    pixel_size_angstrom: float
+    pose_error_deg: float
+    options: dict[str, Any] = field(default_factory=dict)
+
+
+# the widths of poses settle slowly, and eight sweeps in a row are too few to average poses over
+ELASTIC = Case("elastic", 200, 4.0, 2.0, {"thin": 4})
+NETWORK = Case("network", 400, 6.0, 0.0, {"poses": "fixed"})
+BLOBS = Case("blobs", 300, 4.0, 0.0, {"poses": "fixed", "start_steps": 1200})
+
+
+def load(folder: Path, name: str) -> Any:
+    """A molecule of the module that a recipe would name."""
+    (folder / "own_recovered.py").write_text(MODULE)
+    return load_model(f"own_recovered:{name}", {}, folder)
+
+
+def true_source(folder: Path, case: Case) -> MoleculeSource:
+    """What the images are of."""
+    if case.model == "blobs":
+        return MoleculeSource(pretzel(40.0, arms=1))
+    molecule = load(folder, case.model)
+    if case.model == "elastic":
+        return MoleculeSource(molecule, molecule.init(None) | {"log_amplitude": jnp.array([0.25])})
+    # a truth of the prior's full spread: 10 Angstrom rms from end to end
+    return MoleculeSource(molecule, replace(molecule, init_spread=1.0).init(jax.random.key(7)))
+
+
+def recover(folder: Path, case: Case, seed: int = 0, **more: Any) -> RunDirectory:
+    """Simulate, and fit through the one public door."""
+    settings = Settings(
+        n=case.n,
+        box=BOX,
+        pixel_size_angstrom=case.pixel_size_angstrom,
+        seed=seed,
+        poses=Poses(
+            shift_sd_angstrom=case.pixel_size_angstrom,
+            rotation_error_deg=case.pose_error_deg / np.sqrt(3.0),
+            shift_error_px=0.3 * (case.pose_error_deg > 0.0),
+        ),
+        noise=Noise(SNR),
+    )
+    write_dataset(folder / "data", simulate(true_source(folder, case), settings))
+    load(folder, case.model)
+    options = FitOptions(
+        type=f"own_recovered:{case.model}",
+        folder=str(folder),
+        resolution_angstrom=BOX * case.pixel_size_angstrom / KMAX,
+        chains=1,
+        burn_in=8,
+        samples=8,
+        seed=seed + 1,
+        **(case.options | more),
+    )
+    return fit(ParticleSource(folder / "data" / "particles.star"), folder / "run", options)
+
+
+def kept(run: RunDirectory, name: str) -> np.ndarray:
+    """One array of all samples, [S, ...]."""
+    return np.stack([sample[name] for sample in run.samples(0)])
+
+
+def state_correlation(folder: Path, run: RunDirectory) -> float:
     """|rank correlation| of the posterior mean state with the truth."""
-    states = np.stack([from_blocks(s, n)[:, 0] for s in np.asarray(chain.latents.state)])
-    return abs(float(stats.spearmanr(states.mean(0), np.asarray(truth.state)[:, 0]).statistic))
+    truth = load_truth(folder / "data").states[:, 0]
+    return abs(float(stats.spearmanr(kept(run, "state")[..., 0].mean(0), truth).statistic))
 
 
-def pose_errors(chain, consensus, truth, n: int) -> list[float]:
+def accepted(run: RunDirectory) -> np.ndarray:
+    """Mean acceptance of the sampling's particle steps and of theta's."""
+    lines = [line for line in run.read_trace() if line["kept"]]
+    return np.mean([[x["accepted_particles"], x["accepted_molecule"]] for x in lines], axis=0)
+
+
+def pose_errors(folder: Path, run: RunDirectory) -> tuple[float, float]:
     """Rms angles in degrees of the input's and of the posterior mean's rotations to the truth."""
-    samples = np.stack([from_blocks(q, n) for q in np.asarray(chain.latents.quaternion)])
+    samples = kept(run, "quaternion")
     signs = np.sign(np.sum(samples * samples[:1], axis=-1, keepdims=True))
-    mean = np.mean(signs * samples, axis=0)
-    wanted = np.asarray(matrix_from_quaternion(truth.quaternion))
-    return [
-        float(np.sqrt(np.mean(angle_between(np.asarray(matrix_from_quaternion(q)), wanted) ** 2)))
-        for q in (from_blocks(consensus.quaternion, n), jnp.asarray(mean))
-    ]
+    mean = np.asarray(matrix_from_quaternion(jnp.asarray(np.mean(signs * samples, axis=0))))
+    given = ParticleSource(folder / "data" / "particles.star").load().rotations
+    wanted = load_truth(folder / "data").rotations
+    first, last = (np.sqrt(np.mean(angle_between(r, wanted) ** 2)) for r in (given, mean))
+    return float(first), float(last)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kernel", ["hmc", "mala"])
-def test_elastic_network_recovers_states_poses_and_amplitude(kernel):
-    n = 200
-    molecule = elastic()
-    theta = molecule.init(None) | {"log_amplitude": jnp.array([0.25])}
-    problem, images, consensus, truth = simulated(molecule, theta, n, 4.0, 2.0)
-    schedule = Schedule(Start(32, 0.07), burn_in=8, samples=8, latent_steps=6, theta_kernel=kernel)
-    chain = fit_black_box(jax.random.key(1), problem, images, consensus, schedule)
-    found = correlation(chain, truth, n)
-    amplitude = np.asarray(chain.parameters.theta["log_amplitude"])
-    errors = pose_errors(chain, consensus, truth, n)
-    print(found, amplitude.mean(), errors, chain.acceptance.mean(0))
+def test_elastic_network_recovers_states_poses_and_amplitude(tmp_path: Path, kernel: str) -> None:
+    run = recover(tmp_path, ELASTIC, theta=kernel)
+    found, errors, steps = (
+        state_correlation(tmp_path, run),
+        pose_errors(tmp_path, run),
+        accepted(run),
+    )
+    amplitude = kept(run, "motion.own.log_amplitude")
+    print(found, amplitude.mean(), errors, steps)
     assert found >= 0.9
     assert abs(amplitude.mean() - 0.25) < 0.1
-    assert 0.3 < chain.acceptance[:, 0].mean() < 0.9
-    assert chain.acceptance[:, 1].mean() > 0.2
+    assert 0.3 < steps[0] < 0.9
+    assert steps[1] > 0.2
     assert errors[1] < 1.1 * errors[0]
 
 
 @pytest.mark.slow
-def test_coordinate_network_recovers_states_from_nothing():
-    n = 400
-    molecule = CoordinateNetwork(
-        radius_angstrom=36.0, spacing_angstrom=18.0, travel_angstrom=20.0, hidden=(16,), n_waves=4
-    )
-    # a truth of the prior's full spread: 10 Angstrom rms from end to end
-    theta = replace(molecule, init_spread=1.0).init(jax.random.key(7))
-    problem, images, consensus, truth = simulated(molecule, theta, n, 6.0, 0.0)
-    schedule = Schedule(burn_in=8, samples=8, move_poses=False)
-    chain = fit_black_box(jax.random.key(2), problem, images, consensus, schedule)
-    found = correlation(chain, truth, n)
-    print(found, chain.acceptance.mean(0))
+def test_coordinate_network_recovers_states_from_nothing(tmp_path: Path) -> None:
+    run = recover(tmp_path, NETWORK)
+    found = state_correlation(tmp_path, run)
+    print(found, accepted(run))
     assert found >= 0.9
 
 
 @pytest.mark.slow
-def test_moving_gaussians_recover_the_pretzels_arm():
-    """Sixteen blobs that know nothing of the 27 they are fitted to, nor of curling links."""
-    n = 300
-    source = pretzel(40.0, arms=1)
-    theta = source.init(jax.random.key(0))
-    problem, images, consensus, truth = simulated(source, theta, n, 4.0, 0.0)
-    blobs = random_gaussians(Interval("arm"), Cosine(3), 16, 36.0, 5.0)
-    schedule = Schedule(Start(1200, 0.06), burn_in=8, samples=8, move_poses=False)
-    problem = replace(problem, molecule=blobs)
-    chain = fit_black_box(jax.random.key(2), problem, images, consensus, schedule)
-    found = correlation(chain, truth, n)
-    print(found, chain.acceptance.mean(0))
+def test_moving_gaussians_recover_the_pretzels_arm(tmp_path: Path) -> None:
+    run = recover(tmp_path, BLOBS)
+    found = state_correlation(tmp_path, run)
+    print(found, accepted(run))
     assert found >= 0.9

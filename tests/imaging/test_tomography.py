@@ -8,7 +8,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from hypermol.posterior.conditional import molecule_quadratic, particle_conditional
 from scipy.ndimage import map_coordinates
 
 from hypermol.data.latents import Latents
@@ -18,8 +17,10 @@ from hypermol.molecule.composite import expansion
 from hypermol.molecule.protocol import Coefficients
 from hypermol.molecule.spatial_basis.voxels import Voxels
 from hypermol.molecule.state_basis import Fourier
+from hypermol.posterior.particle_conditional import particles_separable
 from hypermol.posterior.posterior import Posterior
-from hypermol.posterior.priors import HyperPrior, Nuisance
+from hypermol.posterior.priors import Hyperparameters, HyperPrior
+from hypermol.posterior.theta_conditional import Given, theta_quadratic
 from hypermol.space.fourier import crop_or_pad_volume, half_plane
 from hypermol.space.rotation import matrix_from_quaternion
 from one_part import one_part
@@ -91,8 +92,8 @@ def test_views_are_line_integrals(posterior, theta, latents):
 
 
 def predict(posterior, theta, latents, images) -> np.ndarray:
-    first = jax.tree.map(lambda x: x[0], (latents, images))
-    return np.asarray(posterior.predict(posterior.molecule.prepare(theta), *first))
+    block, given = jax.tree.map(lambda x: x[0], (latents, images))
+    return np.asarray(posterior.predict(posterior.molecule.prepare(theta), block, given.ctf))
 
 
 def relative(found, expected) -> float:
@@ -113,7 +114,7 @@ def given(posterior: Posterior):
     rng = np.random.default_rng(0)
     noise = rng.normal(size=(N, BOX, BOX)).astype(np.float32)
     images, consensus = view_blocks(noise, WEIGHTS, views_about_z(ANGLES), PLANE, N)
-    nuisance = Nuisance(
+    mu = Hyperparameters(
         noise_variance=jnp.asarray(rng.uniform(0.5, 2.0, KMAX + 1), jnp.float32),
         spectrum=jnp.ones((3, posterior.molecule.parts[0].basis.n_shells)),
         level=jnp.ones(3),
@@ -122,22 +123,22 @@ def given(posterior: Posterior):
         contrast_sd=jnp.float32(0.01),
         occupancy=jnp.ones(1),
     )
-    return images, consensus, nuisance
+    return images, consensus, mu
 
 
 def test_back_projection_is_the_adjoint(posterior, theta, latents):
     """<A x, W A y> through images equals <x, A' W A y> through the conditional's operator."""
-    images, _, nuisance = given(posterior)
-    target = molecule_quadratic(posterior, nuisance, latents, images, theta)
+    images, _, mu = given(posterior)
+    target = theta_quadratic(posterior, Given(mu, latents, images), theta)
     rng = np.random.default_rng(1)
     support = posterior.molecule.parts[0].basis.support
     other = jnp.asarray(rng.normal(size=theta.maps[""].shape) * support, jnp.float32)
-    weight = 2.0 / np.asarray(nuisance.noise_variance)[PLANE.shells]
+    weight = 2.0 / np.asarray(mu.noise_variance)[PLANE.shells]
     first, second = (
         predict(posterior, one_part(maps), latents, images) for maps in (theta.maps[""], other)
     )
     through_images = np.sum(weight * (first.conj() * second).real)
-    prior = posterior.molecule.precision({"": other}, nuisance.spectrum)
+    prior = posterior.molecule.precision({"": other}, mu.spectrum)
     through_maps = np.vdot(theta.maps[""], target.apply({"": other})[""] - prior[""])
     scale = np.linalg.norm(np.sqrt(weight) * first) * np.linalg.norm(np.sqrt(weight) * second)
     assert abs(through_images - through_maps) < 1e-5 * scale
@@ -145,7 +146,7 @@ def test_back_projection_is_the_adjoint(posterior, theta, latents):
 
 def test_the_particles_conditional_sees_the_same_operator(posterior, theta, latents):
     """Evidence of a state and contrast is the likelihood's difference, for either instrument."""
-    images, consensus, nuisance = given(posterior)
+    images, consensus, mu = given(posterior)
     microscope = Posterior(posterior.molecule, PLANE, posterior.prior)
     assert microscope.imaging == Microscope()
     rng = np.random.default_rng(2)
@@ -153,7 +154,7 @@ def test_the_particles_conditional_sees_the_same_operator(posterior, theta, late
     for model, data in ((posterior, images), (microscope, images._replace(ctf=ctf))):
         prepared = model.molecule.prepare(theta)
         block = jax.tree.map(lambda x: x[0], (latents, consensus, data))
-        target = particle_conditional(model, prepared, nuisance, block[1], block[2])
+        target = particles_separable(model, prepared, mu, block[1], block[2])
         rotations = matrix_from_quaternion(block[0].quaternion)[:, None]
         gram, linear = target.evidence(
             rotations, block[0].state[:, None], block[0].shift_px[:, None]
@@ -163,7 +164,7 @@ def test_the_particles_conditional_sees_the_same_operator(posterior, theta, late
             "bf,bfg,bg->b", weights, gram[:, 0], weights
         )
         likelihood = [
-            np.asarray(model.terms(theta, nuisance, lat, consensus, data).likelihood[0])
+            np.asarray(model.terms(theta, mu, lat, consensus, data).likelihood[0])
             for lat in (latents._replace(contrast=a * latents.contrast) for a in (1.2, 0.0))
         ]
         np.testing.assert_allclose(evidence, likelihood[0] - likelihood[1], rtol=2e-3, atol=2e-2)

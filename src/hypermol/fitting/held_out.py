@@ -125,10 +125,10 @@ def _chain(level: Level, state: ChainState, effort: Effort) -> _Visited:
             latents.state,
         )
         found.append(jax.device_get(visited))
-    shapes = (3, 2, level.molecule.state_space.dim)
+    shapes, n = (3, 2, level.molecule.state_space.dim), level.data.images.present.size
     return _Visited(
         *(
-            np.stack(values).reshape(effort.kept, -1, size).astype(np.float64)
+            np.stack(values).reshape(effort.kept, n, size).astype(np.float64)
             for values, size in zip(zip(*found, strict=True), shapes, strict=True)
         )
     )
