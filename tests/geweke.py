@@ -40,7 +40,7 @@ ALARM = 1e-3
 #: contrast), and steps of gradient kernels in standard deviations of their preconditioners.
 MOVES = (0.35, 0.6)
 WALKS = (0.25, 0.5, 0.4, 0.3)
-STEPS = {"gradient": 0.8, "mala": 0.5, "hmc": 0.3}
+STEPS = {"gradient": 0.8, "mala": 0.7, "hmc": 0.4}
 #: Steps of a black box's coefficients: short, for what is known of them grows with their gain.
 ENTRY_STEPS = {"mala": 0.2, "hmc": 0.12}
 
