@@ -40,7 +40,7 @@ ALARM = 1e-3
 #: contrast), and steps of gradient kernels in standard deviations of their preconditioners.
 MOVES = (0.35, 0.6)
 WALKS = (0.25, 0.5, 0.4, 0.3)
-STEPS = {"gradient": 0.8, "mala": 0.5, "hmc": 0.3}
+STEPS = {"gradient": 0.8, "mala": 0.7, "hmc": 0.4}
 #: Steps of a black box's coefficients: short, for what is known of them grows with their gain.
 ENTRY_STEPS = {"mala": 0.2, "hmc": 0.12}
 
@@ -125,6 +125,27 @@ def theta_numbers(world: World) -> Callable[[Any], Array]:
     return numbers
 
 
+def residual_by_model(world: World, state: ChainState, data: Data) -> Array:
+    """Inner product of residuals and predictions, in units of the noise: zero on average."""
+    posterior = world.posterior
+    prepared = posterior.molecule.prepare(state.theta)
+
+    def block(item: tuple) -> Array:
+        latents, images = item
+        model = posterior.predict(prepared, latents, images.ctf)
+        product = (jnp.conj(model) * (images.pixels - model)).real
+        return images.present @ (product @ posterior.pixel_precision(state.mu))
+
+    return jnp.sum(jax.lax.map(block, (state.latents, data.images)))
+
+
+def density_prior(world: World, state: ChainState) -> Array:
+    """Log of the density prior; zero where there is none."""
+    prior: Any = world.posterior.density_prior
+    molecule: Any = world.posterior.molecule
+    return prior.log_density(molecule, state.theta) if prior.members else jnp.zeros(())
+
+
 def functions_of(world: World) -> Callable[[ChainState, Data], dict[str, Array]]:
     """Functions of everything unknown and of the data, each with a finite variance."""
     posterior, numbers = world.posterior, theta_numbers(world)
@@ -138,6 +159,7 @@ def functions_of(world: World) -> Callable[[ChainState, Data], dict[str, Array]]
         vector = pose_vector(lat.quaternion, data.consensus.quaternion)
         shift = lat.shift_px - data.consensus.shift_px
         terms = posterior.terms(state.theta, mu, lat, data.consensus, data.images)
+        bins = posterior.molecule.state_space.bin(lat.state, posterior.n_bins)
         power = jnp.log(jnp.mean(jnp.abs(data.images.pixels) ** 2, axis=-1))
         out = {
             "contrast": mean(lat.contrast),
@@ -154,6 +176,9 @@ def functions_of(world: World) -> Callable[[ChainState, Data], dict[str, Array]]
             "power x contrast": mean(power * lat.contrast),
             "prior energy": jnp.sum(mu.level * posterior.prior_energy(state.theta, mu.spectrum)),
             "log likelihood": jnp.sum(terms.likelihood),
+            "residual x model": residual_by_model(world, state, data),
+            "own occupancy": mean(jnp.log(mu.occupancy * posterior.n_bins)[bins]),
+            "density prior": density_prior(world, state),
             "log prior theta": terms.theta_prior,
             "log prior mu": terms.mu_prior,
             "log prior latents": jnp.sum(terms.particle_prior),

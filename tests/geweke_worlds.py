@@ -33,8 +33,9 @@ from small_molecules import hinged_pair, two_lobes
 BOX, KMAX, RADIUS_PX = 8, 3, 1.5
 #: Particles, and particles in a block: one is absent.
 BLOCKS = (7, 4)
-#: Precision of a voxel of the prior: signal about the noise's.
-PRECISION = 0.15
+#: Precision of a voxel of the prior: signal somewhat below the noise, so that chains mix (shifts of
+#: all particles move together with theta).
+PRECISION = 0.3
 
 #: Proper, with fourth moments: shapes well above 4.
 PRIOR = HyperPrior(
