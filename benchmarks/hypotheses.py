@@ -18,7 +18,8 @@ from pathlib import Path
 
 import numpy as np
 
-from hypermol.data.particles import ParticleSet, ParticleSource, load_particles
+from hypermol.data.particles import ParticleSet
+from hypermol.data.source import ParticleSource, load_particles
 from hypermol.fitting import checkpoint
 from hypermol.fitting.fit import Progress, fit
 from hypermol.fitting.found import load_found

@@ -25,7 +25,8 @@ import jax.numpy as jnp
 
 from hypermol.analysis.run import load_run
 from hypermol.analysis.summary import write_results
-from hypermol.data.particles import ParticleSet, ParticleSource
+from hypermol.data.particles import ParticleSet
+from hypermol.data.source import ParticleSource
 from hypermol.fitting.fit import Progress, fit
 from hypermol.molecule.gallery import pretzel
 from hypermol.recipe.options import FitOptions

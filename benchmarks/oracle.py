@@ -22,7 +22,8 @@ from hypermol.analysis.particle_summary import rotation_matrices
 from hypermol.analysis.states import rank_correlation
 from hypermol.analysis.truth import Truth, load_truth, match_particles
 from hypermol.data.latents import ImageBlocks, Latents
-from hypermol.data.particles import ParticleSet, load_particles
+from hypermol.data.particles import ParticleSet
+from hypermol.data.source import load_particles
 from hypermol.fitting.blocks.hyperparameters import hyperparameters
 from hypermol.fitting.blocks.particles_by_candidates import particles_by_candidates
 from hypermol.fitting.found import Found

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from hypermol.data.particles import load_particles
+from hypermol.data.source import load_particles
 from hypermol.io.metadata import CtfParameters, ParticleMetadata
 from hypermol.io.mrc import write_stack
 from hypermol.io.run_input import keep_input

@@ -22,7 +22,7 @@ from hypermol.analysis.run import Run, load_run
 from hypermol.analysis.score import score_run
 from hypermol.analysis.summary import write_results
 from hypermol.analysis.truth import load_truth
-from hypermol.data.particles import ParticleSource
+from hypermol.data.source import ParticleSource
 from hypermol.fitting.fit import Progress, fit
 from hypermol.io.bodies import read_bodies
 from hypermol.io.errors import InputError

@@ -18,7 +18,7 @@ from hypermol.analysis.functionals import density_functionals
 from hypermol.analysis.particle_summary import summarise_particles
 from hypermol.analysis.run import load_run
 from hypermol.analysis.summary import Selection, write_particles, write_results
-from hypermol.data.particles import load_particles
+from hypermol.data.source import load_particles
 from hypermol.io.errors import InputError
 from hypermol.io.mrc import read_volume, write_stack
 from runs import PIXEL_SIZE, random_run, write_run

@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 
 from bodies import BOX, CENTRES, PIXEL, RADII, simulate, soft_ball, write_bodies
 from hypermol.cli.main import app
-from hypermol.data.particles import load_particles
+from hypermol.data.source import load_particles
 from hypermol.fitting.forecast import Trial
 from hypermol.fitting.found import Found
 from hypermol.fitting.level import FourierImages, Levels

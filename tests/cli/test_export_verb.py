@@ -12,7 +12,7 @@ from hypermol.analysis.particle_summary import summarise_particles
 from hypermol.analysis.run import load_run
 from hypermol.analysis.volumes import sample_volumes, state_volumes
 from hypermol.cli.main import app
-from hypermol.data.particles import load_particles
+from hypermol.data.source import load_particles
 from hypermol.io.mrc import read_volume
 from hypermol.io.run_input import keep_input, kept_input
 from hypermol.io.store import RunDirectory

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hypermol.data.particles import ParticleSource
+from hypermol.data.source import ParticleSource
 from hypermol.fitting import fit as fit_module
 from hypermol.fitting.fit import fit
 from hypermol.io.errors import InputError

@@ -5,7 +5,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from hypermol.data.particles import ParticleSet, load_particles
+from hypermol.data.particles import ParticleSet
+from hypermol.data.source import load_particles
 from hypermol.fitting.level import BLOCK, FourierImages, fill_blocks, plane_columns
 from hypermol.fitting.sweep import Data
 from hypermol.imaging.blocks import (

@@ -9,7 +9,7 @@ import pytest
 
 from hypermol.analysis.run import load_run
 from hypermol.analysis.summary import write_results
-from hypermol.data.particles import ParticleSource
+from hypermol.data.source import ParticleSource
 from hypermol.fitting.fit import Progress, fit
 from hypermol.io.errors import InputError
 from hypermol.io.store import RunDirectory

@@ -15,7 +15,7 @@ import pytest
 from scipy import stats
 
 from hypermol.analysis.truth import load_truth
-from hypermol.data.particles import ParticleSource
+from hypermol.data.source import ParticleSource
 from hypermol.fitting.fit import fit
 from hypermol.io.store import RunDirectory
 from hypermol.molecule.gallery import pretzel

@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from bodies import BOX, CENTRES, PIXEL, STAR, simulate, write_bodies
 from hypermol.cli.main import app
-from hypermol.data.particles import load_particles
+from hypermol.data.source import load_particles
 from hypermol.fitting.blocks.hyperparameters import hyperparameters
 from hypermol.fitting.blocks.particles_by_candidates import particles_by_candidates
 from hypermol.fitting.blocks.spectrum import spectrum

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from bodies import BOX, PIXEL, soft_ball
-from hypermol.data.particles import load_particles
+from hypermol.data.source import load_particles
 from hypermol.fitting.stages import make_schedule
 from hypermol.io.errors import InputError
 from hypermol.io.mrc import write_stack, write_volume

@@ -16,7 +16,8 @@ from hypermol.cli.particle_options import (
     PixelSize,
 )
 from hypermol.data.inspection import inspect
-from hypermol.data.particles import ParticleSet, ParticleSource
+from hypermol.data.particles import ParticleSet
+from hypermol.data.source import ParticleSource
 from hypermol.fitting.forecast import Memory, Trial
 from hypermol.fitting.stages import make_schedule
 from hypermol.molecule.check import Report, check_model

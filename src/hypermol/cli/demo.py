@@ -11,7 +11,7 @@ from hypermol.analysis.score import score_run
 from hypermol.analysis.truth import load_truth
 from hypermol.cli.fit import finish, fit_with_progress
 from hypermol.cli.score import plain, score_table
-from hypermol.data.particles import ParticleSource
+from hypermol.data.source import ParticleSource
 from hypermol.molecule.gallery import pretzel
 from hypermol.recipe.options import FitOptions
 from hypermol.runtime import configure

@@ -17,7 +17,7 @@ from hypermol.cli.particle_options import (
     Passthrough,
     PixelSize,
 )
-from hypermol.data.particles import ParticleSource
+from hypermol.data.source import ParticleSource
 from hypermol.fitting.fit import Progress as SweepProgress
 from hypermol.fitting.fit import fit as run_fit
 from hypermol.io.errors import InputError

@@ -7,7 +7,7 @@ import typer
 from rich.console import Console
 
 from hypermol.cli.particle_options import ImageDir, Passthrough, PixelSize
-from hypermol.data.particles import ParticleSource
+from hypermol.data.source import ParticleSource
 from hypermol.io.atomic import make_folder
 from hypermol.io.bodies import read_bodies
 from hypermol.io.errors import InputError

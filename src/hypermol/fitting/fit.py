@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import final
+from typing import NamedTuple, final
 
 from hypermol.data import ParticleSet, ParticleSource, inspect
 from hypermol.fitting import maps
@@ -93,6 +93,14 @@ def fit(
     return directory
 
 
+class _Bench(NamedTuple):
+    """What a stage is run on: its level, and the blocks of its sweep."""
+
+    stage: Stage
+    level: Level
+    blocks: Sweep
+
+
 @final
 @dataclass(frozen=True)
 class _Job:
@@ -108,12 +116,16 @@ class _Job:
     def run(self) -> None:
         """All stages in turn, every chain through each that it has not finished."""
         first, before = 0, None
+        bench: _Bench | None = None
         self.files.tidy(range(self.options.chains))
         for stage in self.schedule:
             last = first + stage.sweeps
             behind = [chain for chain in self._members(stage) if self.files.done(chain) < last]
             if behind:
-                self._run_stage(stage, before, first, behind)
+                if bench and bench.level.form.key != self.levels.key(stage, self.files.found):
+                    bench = None  # its images are let go before others are taken
+                bench = self._bench(stage, bench)
+                self._run_stage(bench, before, first, behind)
             first, before = last, stage
 
     def _members(self, stage: Stage) -> range:
@@ -121,10 +133,29 @@ class _Job:
         chains = self.options.chains
         return range(min(self.options.starts, chains) if stage.is_shared else chains)
 
-    def _run_stage(self, stage: Stage, before: Stage | None, first: int, chains: list[int]) -> None:
-        """Chains that are behind, one after another, on one level's data."""
-        level = self._level(stage, before)
+    def _bench(self, stage: Stage, last: _Bench | None) -> _Bench:
+        """A stage's level and blocks; the last stage's, where that was of the same form."""
+        if not stage.burn_in and self.files.found.spectrum is None:
+            self.files.learn(spectrum=self.files.mean_spectrum(range(self.options.chains)))
+        if last is not None:
+            level = last.level
+            if last.stage.kernels == stage.kernels and not stage.burn_in:
+                return _Bench(stage, level, tuple(b for b in last.blocks if b.is_exact))
+        else:
+            level = self.levels.level(stage, self.files.found)
+            if not level.molecule.is_linear and self.files.found.log_gain is None:
+                self.files.learn(log_gain=maps.log_gain(level))
+                level = self.levels.level(stage, self.files.found)
         blocks = sweep_blocks(stage, level.posterior, self.options.start_steps)
+        if not stage.burn_in and not all(block.is_exact for block in blocks):
+            raise ValueError(f"stage {stage.name!r} keeps samples of sweeps that are not exact")
+        return _Bench(stage, level, blocks)
+
+    def _run_stage(
+        self, bench: _Bench, before: Stage | None, first: int, chains: list[int]
+    ) -> None:
+        """Chains that are behind, one after another, on one level's data."""
+        stage, level, blocks = bench
         last, total = first + stage.sweeps, sum(stage.sweeps for stage in self.schedule)
         for chain in chains:
             old = None if before is None else self.levels.form(before, self.files.found)
@@ -132,7 +163,7 @@ class _Job:
             if self.options.spectrum == "flat" and at.done == first:
                 at = at.flattened()
             for _ in range(at.done, last):
-                at = self._sweep(chain, stage, first, level, blocks, at)
+                at = self._sweep(chain, bench, first, at)
             self.files.save(chain, at)
             if stage.finds_radius and chain == 0:
                 self._learn_from_first_map(level, at)
@@ -140,17 +171,6 @@ class _Job:
                 maps.write_half_maps(self.files.directory, self.particles, level, at.state)
         if stage.is_shared:
             self.files.branch(chains)
-
-    def _level(self, stage: Stage, before: Stage | None) -> Level:
-        """The stage's level, once what its posterior needs to know of the data is found."""
-        found = self.files.found
-        level = self.levels.level(stage, found)
-        if not level.molecule.is_linear and found.log_gain is None:
-            self.files.learn(log_gain=maps.log_gain(level))
-            level = self.levels.level(stage, self.files.found)
-        if not stage.burn_in and found.spectrum is None:
-            self.files.learn(spectrum=self.files.mean_spectrum(range(self.options.chains)))
-        return level
 
     def _learn_from_first_map(self, level: Level, at: Standing) -> None:
         density = level.molecule.mean(at.state.theta)
@@ -160,10 +180,9 @@ class _Job:
             radius = maps.support_radius_angstrom(level, density)
         self.files.learn(radius_angstrom=radius)
 
-    def _sweep(
-        self, chain: int, stage: Stage, first: int, level: Level, blocks: Sweep, at: Standing
-    ) -> Standing:
+    def _sweep(self, chain: int, bench: _Bench, first: int, at: Standing) -> Standing:
         """One sweep, its adaptation while burning in, its sample while sampling, its record."""
+        stage, level, blocks = bench
         began, sweep = time.time(), at.done
         key = sweep_key(self.options.seed, chain, sweep)
         state, infos = run_sweep(key, blocks, at.state, at.tunings, level.data)

@@ -23,6 +23,7 @@ from hypermol.posterior.theta_conditional import full_block_count
 from hypermol.recipe.density_priors import read_density_prior
 from hypermol.recipe.design import AnyDesign, Grid, consensus
 from hypermol.recipe.options import FitOptions
+from hypermol.runtime import release_memory
 from hypermol.space.fourier import HalfPlane, half_plane
 
 #: Particles handled together; larger blocks fall out of the cache.
@@ -146,6 +147,10 @@ class Levels:
             radius = found.radius_angstrom
         return Grid(box, pixel, stage.kmax, radius or FIRST_RADIUS * box * pixel)
 
+    def key(self, stage: Stage, found: Found) -> tuple:
+        """What forms are alike by."""
+        return stage.form, stage.n_terms, self.grid(stage, found), found.log_gain
+
     def form(self, stage: Stage, found: Found) -> Form:
         """The molecule of a stage."""
         grid = self.grid(stage, found)
@@ -158,11 +163,14 @@ class Levels:
             molecule = self.design.molecule(grid, stage.n_terms)
             if found.log_gain is not None:
                 molecule = molecule.with_gain(found.log_gain)
-        key = (stage.form, stage.n_terms, grid, found.log_gain)
-        return Form(molecule, stage.kmax, key)
+        return Form(molecule, stage.kmax, self.key(stage, found))
 
     def level(self, stage: Stage, found: Found) -> Level:
-        """The posterior of a stage with its data; the images are read at the first call."""
+        """The posterior of a stage with its data; the images are read at the first call.
+
+        What earlier levels had compiled is let go.
+        """
+        release_memory()
         box, pixel = self.particles.box, self.particles.pixel_size_angstrom
         plane = half_plane(box, stage.kmax)
         form = self.form(stage, found)

@@ -10,7 +10,8 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
-from hypermol.data.particles import ParticleSet, ParticleSource
+from hypermol.data.particles import ParticleSet
+from hypermol.data.source import ParticleSource
 from hypermol.fitting.stages import Stage
 from hypermol.io.errors import InputError
 from hypermol.io.metadata import ParticleMetadata

@@ -63,6 +63,17 @@ class Stage:
         return self.kmax**2 * self.n_terms * (slices + _REST)
 
     @property
+    def kernels(self) -> tuple:
+        """What the exact blocks of its sweep depend on beside the posterior."""
+        return (
+            self.theta,
+            self.particles,
+            self.moves_poses,
+            self.learns_widths,
+            self.learns_contrast,
+        )
+
+    @property
     def learns_contrast(self) -> bool:
         """Whether the width of contrasts is drawn: not before a theta that climbs has its scale."""
         return self.theta == "exact" or self.learns_widths or not self.burn_in
