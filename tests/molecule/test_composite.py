@@ -190,7 +190,7 @@ def test_only_knobs_that_no_trajectory_reads_have_a_lattice():
         )
     )
     assert both.state_space.names == ("breath", "arm")
-    assert both.turning == (False, True)
+    assert both.is_position == (False, True)
     members = np.asarray(both.lattice(jnp.array([0.2, 0.6]), 8))
     assert members.shape == (8, 2)
     assert np.ptp(members[:, 0]) > 0.5
