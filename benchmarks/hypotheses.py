@@ -2,7 +2,8 @@
 
 Fits rigid, generic 1-D, generic 2-D and the composite with shared arms (examples/pretzel.toml) to
 nine tenths of a pretzel data set, and tells how well the posterior mean of each predicts the last
-tenth, per image.
+tenth, per image. `--also` adds hypotheses of your own: recipes of any molecule, with trajectories
+or of a class of one's own.
 
     hypermol simulate pretzel --out pretzel --n 3000 --box 64 --pixel-size 5 --snr 0.1 \
         --rotation-error 5 --shift-error 1
@@ -15,35 +16,32 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
-from hypermol.analysis.run import load_run
-from hypermol.data.particles import ParticleSet, load_particles
-from hypermol.fitting.checkpoint import load_checkpoint, with_theta
+from hypermol.data.particles import ParticleSet
+from hypermol.data.source import ParticleSource, load_particles
+from hypermol.fitting import checkpoint
 from hypermol.fitting.fit import Progress, fit
+from hypermol.fitting.found import load_found
 from hypermol.fitting.held_out import held_out_log_likelihood
-from hypermol.fitting.march import make_level
+from hypermol.fitting.level import Levels
+from hypermol.fitting.march import first_state
+from hypermol.fitting.stages import make_schedule
 from hypermol.io.star import write_particles_star
-from hypermol.recipe.design import Grid
+from hypermol.io.store import RunDirectory
 from hypermol.recipe.options import FitOptions, make_design
 from hypermol.recipe.toml import read_recipe
 
 ROOT = Path(__file__).parents[1]
+#: Where a run keeps the mean of theta.
+MEAN = "mean_theta.npz"
 WHOLE = {"name": "whole", "region": {"radius_angstrom": 155.0}}
 
 
-def models(sweeps: int, samples: int) -> dict[str, FitOptions]:
-    """The four hypotheses, from stiff to free, and the right one."""
-    common = FitOptions(
-        resolution_angstrom=22.0,
-        radius_angstrom=155.0,
-        chains=1,
-        burn_in=sweeps,
-        samples=samples,
-        checkpoint_every=1,
-    )
+def models(sweeps: int, samples: int, also: list[Path]) -> dict[str, FitOptions]:
+    """The four hypotheses, from stiff to free, and the right one; then recipes by their names."""
+    effort = {"chains": 1, "burn_in": sweeps, "samples": samples, "checkpoint_every": 1}
+    common = FitOptions(resolution_angstrom=22.0, radius_angstrom=155.0, **effort)
     composite = read_recipe(ROOT / "examples" / "pretzel.toml").part
     plane = {
         "state_basis": ["cosine", "cosine"],
@@ -55,7 +53,7 @@ def models(sweeps: int, samples: int) -> dict[str, FitOptions]:
         "generic, one state": replace(common, basis="cosine", n_terms=6),
         "generic, two states": replace(common, part=({**WHOLE, **plane},)),
         "composite, shared arms": replace(common, part=composite),
-    }
+    } | {path.stem: replace(read_recipe(path), **effort) for path in also}
 
 
 def split(particles: ParticleSet, folder: Path) -> tuple[Path, ParticleSet]:
@@ -67,44 +65,41 @@ def split(particles: ParticleSet, folder: Path) -> tuple[Path, ParticleSet]:
 
 
 class Watcher:
-    """Prints the end of sweeps, and adds up theta's maps over the kept ones.
+    """Prints the end of sweeps, and keeps the mean over kept sweeps of all that theta is.
 
     One draw of theta predicts worse than the posterior's mean, the more so the more coefficients
     a model has; the mean is what is compared.
     """
 
     def __init__(self, run: Path):
-        self.run, self.total, self.kept = run, None, 0
+        self.directory, self.total, self.kept = RunDirectory(run), {}, 0
 
     def __call__(self, progress: Progress) -> None:
         record = progress.record
         print(record["stage"], record["sweep"], round(record["seconds"], 1), file=sys.stderr)
         if not record["kept"]:
             return
-        checkpoint = load_checkpoint(load_run(self.run).directory, progress.chain)
-        assert checkpoint is not None
-        leaves = [np.asarray(leaf) for leaf in jax.tree.leaves(checkpoint.state.theta)]
+        saved = checkpoint.load(self.directory, checkpoint.chain_name(progress.chain))
+        assert saved is not None
+        theta = {k: v for k, v in saved.arrays.items() if k.startswith("state.theta.")}
         self.kept += 1
-        self.total = leaves if self.total is None else list(map(np.add, self.total, leaves))
-        mean = {f"{i:03d}": leaf / self.kept for i, leaf in enumerate(self.total)}
-        np.savez(self.run / "mean_theta.npz", **mean)
+        self.total = {name: self.total.get(name, 0.0) + leaf for name, leaf in theta.items()}
+        mean = {name: leaf / self.kept for name, leaf in self.total.items()}
+        self.directory.write_arrays(MEAN, mean)
 
 
 def held_out(run: Path, options: FitOptions, particles: ParticleSet) -> np.ndarray:
     """log-likelihood of each held-out image at the posterior mean of theta."""
-    directory = load_run(run).directory
-    checkpoint = load_checkpoint(directory, 0)
-    if checkpoint is None or checkpoint.radius is None:
-        raise SystemExit(f"{run} has no finished chain")
-    last = directory.read_json("run.json")["stages"][-1]
-    grid = Grid(particles.box, particles.pixel_size_angstrom, last["kmax"], checkpoint.radius)
+    directory = RunDirectory(run)
+    saved = checkpoint.load(directory, checkpoint.chain_name(0))
+    if saved is None or not directory.has(MEAN):
+        raise SystemExit(f"{run} has no finished chain: remove it")
     design = make_design(options, particles.box, particles.pixel_size_angstrom)
-    molecule = design.molecule(grid, last["n_terms"])
-    level = make_level(particles, molecule, grid.voxels, options.prior)
-    with np.load(run / "mean_theta.npz") as stored:
-        mean = [jnp.asarray(stored[name]) for name in sorted(stored.files)]
-    state = checkpoint.state._replace(theta=mean)
-    return held_out_log_likelihood(level, [with_theta(state, molecule)])
+    last = make_schedule(options, particles, design)[-1]
+    level = Levels(particles, options, design, last.kmax).level(last, load_found(directory))
+    mean = saved._replace(arrays=saved.arrays | directory.read_arrays(MEAN))
+    state = checkpoint.restored_state(mean, level.molecule, first_state(level))
+    return held_out_log_likelihood(level, [state])
 
 
 def main() -> None:
@@ -113,6 +108,7 @@ def main() -> None:
     parser.add_argument("--work", type=Path, default=Path("hypotheses_runs"))
     parser.add_argument("--sweeps", type=int, default=20, help="burn-in sweeps a stage")
     parser.add_argument("--samples", type=int, default=5)
+    parser.add_argument("--also", type=Path, nargs="*", default=[], help="recipes to add")
     parser.add_argument("--out", type=Path, help="Markdown file to write")
     options = parser.parse_args()
     options.work.mkdir(parents=True, exist_ok=True)
@@ -120,11 +116,11 @@ def main() -> None:
     training, rest = split(particles, options.work)
     found: dict[str, np.ndarray] = {}
     seconds: dict[str, float] = {}
-    for name, model in models(options.sweeps, options.samples).items():
+    for name, model in models(options.sweeps, options.samples, options.also).items():
         began = time.process_time()
         run = options.work / name.replace(", ", "_").replace(" ", "_")
         if not (run / "run.json").exists():
-            fit(training, run, model, Watcher(run), image_dir=options.folder)
+            fit(ParticleSource(training, options.folder), run, model, Watcher(run))
         found[name] = held_out(run, model, rest)
         seconds[name] = time.process_time() - began
         print(name, found[name].mean(), seconds[name], file=sys.stderr, flush=True)

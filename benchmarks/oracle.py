@@ -22,19 +22,20 @@ from hypermol.analysis.particle_summary import rotation_matrices
 from hypermol.analysis.states import rank_correlation
 from hypermol.analysis.truth import Truth, load_truth, match_particles
 from hypermol.data.latents import ImageBlocks, Latents
-from hypermol.data.particles import ParticleSet, load_particles
-from hypermol.fitting.march import Level, first_state, make_level
-from hypermol.fitting.sampler import Block, ChainState, nuisance_block, particle_block, run_sweep
-from hypermol.fitting.stages import adapt
+from hypermol.data.particles import ParticleSet
+from hypermol.data.source import load_particles
+from hypermol.fitting.blocks.hyperparameters import hyperparameters
+from hypermol.fitting.blocks.particles_by_candidates import particles_by_candidates
+from hypermol.fitting.found import Found
+from hypermol.fitting.level import Level, Levels
+from hypermol.fitting.march import first_state
+from hypermol.fitting.stages import Stage
+from hypermol.fitting.sweep import ChainState, adapt_tunings, init_tunings, run_sweep
 from hypermol.imaging.blocks import from_blocks
-from hypermol.imaging.forward import predict
 from hypermol.inference.ensemble import CandidateCounts, contrast_marginal
-from hypermol.molecule.expansion import Expansion
 from hypermol.molecule.protocol import Coefficients
-from hypermol.molecule.spatial_basis.voxels import Voxels
-from hypermol.molecule.state_basis import Cosine
-from hypermol.posterior.conditional import particle_conditional
-from hypermol.posterior.priors import HyperPrior, draw_nuisance, draw_pose_widths
+from hypermol.posterior.particle_conditional import particles_separable
+from hypermol.recipe.options import FitOptions, make_design
 from hypermol.space.fourier import crop_or_pad_volume
 from hypermol.space.rotation import (
     angle_between,
@@ -48,9 +49,20 @@ STATES = 98
 BURN_IN, KEPT = 25, 25
 
 
+def level_of(particles: ParticleSet) -> Level:
+    """The posterior of a generic molecule in a ball of 0.45 boxes, with all images."""
+    pixel = particles.pixel_size_angstrom
+    radius = 0.45 * particles.box * pixel
+    options = FitOptions(basis="cosine", n_terms=N_TERMS, radius_angstrom=radius)
+    design = make_design(options, particles.box, pixel)
+    stage = Stage("oracle", "whole", KMAX, N_TERMS, 0)
+    return Levels(particles, options, design, KMAX).level(stage, Found())
+
+
 def true_theta(truth: Truth, level: Level) -> tuple[Coefficients, float]:
     """Least-squares coefficients of the truth maps, in image units, and the share left out."""
-    n = level.molecule.basis.n
+    grid = level.grid
+    n = grid.n
     maps = np.stack([crop_or_pad_volume(m.astype(np.float32), n) for m in truth.maps])
     weights = np.asarray(level.molecule.weights(jnp.asarray(truth.map_states, jnp.float32)))
     flat = maps.reshape(len(maps), -1)
@@ -59,8 +71,8 @@ def true_theta(truth: Truth, level: Level) -> tuple[Coefficients, float]:
     lost = np.sum((flat - weights @ coefficients) ** 2) / np.sum(moving**2)
     latents = np.load(truth.folder / "truth.npz")
     intensity = float(np.mean(latents["contrast"] * latents["scale"]))
-    theta = (intensity * coefficients).reshape(-1, n, n, n) * level.molecule.basis.support
-    return Coefficients(jnp.asarray(theta, jnp.float32)), float(lost)
+    theta = (intensity * coefficients).reshape(-1, n, n, n) * grid.support
+    return Coefficients({"": jnp.asarray(theta, jnp.float32)}, {"": ()}), float(lost)
 
 
 def grid_states(level: Level):
@@ -68,9 +80,9 @@ def grid_states(level: Level):
     tau = jnp.asarray((np.arange(STATES) + 0.5) / STATES, jnp.float32)
     posterior = level.posterior
 
-    def block(state: ChainState, item):
+    def block(prepared, mu, item):
         latents, images, consensus = item
-        target = particle_conditional(posterior, state.prepared, state.nuisance, consensus, images)
+        target = particles_separable(posterior, prepared, mu, consensus, images)
         rotations = matrix_from_quaternion(latents.quaternion)[:, None]
         places = latents.state[:, None]
         gram, linear = target.evidence(rotations, places, latents.shift_px[:, None])
@@ -83,9 +95,10 @@ def grid_states(level: Level):
 
     @jax.jit
     def evaluate(state: ChainState):
-        data = level.data
+        data, prepared = level.data, posterior.molecule.prepare(state.theta)
         return jax.lax.map(
-            lambda item: block(state, item), (state.latents, data.images, data.consensus)
+            lambda item: block(prepared, state.mu, item),
+            (state.latents, data.images, data.consensus),
         )
 
     return evaluate
@@ -98,7 +111,8 @@ def pose_information(level: Level, state: ChainState, n: int) -> np.ndarray:
     sum_k 2 Re(conj(dI_a) dI_b) / sigma_k^2 of them (eq. 10).
     """
     posterior, steps = level.posterior, np.array([2e-3] * 3 + [2e-2] * 2 + [1e-2, 2e-3], np.float32)
-    weight = 2.0 / state.nuisance.noise_variance[posterior.plane.shells]
+    weight = posterior.pixel_precision(state.mu)
+    prepared = posterior.molecule.prepare(state.theta)
 
     def moved(latents: Latents, x: jax.Array) -> Latents:
         quaternion = quaternion_multiply(quaternion_from_vector(x[:, :3]), latents.quaternion)
@@ -114,9 +128,7 @@ def pose_information(level: Level, state: ChainState, n: int) -> np.ndarray:
 
         def image(axis: int, sign: float) -> jax.Array:
             x = jnp.zeros((len(latents.contrast), 7)).at[:, axis].set(sign * steps[axis])
-            return predict(
-                posterior.molecule, state.prepared, moved(latents, x), images.ctf, posterior.plane
-            )
+            return posterior.predict(prepared, moved(latents, x), images.ctf)
 
         slopes = jnp.stack(
             [(image(a, 1.0) - image(a, -1.0)) / (2.0 * steps[a]) for a in range(7)], axis=1
@@ -135,7 +147,7 @@ def information_error(level: Level, state: ChainState, n: int, input_error_deg: 
     """
     information = pose_information(level, state, n).astype(np.float64)
     pose_sd = np.radians(input_error_deg / np.sqrt(stats.chi2(3).median()))
-    mu = state.nuisance
+    mu = state.mu
     precision = [pose_sd**-2] * 3 + [float(mu.shift_sd_px) ** -2] * 2
     precision += [float(mu.contrast_sd) ** -2, 12.0]  # a uniform state has variance 1 / 12
     cover = np.linalg.inv(information + np.diag(precision))[:, :3, :3]
@@ -149,18 +161,15 @@ def run_oracle(
 ) -> dict[str, float]:
     """Sweep poses, states and mu at the true maps; scores of the mean over kept sweeps."""
     began = time.process_time()
-    radius = 0.45 * particles.box * particles.pixel_size_angstrom
-    grid = Voxels(particles.box, particles.pixel_size_angstrom, KMAX, radius)
-    level = make_level(particles, Expansion(grid, Cosine(N_TERMS)), grid, HyperPrior())
+    level = level_of(particles)
     theta, lost = true_theta(truth, level)
-    state = first_state(level)
-    state = state._replace(theta=theta, prepared=level.molecule.prepare(theta))
+    state = first_state(level)._replace(theta=theta)
     counts = CandidateCounts(5, 3, 32) if move else CandidateCounts(1, 1, 32)
-    draws = (draw_nuisance, draw_pose_widths) if move else (draw_nuisance,)
-    sweep: tuple[Block, ...] = (
-        particle_block(level.posterior, counts, 1),
-        nuisance_block(level.posterior, draws),
+    sweep = (
+        particles_by_candidates(level.posterior, counts),
+        hyperparameters(level.posterior, learns_widths=move),
     )
+    tunings = init_tunings(sweep, state, level.data)
     evaluate = grid_states(level)
     states, scatter, contrast, kept = 0.0, 0.0, 0.0, 0
     burn_in = BURN_IN if move else 3
@@ -169,12 +178,9 @@ def run_oracle(
             f"sweep {index}, {time.process_time() - began:.0f} CPU s", file=sys.stderr, flush=True
         )
         key = jax.random.fold_in(jax.random.key(1), index)
-        state, info = run_sweep(key, sweep, state, level.data)
+        state, infos = run_sweep(key, sweep, state, tunings, level.data)
         if index < burn_in:
-            if move:
-                moved = info["particles.moved_rotation"], info["particles.moved_shift"]
-                size = adapt(state.size, *moved, 0.3, state.nuisance.pose_sd_rad)
-                state = state._replace(size=size)
+            tunings = adapt_tunings(sweep, tunings, infos)
             continue
         kept += 1
         q = from_blocks(state.latents.quaternion, particles.n).astype(np.float64)
@@ -190,7 +196,7 @@ def run_oracle(
             level, state, particles.n, input_error_deg
         ),
         "mean contrast (1 if units agree)": contrast / kept,
-        "sampled pose sd (degrees)": float(np.degrees(state.nuisance.pose_sd_rad)),
+        "sampled pose sd (degrees)": float(np.degrees(state.mu.pose_sd_rad)),
         "share of the motion the basis leaves out": lost,
         "CPU seconds": time.process_time() - began,
     }

@@ -24,29 +24,33 @@ import numpy as np
 import hypermol
 from hypermol.data import load_particles
 from hypermol.data.latents import Consensus
-from hypermol.fitting.march import BLOCK, Level, first_state, make_level
-from hypermol.fitting.sampler import (
-    ChainState,
-    Data,
-    molecule_block,
-    nuisance_block,
-    particle_block,
-)
+from hypermol.fitting.blocks.hyperparameters import hyperparameters
+from hypermol.fitting.blocks.particles_by_candidates import particles_by_candidates
+from hypermol.fitting.found import Found
+from hypermol.fitting.level import BLOCK, Form, Level, Levels, fill_blocks
+from hypermol.fitting.march import first_state
+from hypermol.fitting.stages import Stage
+from hypermol.fitting.sweep import Block, ChainState, Data
 from hypermol.imaging.blocks import image_blocks, to_blocks
 from hypermol.imaging.ctf import ctf_values
+from hypermol.inference import exact
 from hypermol.inference.ensemble import CandidateCounts
 from hypermol.io.metadata import CtfParameters
-from hypermol.molecule.expansion import Expansion
+from hypermol.molecule.composite import expansion
 from hypermol.molecule.spatial_basis.voxels import Voxels
 from hypermol.molecule.state_basis import Cosine
 from hypermol.posterior.posterior import Posterior
-from hypermol.posterior.priors import HyperPrior, draw_nuisance, draw_pose_widths
+from hypermol.posterior.priors import HyperPrior
+from hypermol.posterior.theta_conditional import Given, theta_quadratic
+from hypermol.recipe.options import FitOptions, make_design
 from hypermol.runtime import configure
 from hypermol.space.fourier import half_plane
 from hypermol.space.rotation import matrix_from_quaternion, random_quaternions
 
 #: Candidates of a move as `hypermol fit` weighs them: rotations, shifts an axis, states.
-FIXED, REFINE, STATE_STEPS = CandidateCounts(1, 1, 32), CandidateCounts(5, 3, 32), 2
+FIXED, REFINE = CandidateCounts(1, 1, 32), CandidateCounts(5, 3, 32)
+#: Radius of the ball that holds everything, as a share of the box.
+RADIUS = 0.3
 ITERATIONS = (2, 10)
 REPEATS = 3
 
@@ -75,8 +79,8 @@ def timed(function: Callable[[], Any]) -> tuple[float, float]:
 def synthetic_level(n: int, box: int, kmax: int, terms: int) -> Level:
     """Noise images with random poses and real-looking CTFs: speed does not depend on content."""
     plane, rng = half_plane(box, kmax), np.random.default_rng(0)
-    basis = Voxels(box, 3.0, kmax, 0.3 * box * 3.0)
-    posterior = Posterior(Expansion(basis, Cosine(terms)), plane, HyperPrior())
+    basis = Voxels(box, 3.0, kmax, RADIUS * box * 3.0)
+    posterior = Posterior(expansion(basis, Cosine(terms)), plane, HyperPrior())
     defocus = rng.uniform(1e4, 2.5e4, n)
     constant = [np.full(n, v) for v in (30.0, 300.0, 2.7, 0.1, 0.0, 0.0)]
     ctf = np.asarray(
@@ -88,23 +92,37 @@ def synthetic_level(n: int, box: int, kmax: int, terms: int) -> Level:
         to_blocks(np.asarray(random_quaternions(jax.random.key(0), n)), BLOCK),
         to_blocks(rng.normal(size=(n, 2)).astype(np.float32), BLOCK),
     )
-    return Level(posterior, Data(image_blocks(pixels, ctf, BLOCK), consensus), basis)
+    data = fill_blocks(Data(image_blocks(pixels, ctf, BLOCK), consensus))
+    return Level(Form(posterior.molecule, kmax, ()), posterior, data, basis)
+
+
+def level_of(path: Path, n: int, kmax: int, terms: int) -> Level:
+    """The first n particles of a file, as the last stage of a fit has them."""
+    particles = load_particles(path)
+    particles = particles.select(np.arange(min(n, particles.n)))
+    pixel = particles.pixel_size_angstrom
+    options = FitOptions(
+        basis="cosine", n_terms=terms, radius_angstrom=RADIUS * particles.box * pixel
+    )
+    design = make_design(options, particles.box, pixel)
+    stage = Stage("speed", "whole", kmax, terms, 0)
+    return Levels(particles, options, design, kmax).level(stage, Found())
 
 
 class Reference:
     """The unit: slice, CTF and misfit of every image at its own pose, in NumPy on one core."""
 
-    def __init__(self, level: Level, state: ChainState) -> None:
-        grid = np.asarray(state.prepared)
+    def __init__(self, level: Level, state: ChainState, prepared: Any) -> None:
+        grid = np.asarray(prepared[0][""])
         half = grid.shape[-1] // 2
         self.shape = grid.shape[:3]
         volume = grid[..., 0] + 1j * grid[..., half]
         self.values = np.ascontiguousarray(volume, np.complex64).reshape(-1)
-        basis, plane = level.basis, level.posterior.plane
+        basis, plane = level.grid, level.posterior.plane
         self.k = (plane.frequencies * basis.oversampling).astype(np.float32)
         self.turns = np.asarray(matrix_from_quaternion(state.latents.quaternion))
         self.pixels, self.ctf = (np.asarray(x) for x in level.data.images[:2])
-        self.weight = 1.0 / np.asarray(state.nuisance.noise_variance)[plane.shells]
+        self.weight = 1.0 / np.asarray(state.mu.noise_variance)[plane.shells]
 
     def slices(self, turns: np.ndarray) -> np.ndarray:
         """Complex [B, K] at rotations [B, 3, 3]: all points of a block at once."""
@@ -133,40 +151,55 @@ class Reference:
         return np.stack(out)
 
 
-def check_reference(reference: Reference, level: Level, state: ChainState) -> None:
+def check_reference(reference: Reference, level: Level, state: ChainState, prepared: Any) -> None:
     """The reference computes what the package does: its slices of the first block agree."""
     k = jnp.asarray(level.posterior.plane.frequencies, jnp.float32)
     turns = jnp.asarray(reference.turns[0])
     states = state.latents.state[0]
-    ours = level.molecule.features(state.prepared, turns, states, k)[:, 0]
+    ours = level.molecule.features(prepared, turns, states, k)[:, 0]
     np.testing.assert_allclose(reference.slices(reference.turns[0]), ours, atol=1e-4)
+
+
+def theta_draw(level: Level, state: ChainState, iterations: int) -> Callable[[], Any]:
+    """theta's exact draw (`fitting.blocks.theta_exact`) with so many iterations of its solver."""
+
+    @jax.jit
+    def draw(key: jax.Array, state: ChainState, data: Data) -> Any:
+        given = Given(state.mu, state.latents, data.images)
+        target = theta_quadratic(level.posterior, given, state.theta)
+        return exact.draw(key, target, state.theta.maps, 0.0, iterations)
+
+    return lambda: draw(jax.random.key(1), state, level.data)
+
+
+def step_of(block: Block, level: Level, state: ChainState) -> Callable[[], Any]:
+    """A block's step."""
+    tuning = block.init(state, level.data)
+    return lambda: block.step(jax.random.key(1), state, tuning, level.data)[0]
 
 
 def measure(level: Level) -> list[Row]:
     """All rows of one kmax; the first is the unit."""
-    key, data, posterior = jax.random.key(1), level.data, level.posterior
-    state = first_state(level)
-    maps = jax.random.normal(key, state.theta.maps.shape) * level.molecule.basis.support
-    state = state._replace(theta=state.theta._replace(maps=maps))
-    state = state._replace(prepared=jax.jit(level.molecule.prepare)(state.theta))
-    reference = Reference(level, state)
-    check_reference(reference, level, state)
+    posterior, state = level.posterior, first_state(level)
+    maps = jax.random.normal(jax.random.key(1), state.theta.maps[""].shape) * level.grid.support
+    state = state._replace(theta=state.theta._replace(maps={"": maps}))
+    prepared = jax.jit(level.molecule.prepare)(state.theta)
+    reference = Reference(level, state, prepared)
+    check_reference(reference, level, state, prepared)
     blocks = {
-        "particles, poses fixed": particle_block(posterior, FIXED, STATE_STEPS),
-        "particles, poses refined": particle_block(posterior, REFINE, STATE_STEPS),
-        "nuisance": nuisance_block(posterior, (draw_nuisance, draw_pose_widths)),
+        "particles, poses fixed": particles_by_candidates(posterior, FIXED),
+        "particles, poses refined": particles_by_candidates(posterior, REFINE),
+        "hyperparameters and contrasts": hyperparameters(posterior, learns_widths=True),
     }
     rows = [Row(posterior.plane.kmax, "NumPy: one slice, CTF, misfit", *timed(reference))]
     for name, block in blocks.items():
-        seconds = timed(lambda block=block: block.step(key, state, data)[0])
-        rows.append(Row(posterior.plane.kmax, name, *seconds))
-    draws = [molecule_block(posterior, 0.0, n) for n in ITERATIONS]
-    few, many = (timed(lambda block=draw: block.step(key, state, data)[0]) for draw in draws)
+        rows.append(Row(posterior.plane.kmax, name, *timed(step_of(block, level, state))))
+    few, many = (timed(theta_draw(level, state, n)) for n in ITERATIONS)
     span = ITERATIONS[1] - ITERATIONS[0]
     per_iteration = [(m - f) / span for f, m in zip(few, many, strict=True)]
-    rows.append(Row(posterior.plane.kmax, "molecule, a CG iteration", *per_iteration))
+    rows.append(Row(posterior.plane.kmax, "theta, a CG iteration", *per_iteration))
     rest = [f - ITERATIONS[0] * p for f, p in zip(few, per_iteration, strict=True)]
-    rows.append(Row(posterior.plane.kmax, "molecule, right side and start", *rest))
+    rows.append(Row(posterior.plane.kmax, "theta, right side and start", *rest))
     return rows
 
 
@@ -218,12 +251,7 @@ def main() -> None:
         if args.particles is None:
             level = synthetic_level(args.n, args.box, kmax, args.terms)
         else:
-            particles = load_particles(args.particles)
-            particles = particles.select(np.arange(min(args.n, particles.n)))
-            radius = 0.3 * particles.box * particles.pixel_size_angstrom
-            grid = Voxels(particles.box, particles.pixel_size_angstrom, kmax, radius)
-            molecule = Expansion(grid, Cosine(args.terms))
-            level = make_level(particles, molecule, grid, HyperPrior())
+            level = level_of(args.particles, args.n, kmax, args.terms)
         rows += measure(level)
     n = int(np.asarray(level.data.images.present).sum())
     about = (

@@ -28,23 +28,22 @@ from hypermol.analysis.states import (
     distance_matrix,
     match_states,
 )
-from hypermol.fitting.march import BLOCK, Level, carry, estimate_spectrum, first_state
-from hypermol.fitting.sampler import (
-    ChainState,
-    Data,
-    molecule_block,
-    nuisance_block,
-    particle_block,
-    run_sweep,
-)
+from hypermol.fitting.blocks.hyperparameters import hyperparameters
+from hypermol.fitting.blocks.particles_by_candidates import particles_by_candidates
+from hypermol.fitting.blocks.spectrum import spectrum
+from hypermol.fitting.blocks.theta_exact import theta_exact
+from hypermol.fitting.level import BLOCK, Form, Level, fill_blocks
+from hypermol.fitting.march import carry, first_state
+from hypermol.fitting.sweep import ChainState, Data, adapt_tunings, init_tunings, run_sweep
 from hypermol.imaging.blocks import from_blocks, to_blocks
 from hypermol.imaging.tomography import ParallelBeam, line_integrals, view_blocks, views_about_z
 from hypermol.inference.ensemble import CandidateCounts
-from hypermol.molecule.expansion import Expansion
+from hypermol.molecule.composite import expansion
 from hypermol.molecule.spatial_basis.prolates import Prolates
+from hypermol.molecule.spatial_basis.voxels import Voxels
 from hypermol.molecule.state_basis import Constant, Fourier, Linear, StateBasis
 from hypermol.posterior.posterior import Posterior
-from hypermol.posterior.priors import HyperPrior, InverseGamma, draw_nuisance
+from hypermol.posterior.priors import HyperPrior, InverseGamma
 from hypermol.space.fourier import crop_or_pad_volume, half_plane
 from hypermol.space.normal import Gaussian
 from hypermol.space.state_space import Circle
@@ -186,11 +185,13 @@ def make_level(given: Projections, scan: Scan, basis: StateBasis, kmax: int) -> 
     integrals, weights = line_integrals(given.counts, scan.open_beam)
     plane = half_plane(scan.box, kmax)
     images, consensus = view_blocks(integrals, weights, views_about_z(given.angles), plane, BLOCK)
-    grid = Prolates(scan.box, scan.pixel_mm, kmax, 0.44 * scan.box * scan.pixel_mm)
+    region = (scan.box, scan.pixel_mm, kmax, 0.44 * scan.box * scan.pixel_mm)
     # contrasts within 1 % of 1: nothing in a transmission image makes them vary
     prior = HyperPrior(contrast=InverseGamma(1e6, 1e6 * 0.01**2), n_bins=1)
-    posterior = Posterior(Expansion(grid, basis), plane, prior, ParallelBeam(scan.pixel_mm))
-    return Level(posterior, Data(images, consensus), grid)
+    molecule = expansion(Prolates(*region), basis)
+    posterior = Posterior(molecule, plane, prior, ParallelBeam(scan.pixel_mm))
+    data = fill_blocks(Data(images, consensus))
+    return Level(Form(molecule, kmax, ()), posterior, data, Voxels(*region))
 
 
 def profile_states(given: Projections, scan: Scan) -> jax.Array:
@@ -236,31 +237,34 @@ def reconstruct(given: Projections, scan: Scan) -> Result:
     for stage, ((basis, kmax), sweeps) in enumerate(zip(stages, scan.sweeps, strict=True)):
         key = jax.random.fold_in(jax.random.key(scan.seed), stage)
         new = make_level(given, scan, basis, kmax)
-        state = first_state(new) if state is None else carry(key, state, level, new)
+        state = first_state(new) if state is None else carry(key, state, level.form, new)
         level = new
         if stage == 1:
             start = profile_states(given, scan)
             state = state._replace(latents=state.latents._replace(state=start))
-        blocks = (
-            particle_block(level.posterior, CandidateCounts(1, 1, 32), state_steps=1),
-            molecule_block(level.posterior, tolerance=0.1, max_iterations=25),
-            nuisance_block(level.posterior, (draw_nuisance,)),
-        )
+        posterior = level.posterior
+        # as in a fit: maps first, given what is known of the views
+        draws = (theta_exact(posterior), hyperparameters(posterior, learns_widths=False))
+        # the constant map has no phases
+        phases = (particles_by_candidates(posterior, CandidateCounts(1, 1, 32)),) if stage else ()
+        sampling, burn_in = draws + phases, (*draws, spectrum(posterior), *phases)
+        tunings = init_tunings(burn_in, state, level.data)
         for sweep, sweep_key in enumerate(jax.random.split(key, sweeps)):
-            # maps first, given what is known of the views; the constant map has no phases
-            todo = blocks if stage and sweep else blocks[1:]
-            state, _ = run_sweep(sweep_key, todo, state, level.data)
-            if stage < 2 or sweep < sweeps - scan.kept:
-                state = estimate_spectrum(level, state)
-            else:
+            keeps = stage == 2 and sweep >= sweeps - scan.kept
+            blocks = sampling if keeps else burn_in
+            state, infos = run_sweep(sweep_key, blocks, state, tunings, level.data)
+            if keeps:
                 phasors.append(np.exp(2j * np.pi * np.asarray(state.latents.state)))
                 maps.append(state.theta.maps)
+            else:
+                tunings = adapt_tunings(blocks, tunings, infos)
         if stage == 0:
             blurred = level.molecule.mean(state.theta)
     turns = np.angle(np.mean(phasors, axis=0)) / (2.0 * np.pi)
     phases = np.mod(from_blocks(turns, len(given.angles))[:, 0], 1.0)
-    state = state._replace(theta=state.theta._replace(maps=sum(maps) / len(maps)))
-    noise = float(np.mean(np.asarray(state.nuisance.noise_variance)[1:]))
+    mean = jax.tree.map(lambda *draws: sum(draws) / len(draws), *maps)
+    state = state._replace(theta=state.theta._replace(maps=mean))
+    noise = float(np.mean(np.asarray(state.mu.noise_variance)[1:]))
     return Result(phases, level, state, blurred, noise)
 
 
@@ -274,7 +278,7 @@ class Film(NamedTuple):
 
 def develop(result: Result) -> Film:
     """The recovered volumes; the true phase of each is found by comparing volumes alone."""
-    molecule, grid = result.level.molecule, result.level.basis
+    molecule, grid = result.level.molecule, result.level.grid
     nodes = np.arange(FRAMES) / FRAMES
     density = jax.jit(lambda tau: molecule.density(result.state.theta, tau))
     recovered = np.stack([np.asarray(density(np.float32([tau]))) for tau in nodes])
@@ -297,8 +301,8 @@ def picture(volume: np.ndarray, voxel_mm: float) -> np.ndarray:
 
 def write_movie(path: Path, film: Film, result: Result) -> None:
     """A GIF of the truth, the recovered volumes, and the map that ignores the motion."""
-    voxel, side, caption = result.level.basis.voxel_size_angstrom, 240, 18
-    blurred = crop_or_pad_volume(result.blurred, result.level.basis.n)
+    voxel, side, caption = result.level.grid.voxel_size_angstrom, 240, 18
+    blurred = crop_or_pad_volume(result.blurred, result.level.grid.n)
     frames = []
     for index in range(FRAMES):
         frame = Image.new("L", (3 * side, side + caption))
@@ -318,7 +322,7 @@ def write_movie(path: Path, film: Film, result: Result) -> None:
 
 def write_montage(path: Path, film: Film, result: Result, truth: np.ndarray) -> None:
     """A PNG: SHOWN phases above each other, and recovered against true phases of the views."""
-    voxel = result.level.basis.voxel_size_angstrom
+    voxel = result.level.grid.voxel_size_angstrom
     figure = Figure(figsize=(13, 4), layout="constrained")
     grid = figure.add_gridspec(2, SHOWN + 2)
     for column, index in enumerate(range(0, FRAMES, FRAMES // SHOWN)):

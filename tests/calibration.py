@@ -19,24 +19,19 @@ from jax import Array
 from hypermol.analysis.coverage import interval_coverage, rotation_coverage
 from hypermol.analysis.diagnostics import bulk_ess
 from hypermol.data.latents import Latents
-from hypermol.fitting.sampler import (
-    ChainState,
-    Data,
-    Sweep,
-    molecule_block,
-    nuisance_block,
-    particle_block,
-    run_sweep,
-)
-from hypermol.inference.ensemble import CandidateCounts
+from hypermol.fitting.blocks.hyperparameters import hyperparameters
+from hypermol.fitting.blocks.particles_by_candidates import particles_by_candidates
+from hypermol.fitting.blocks.theta_exact import theta_exact
+from hypermol.fitting.sweep import ChainState, Data, Sweep, Tunings, init_tunings, run_sweep
+from hypermol.inference.ensemble import CandidateCounts, MoveSize
 from hypermol.molecule.state_basis import Cosine
-from hypermol.posterior.priors import HyperPrior, InverseGamma, draw_nuisance, draw_pose_widths
+from hypermol.posterior.priors import HyperPrior, InverseGamma
 from hypermol.space.rotation import matrix_from_quaternion
 from simulated import (
     World,
     draw_images,
     draw_latents_prior,
-    draw_nuisance_prior,
+    draw_mu_prior,
     draw_prior,
     make_world,
 )
@@ -108,7 +103,8 @@ def functionals(world: World, seed: int = 11) -> Array:
     """[50, F, n, n, n]: smooth random functions in the ball times P_q at a random state each."""
     rng = np.random.default_rng(seed)
     molecule = world.posterior.molecule
-    n, support = molecule.basis.n, molecule.basis.support
+    basis = molecule.parts[0].basis
+    n, support = basis.n, basis.support
     axis = np.fft.fftfreq(n, 1.0 / n)
     k2 = axis[:, None, None] ** 2 + axis[None, :, None] ** 2 + axis[None, None, :] ** 2
     white = rng.normal(size=(N_FUNCTIONALS, n, n, n))
@@ -128,7 +124,7 @@ def make_record(world: World) -> Callable[[ChainState], Draws]:
     @jax.jit
     def record(state: ChainState) -> Draws:
         flat = Latents(*(x.reshape(-1, *x.shape[2:])[present] for x in state.latents))
-        density = jnp.einsum("jfzyx,fzyx->j", probes, state.theta.maps)
+        density = jnp.einsum("jfzyx,fzyx->j", probes, state.theta.maps[""])
         rotation = matrix_from_quaternion(flat.quaternion)
         return Draws(flat.state[:, 0], flat.shift_px, flat.contrast, rotation, density)
 
@@ -136,18 +132,27 @@ def make_record(world: World) -> Callable[[ChainState], Draws]:
 
 
 def calibration_sweep(world: World) -> Sweep:
-    """The sweep of a fit that refines poses."""
+    """The sweep of a fit that refines poses: theta comes first, for at theta = 0 images say
+    nothing about states."""
+    posterior = world.posterior
     return (
-        particle_block(world.posterior, COUNTS, state_steps=2),
-        molecule_block(world.posterior, tolerance=0.03, max_iterations=200),
-        nuisance_block(world.posterior, (draw_nuisance, draw_pose_widths)),
+        theta_exact(posterior),
+        hyperparameters(posterior, learns_widths=True),
+        particles_by_candidates(posterior, COUNTS),
     )
+
+
+def tunings_of(sweep: Sweep, state: ChainState, data: Data) -> Tunings:
+    """Fixed widths of the poses' moves."""
+    shape = data.images.present.shape
+    size = MoveSize(jnp.full(shape, PROPOSAL[0]), jnp.full(shape, PROPOSAL[1]))
+    return init_tunings(sweep, state, data) | {"particles by candidates": size}
 
 
 def start_of(rng: np.random.Generator, world: World, truth: ChainState) -> ChainState:
     """See the module's docstring."""
-    nuisance = draw_nuisance_prior(rng, world)
-    blank = draw_latents_prior(rng, world, nuisance)
+    mu = draw_mu_prior(rng, world)
+    blank = draw_latents_prior(rng, world, mu)
     space = world.posterior.molecule.state_space
     off = rng.uniform(-STATE_PERTURBATION, STATE_PERTURBATION, truth.latents.state.shape)
     latents = Latents(
@@ -157,7 +162,7 @@ def start_of(rng: np.random.Generator, world: World, truth: ChainState) -> Chain
         space.wrap(truth.latents.state + jnp.asarray(off, jnp.float32)),
     )
     theta = jax.tree_util.tree_map(jnp.zeros_like, truth.theta)
-    return truth._replace(nuisance=nuisance, latents=latents, theta=theta)
+    return truth._replace(mu=mu, latents=latents, theta=theta)
 
 
 class Repetition(NamedTuple):
@@ -186,23 +191,22 @@ def make_machine(plan: Plan) -> Machine:
 
 def signal_to_noise(data: Data, state: ChainState, world: World) -> float:
     """Mean power of the signal over that of the noise, on the plane's pixels."""
-    noise = np.asarray(state.nuisance.noise_variance)[world.posterior.plane.shells].mean()
+    noise = np.asarray(state.mu.noise_variance)[world.posterior.plane.shells].mean()
     return float(np.mean(np.abs(np.asarray(data.images.pixels)) ** 2) / noise - 1.0)
 
 
 def run_repetition(machine: Machine, plan: Plan, seed: int) -> Repetition:
     """Simulate, sample, keep every `thin`-th sweep after the burn-in."""
     rng = np.random.default_rng(seed)
-    truth = draw_prior(rng, machine.world, PROPOSAL)
+    truth = draw_prior(rng, machine.world)
     key = jax.random.key(seed)
     data = machine.images(jax.random.fold_in(key, 0), truth)
     state = start_of(rng, machine.world, truth)
-    # theta before the particles: at theta = 0 images say nothing about states
-    for block in (machine.sweep[1], machine.sweep[2]):
-        state, _ = block.step(jax.random.fold_in(key, 1), block.refresh(state), data)
+    tunings = tunings_of(machine.sweep, state, data)
     kept = []
     for i in range(plan.burn_in + plan.samples * plan.thin):
-        state, _ = run_sweep(jax.random.fold_in(key, 2 + i), machine.sweep, state, data)
+        sweep_key = jax.random.fold_in(key, 1 + i)
+        state, _ = run_sweep(sweep_key, machine.sweep, state, tunings, data)
         if i >= plan.burn_in and (i - plan.burn_in) % plan.thin == 0:
             kept.append(jax.device_get(machine.record(state)))
     samples = Draws(*(np.stack(parts) for parts in zip(*kept, strict=True)))

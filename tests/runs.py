@@ -5,7 +5,10 @@ from pathlib import Path
 
 import numpy as np
 
+from hypermol.data.source import load_particles
 from hypermol.io.metadata import CtfParameters, ParticleMetadata
+from hypermol.io.mrc import write_stack
+from hypermol.io.run_input import keep_input
 from hypermol.io.star import write_particles_star
 from hypermol.io.store import RunDirectory
 from hypermol.space.rotation import quaternion_from_matrix
@@ -74,7 +77,7 @@ def random_run(
 
 
 def particle_metadata(folder: Path, rotations: np.ndarray, shifts: np.ndarray, box: int):
-    """Particles [N] with images in particles.mrcs, which need not exist."""
+    """Particles [N] with images in particles.mrcs, which is not written."""
     n = len(rotations)
     return ParticleMetadata(
         stack_paths=np.full(n, str(folder / "particles.mrcs")),
@@ -98,7 +101,9 @@ def write_run(path: Path, run: FakeRun, particles: Path | None = None) -> Path:
         particles.parent.mkdir(exist_ok=True)
         shifts = run.shift_px[0, 0] * PIXEL_SIZE
         metadata = particle_metadata(particles.parent, run.rotations[0, 0], shifts, run.box)
+        write_stack(particles.parent / "particles.mrcs", np.zeros((n_particles, 2, 2)), PIXEL_SIZE)
         write_particles_star(particles, metadata)
+    keep_input(directory, load_particles(particles, allow_missing=("ctf",)).metadata)
     directory.write_json("run.json", _info(run, str(particles), chains, n_particles) | run.info)
     rng = np.random.default_rng(99)
     for chain in range(chains):

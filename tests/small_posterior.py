@@ -12,13 +12,14 @@ from scipy.ndimage import map_coordinates
 from scipy.spatial.transform import Rotation
 
 from hypermol.data.latents import Consensus, ImageBlocks, Latents
-from hypermol.molecule.expansion import Expansion
+from hypermol.molecule.composite import expansion
 from hypermol.molecule.protocol import Coefficients
 from hypermol.molecule.spatial_basis.voxels import Voxels
 from hypermol.molecule.state_basis import Cosine
 from hypermol.posterior.posterior import Posterior
-from hypermol.posterior.priors import HyperPrior, Nuisance
+from hypermol.posterior.priors import Hyperparameters, HyperPrior
 from hypermol.space.fourier import half_plane
+from one_part import one_part
 
 BOX, KMAX, BLOCKS, BLOCK = 12, 4, 2, 3
 N = BLOCKS * BLOCK
@@ -29,7 +30,7 @@ class Small(NamedTuple):
 
     posterior: Posterior
     theta: Coefficients
-    nuisance: Nuisance
+    mu: Hyperparameters
     latents: Latents
     consensus: Consensus
     images: ImageBlocks
@@ -58,14 +59,14 @@ def make_small(n_bins: int = 2) -> Small:
     rng = np.random.default_rng(0)
     basis = Voxels(BOX, 1.0, KMAX, 5.0)
     posterior = Posterior(
-        Expansion(basis, Cosine(2)), half_plane(BOX, KMAX), HyperPrior(n_bins=n_bins)
+        expansion(basis, Cosine(2)), half_plane(BOX, KMAX), HyperPrior(n_bins=n_bins)
     )
     k = len(posterior.plane.shells)
     maps = 0.5 * rng.normal(size=(2, *basis.coefficient_shape)) * basis.support
     centre = Rotation.random(N, random_state=0)
     turned = Rotation.from_rotvec(0.1 * rng.normal(size=(N, 3))) * centre
     shift = rng.normal(size=(N, 2))
-    nuisance = Nuisance(
+    mu = Hyperparameters(
         noise_variance=jnp.asarray(rng.uniform(0.5, 2.0, KMAX + 1), jnp.float32),
         spectrum=jnp.asarray(rng.uniform(0.5, 2.0, (2, basis.n_shells)), jnp.float32),
         level=jnp.asarray([1.5, 0.7], jnp.float32),
@@ -85,7 +86,7 @@ def make_small(n_bins: int = 2) -> Small:
         blocks(pixels), blocks(rng.uniform(-1, 1, (N, k))), blocks(1.0 * (np.arange(N) < N - 1))
     )
     consensus = Consensus(blocks(quaternions(centre)), blocks(shift))
-    return Small(posterior, Coefficients(jnp.asarray(maps, jnp.float32)), nuisance, latents,
+    return Small(posterior, one_part(maps), mu, latents,
                  consensus, images)  # fmt: skip
 
 
@@ -104,7 +105,7 @@ def reference_slices(grid: np.ndarray, rotation: np.ndarray, k: np.ndarray, step
 def reference_images(small: Small, grid: np.ndarray) -> np.ndarray:
     """Predicted half-plane images [N, K], eq. 22 in float64."""
     k = small.posterior.plane.frequencies.astype(np.float64)
-    step = small.posterior.molecule.basis.oversampling
+    step = small.posterior.molecule.parts[0].basis.oversampling
     latents = [flat(x) for x in small.latents]
     turns = Rotation.from_quat(latents[0][:, [1, 2, 3, 0]]).as_matrix()
     out = []
@@ -122,14 +123,14 @@ def reference_likelihood(small: Small, grid: np.ndarray) -> np.ndarray:
     residual = flat(small.images.pixels) - reference_images(small, grid)
     full = np.concatenate([residual, residual.conj()], axis=1)
     shells = np.rint(np.hypot(*np.concatenate([plane.frequencies, -plane.frequencies]).T))
-    variance = np.asarray(small.nuisance.noise_variance, np.float64)[shells.astype(int)]
+    variance = np.asarray(small.mu.noise_variance, np.float64)[shells.astype(int)]
     total = np.sum(-(np.abs(full) ** 2) / (2 * variance) - 0.5 * np.log(variance), axis=1)
     return total * flat(small.images.present)
 
 
 def reference_particle_prior(small: Small) -> np.ndarray:
     """log P(R, tau, q | mu) per particle [N], up to constants."""
-    mu, present = small.nuisance, flat(small.images.present)
+    mu, present = small.mu, flat(small.images.present)
     now, centre = ([flat(x) for x in part] for part in (small.latents, small.consensus))
     turn = Rotation.from_quat(now[0][:, [1, 2, 3, 0]])
     turn = turn * Rotation.from_quat(centre[0][:, [1, 2, 3, 0]]).inv()
@@ -145,15 +146,15 @@ def reference_particle_prior(small: Small) -> np.ndarray:
     return (pose + moved + contrast + np.log(chance[bins] * len(chance))) * present
 
 
-def reference_molecule_prior(small: Small) -> float:
+def reference_theta_prior(small: Small) -> float:
     """-level/2 theta' K theta + dimension/2 log level, K a Fourier multiplier within the ball."""
-    basis = small.posterior.molecule.basis
-    maps = np.asarray(small.theta.maps, np.float64) * basis.support
+    basis = small.posterior.molecule.parts[0].basis
+    maps = np.asarray(small.theta.maps[""], np.float64) * basis.support
     axis = np.fft.fftfreq(basis.n, 1.0 / basis.n)
     radius = np.sqrt(axis[:, None, None] ** 2 + axis[:, None] ** 2 + axis**2)
     shell = np.minimum(np.rint(radius), KMAX + 1).astype(int)
     total = 0.0
-    mu = small.nuisance
+    mu = small.mu
     for values, weights, level in zip(maps, mu.spectrum, mu.level, strict=True):
         power = np.abs(np.fft.fftn(values)) ** 2 / basis.n**3
         energy = np.sum(power * np.asarray(weights, np.float64)[shell])
@@ -161,9 +162,9 @@ def reference_molecule_prior(small: Small) -> float:
     return float(total)
 
 
-def reference_nuisance_prior(small: Small) -> float:
+def reference_mu_prior(small: Small) -> float:
     """log P(mu): inverse gammas of the variances, gamma of the levels, Dirichlet of the bins."""
-    mu, prior = small.nuisance, small.posterior.prior
+    mu, prior = small.mu, small.posterior.prior
 
     def inverse_gamma(law, variance) -> float:
         v = np.asarray(variance, np.float64)

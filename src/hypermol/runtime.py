@@ -1,16 +1,46 @@
 """The only file that touches JAX's configuration: devices, precision, compilation cache."""
 
+import ctypes
+import gc
 import os
+import sys
 from pathlib import Path
 
 import jax
+
+#: glibc's number for the most arenas that its allocator keeps (malloc.h).
+_M_ARENA_MAX = -8
+
+
+def _c_library() -> ctypes.CDLL | None:
+    """The C library, where it is glibc."""
+    if not sys.platform.startswith("linux"):
+        return None
+    library = ctypes.CDLL(None)
+    return library if hasattr(library, "malloc_trim") else None
+
+
+def _few_arenas() -> None:
+    """Have all threads allocate in one place: compilers in many threads scatter what they free."""
+    library = _c_library()
+    if library is not None:
+        library.mallopt(_M_ARENA_MAX, 1)
+
+
+def release_memory() -> None:
+    """Give back what finished work holds: compiled functions, and what the allocator keeps."""
+    jax.clear_caches()
+    gc.collect()
+    library = _c_library()
+    if library is not None:
+        library.malloc_trim(0)
 
 
 def configure(cache: Path | None = None) -> str:
     """Set JAX up for a command; libraries and tests that import hypermol are left alone.
 
     Matrix products run in full float32 (GPUs would otherwise take TF32, which is too coarse for
-    accept decisions), and compiled functions are kept between runs.
+    accept decisions), compiled functions are kept between runs, and memory in one place.
 
     Args:
         cache: folder of compiled functions; None takes HYPERMOL_CACHE or ~/.cache/hypermol.
@@ -18,6 +48,7 @@ def configure(cache: Path | None = None) -> str:
     Returns:
         A sentence that names the devices.
     """
+    _few_arenas()
     folder = cache or Path(os.environ.get("HYPERMOL_CACHE", Path.home() / ".cache" / "hypermol"))
     jax.config.update("jax_default_matmul_precision", "highest")
     jax.config.update("jax_compilation_cache_dir", str(folder))

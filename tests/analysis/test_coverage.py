@@ -7,9 +7,7 @@ from hypermol.analysis.coverage import (
     circular_interval_coverage,
     interval_coverage,
     mean_rotation,
-    rank_uniformity,
     rotation_coverage,
-    sbc_ranks,
     wilson_interval,
 )
 
@@ -72,19 +70,6 @@ def test_mean_rotation_of_known_spread():
     centre = Rotation.random(rng=np.random.default_rng(1)).as_matrix()
     turns = Rotation.from_rotvec([[0.2, 0, 0], [-0.2, 0, 0], [0, 0.3, 0], [0, -0.3, 0]])
     np.testing.assert_allclose(mean_rotation(turns.as_matrix() @ centre), centre, atol=1e-12)
-
-
-def test_sbc_ranks_are_uniform_only_for_the_right_posterior():
-    ranks = sbc_ranks(DRAWS, TRUTH, thin=2)
-    assert ranks.min() == 0 and ranks.max() == 30
-    assert rank_uniformity(ranks, 30) > 0.01
-    assert rank_uniformity(sbc_ranks(DRAWS + 0.15, TRUTH, thin=2), 30) < 1e-6
-
-
-def test_rank_uniformity_is_calibrated_when_bins_are_uneven():
-    rng = np.random.default_rng(7)
-    values = [rank_uniformity(rng.integers(0, 26, 500), 25, n_bins=8) for _ in range(300)]
-    assert stats.kstest(values, "uniform").pvalue > 0.01
 
 
 def test_wilson_interval_textbook_value():

@@ -24,6 +24,7 @@ CASES = {
     "one chain": autoregressive(0.3, 1, 200, 4),
     "apart": autoregressive(0.3, 4, 300, 5) + np.array([0.0, 0.0, 0.0, 2.0])[:, None],
     "heavy tails": np.random.default_rng(6).standard_cauchy((4, 400)),
+    "two values": (autoregressive(0.5, 4, 300, 9) > 0.5).astype(float),
     "unequal widths": autoregressive(0.2, 4, 300, 7) * np.array([1, 1, 1, 4.0])[:, None],
 }
 
@@ -52,6 +53,7 @@ def test_autoregression_has_the_analytic_ess():
 def test_a_stuck_quantity_is_nan_not_converged():
     assert np.isnan(split_rhat(np.ones((4, 100))))
     assert np.isnan(bulk_ess(np.ones((4, 100))))
+    assert np.isnan(tail_ess(np.ones((4, 100))))
 
 
 def test_too_few_draws_are_refused():

@@ -5,6 +5,7 @@ from hypermol.analysis.fsc import (
     benchmark_images,
     fsc,
     fsc_area,
+    fsc_problem,
     per_image_fsc,
     resolution_at,
 )
@@ -61,6 +62,22 @@ def test_resolution_is_interpolated_and_in_angstrom():
     np.testing.assert_allclose(resolution_at(curve, 0.5, 2.0), 8 * 2.0 / 2.5)
     assert resolution_at(np.ones(5), 0.143, 2.0) == 4.0
     assert resolution_at(np.array([1.0, 0.1, 0.0]), 0.5, 2.0) == np.inf
+
+
+def test_curves_that_tell_no_resolution():
+    assert np.isnan(resolution_at(np.array([1.0, 0.9, np.nan, 0.1]), 0.143, 2.0))
+    assert np.isnan(resolution_at(np.full(5, np.nan), 0.143, 2.0))
+    assert np.isfinite(resolution_at(np.array([1.0, 0.9, 0.1, np.nan]), 0.143, 2.0))
+    first, second = noise(0), noise(1)
+    said = {
+        "one of the two maps is empty": fsc(first, 0.0 * first),
+        "the two maps are the same": fsc(first, 3.0 * first),
+        "the two maps agree at no frequency": fsc(first, -first),
+        "values that are not numbers": fsc(first, second) + np.nan,
+    }
+    for words, curve in said.items():
+        assert words in fsc_problem(curve, 0.143)
+    assert fsc_problem(fsc(first, first + 0.5 * second), 0.143) is None
 
 
 def test_benchmark_images_are_every_nth():

@@ -2,7 +2,6 @@ import numpy as np
 import pytest
 
 from hypermol.analysis.occupancy import (
-    deconvolved_fractions,
     occupancy,
     population,
     populations_at_valley,
@@ -43,29 +42,6 @@ def test_population_interval_has_the_binomial_width():
 def test_interval_through_the_cut_of_a_circle():
     states = np.array([[0.95, 0.02, 0.5, 0.6]])
     assert population(states, (0.9, 0.1), about="particles").mean == 0.5
-
-
-def test_population_interval_covers_the_truth():
-    """Known blur, flat occupancy prior sampled by the deconvolution: 90 % intervals hold."""
-    rng = np.random.default_rng(1)
-    edges = np.array([0.0, 0.25, 0.5, 0.75, 1.0])
-    truth = np.array([0.5, 0.2, 0.05, 0.25])
-    inside, raw_error, error = 0, [], []
-    for seed in range(30):
-        bins = rng.choice(4, size=800, p=truth)
-        confused = np.full((4, 4), 0.1) + 0.6 * np.eye(4)  # P(observed | bin)
-        seen = (rng.random(800)[:, None] > np.cumsum(confused[bins], axis=1)).sum(axis=1)
-        posterior = confused[:, seen].T  # flat prior: 0.7 on the bin that was seen
-        picks = (rng.random((400, 800, 1)) > np.cumsum(posterior, axis=1)).sum(axis=-1)
-        samples = (np.minimum(picks, 3) + rng.random(picks.shape)) / 4
-        draws = deconvolved_fractions(samples, edges, n_draws=200, seed=seed)
-        low, high = np.quantile(draws[:, 0], [0.05, 0.95])
-        inside += low <= 0.5 <= high
-        error.append(draws[:, 0].mean() - 0.5)
-        raw_error.append(occupancy(samples, edges).mean[0] / 4 - 0.5)
-    assert 23 <= inside <= 30
-    assert abs(np.mean(error)) < 0.012
-    assert np.mean(raw_error) < -0.1  # what the fixed prior does to the plain histogram
 
 
 def test_valley_between_two_populations():

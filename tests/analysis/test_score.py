@@ -1,5 +1,6 @@
 """A run that IS the truth, in another gauge: rotated, shifted, of the other hand, tau warped."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -207,6 +208,24 @@ def test_particles_are_matched_by_name(tmp_path):
     assert np.array_equal(matched.states, truth.states[rows])
     with pytest.raises(InputError, match=r"image 1@particles.mrcs of the run is not in"):
         match_particles(truth.take(rows), truth.metadata)
+
+
+def test_stacks_of_one_name_are_told_by_their_folders(tmp_path):
+    """Two micrographs' stacks share a name: the place of the row must not decide."""
+    rng = np.random.default_rng(1)
+    poses = random_rotations((N,), rng), rng.normal(0, 3, (N, 2))
+    folder = write_truth(tmp_path / "a", poses, truth_states(rng, "interval"), "interval")
+    truth = load_truth(folder)
+    half = np.arange(N) < N // 2
+    paths = np.where(half, "/data/J1/a.mrcs", "/data/J2/a.mrcs")
+    metadata = replace(truth.metadata, stack_paths=paths, stack_indices=np.arange(N) % (N // 2))
+    truth = replace(truth, metadata=metadata)
+    rows = rng.permutation(N)
+    matched = match_particles(truth, metadata.take(rows))
+    assert np.array_equal(matched.states, truth.states[rows])
+    moved = np.char.replace(paths, "/data", "/new")
+    with pytest.raises(InputError, match=r"several stacks called a\.mrcs"):
+        match_particles(truth, replace(metadata, stack_paths=moved))
 
 
 def test_truth_that_is_not_there(tmp_path):

@@ -1,6 +1,9 @@
 import json
+import os
+from pathlib import Path
 
 import arviz
+import mrcfile
 import numpy as np
 import pandas as pd
 import pytest
@@ -10,14 +13,14 @@ from scipy.spatial.transform import Rotation
 from hypermol.analysis.arviz_store import write_posterior_nc
 from hypermol.analysis.convergence import diagnose
 from hypermol.analysis.coverage import mean_rotation
-from hypermol.analysis.diagnostics import bulk_ess, split_rhat
+from hypermol.analysis.diagnostics import bulk_ess, split_rhat, tail_ess
 from hypermol.analysis.functionals import density_functionals
 from hypermol.analysis.particle_summary import summarise_particles
 from hypermol.analysis.run import load_run
-from hypermol.analysis.summary import write_results
-from hypermol.data.particles import load_particles
+from hypermol.analysis.summary import Selection, write_particles, write_results
+from hypermol.data.source import load_particles
 from hypermol.io.errors import InputError
-from hypermol.io.mrc import read_volume
+from hypermol.io.mrc import read_volume, write_stack
 from runs import PIXEL_SIZE, random_run, write_run
 
 
@@ -100,13 +103,112 @@ def test_occupancy_by_hand(tmp_path):
     assert np.allclose(table["particles_mean"], 4 * np.mean(counts, axis=0) / 7, atol=1e-5)
 
 
-def test_particle_file_that_has_changed(tmp_path):
-    fake = random_run()
-    path = write_run(tmp_path / "run", fake)
-    run = load_run(path)
+@pytest.mark.parametrize("change", ["reordered", "cut", "deleted", "of other particles"])
+def test_what_becomes_of_the_particle_file_does_no_harm(tmp_path, change):
+    """Rows are joined with samples by the run's own copy: the same images keep the same states."""
+    run = load_run(write_run(tmp_path / "run", random_run()))
+    write_results(run)
+    before = (run.directory.path / "particles.star").read_text()
+    file = Path(run.info["particles"])
+    tables = starfile.read(file, always_dict=True)
+    if change == "reordered":
+        tables["particles"] = tables["particles"].iloc[::-1]
+    elif change == "cut":
+        tables["particles"] = tables["particles"].iloc[2:]
+    elif change == "of other particles":
+        tables["particles"]["rlnImageName"] = "1@other.mrcs"
+    starfile.write(tables, file, overwrite=True)
+    if change == "deleted":
+        file.unlink()
+    write_results(load_run(run.directory.path))
+    assert (run.directory.path / "particles.star").read_text() == before
+
+
+def test_particles_of_another_run_are_refused(tmp_path):
+    run = load_run(write_run(tmp_path / "run", random_run()))
     run.info["n_particles"] = 6
-    with pytest.raises(InputError, match="has 7 particles but"):
+    with pytest.raises(InputError, match=r"input\.npz has 7 particles but the run has 6"):
         write_results(run)
+    (tmp_path / "run" / "input.npz").unlink()
+    with pytest.raises(InputError, match=r"has no input\.npz.*fit --resume"):
+        write_results(run)
+
+
+def test_stacks_that_went_are_not_named(tmp_path):
+    """Nor is a stack of the same name in a folder above taken for them."""
+    run = load_run(write_run(tmp_path / "run", random_run()))
+    stack = tmp_path / "input" / "particles.mrcs"
+    (tmp_path / "now").mkdir()
+    stack.rename(tmp_path / "now" / "particles.mrcs")
+    write_stack(tmp_path / "particles.mrcs", np.ones((7, 2, 2)), PIXEL_SIZE)
+    with pytest.raises(InputError, match=r"input/particles\.mrcs is not there any more"):
+        write_results(run)
+    out = write_particles(run, tmp_path / "a.star", Selection(image_dir=tmp_path / "now"))
+    names = starfile.read(out)["particles"]["rlnImageName"]
+    assert names[0] == f"000001@{tmp_path}/now/particles.mrcs"
+
+
+def test_cryosparc_in_means_relion_and_cryosparc_out(tmp_path):
+    """A stack called .mrc with dark particles: a link called .mrcs, a CTF of the other sign."""
+    (tmp_path / "P1" / "J1").mkdir(parents=True)
+    stack = np.random.default_rng(0).normal(size=(7, 4, 4)).astype(np.float32)
+    write_stack(tmp_path / "P1" / "J1" / "a.mrc", stack, PIXEL_SIZE)
+    fields = [
+        ("uid", "u8"),
+        ("blob/path", "S9"),
+        ("blob/idx", "u4"),
+        ("blob/shape", "u4", (2,)),
+        ("blob/psize_A", "f4"),
+        ("blob/sign", "f4"),
+        *((f"ctf/{name}", "f4") for name in ("accel_kv", "cs_mm", "amp_contrast", "df1_A")),
+        ("alignments3D/pose", "f4", (3,)),
+        ("alignments3D/shift", "f4", (2,)),
+    ]
+    rows = np.zeros(7, fields)
+    rows["uid"], rows["blob/path"], rows["blob/idx"] = 100 + np.arange(7), b">J1/a.mrc", range(7)
+    rows["blob/psize_A"], rows["blob/sign"], rows["blob/shape"] = PIXEL_SIZE, -1, 4
+    rows["ctf/accel_kv"], rows["ctf/amp_contrast"], rows["ctf/df1_A"] = 300, 0.1, 15000
+    with open(tmp_path / "P1" / "particles.cs", "wb") as file:
+        np.save(file, rows)
+    path = write_run(tmp_path / "run", random_run(), tmp_path / "P1" / "particles.cs")
+    (tmp_path / "P1" / "particles.cs").unlink()
+    run = load_run(path)
+    write_results(run)
+    table = starfile.read(path / "particles.star")["particles"]
+    number, _, name = table["rlnImageName"][4].partition("@")
+    assert name.endswith(".mrcs") and os.path.isabs(name)
+    assert np.array_equal(mrcfile.read(name)[int(number) - 1], stack[4])
+    assert table["rlnPhaseShift"].tolist() == [180.0] * 7
+    assert table["cryosparcUid"].tolist() == rows["uid"].tolist()
+    summary = summarise_particles(run)
+    for found in (path / "particles.star", path / "particles.cs"):
+        again = load_particles(found, image_dir=tmp_path / "P1").metadata
+        assert np.allclose(again.rotations, summary.rotations, atol=1e-5)
+        assert np.allclose(again.shifts_angstrom, summary.shift_px * PIXEL_SIZE, atol=1e-5)
+    written = np.load(path / "particles.cs")
+    assert written.dtype == rows.dtype and np.array_equal(written["uid"], rows["uid"])
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="the system has no /dev/full")
+@pytest.mark.parametrize(
+    "name",
+    [
+        "particles.star",
+        "occupancy.csv",
+        "fsc.csv",
+        "diagnostics.json",
+        "posterior.nc",
+        "volumes/states.csv",
+        "volumes/state_003_sd.mrc",
+    ],
+)
+def test_a_full_disk_leaves_no_half_result(tmp_path, name):
+    path = write_run(tmp_path / "run", random_run())
+    (path / "volumes").mkdir()
+    (path / (name + ".part")).symlink_to("/dev/full")
+    with pytest.raises(InputError, match=rf"{Path(name).name} cannot be written, because the disk"):
+        write_results(load_run(path))
+    assert not (path / name).exists() and not list(path.rglob("*.part"))
 
 
 def test_diagnostics_are_those_of_the_draws(tmp_path):
@@ -117,6 +219,8 @@ def test_diagnostics_are_those_of_the_draws(tmp_path):
     states = report["quantities"]["particle_state"]
     assert states["rhat_worst"] == pytest.approx(split_rhat(fake.state).max(), rel=1e-4)
     assert states["bulk_ess_worst"] == pytest.approx(bulk_ess(fake.state).min(), rel=1e-4)
+    assert states["tail_ess_worst"] == pytest.approx(tail_ess(fake.state).min(), rel=1e-4)
+    assert report["worst"]["tail_ess"] <= states["tail_ess_worst"]
     assert report["quantities"]["density_functional"]["n"] == 50
     assert report["n_samples"] == 24 and report["worst"]["rhat"] >= states["rhat_worst"]
     few = diagnose(load_run(write_run(tmp_path / "few", random_run(draws=2))))

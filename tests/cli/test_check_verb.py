@@ -9,15 +9,15 @@ from typer.testing import CliRunner
 
 from bodies import BOX, CENTRES, PIXEL, RADII, simulate, soft_ball, write_bodies
 from hypermol.cli.main import app
-from hypermol.data.particles import load_particles
-from hypermol.fitting.forecast import final_molecule, predict_memory
-from hypermol.fitting.march import make_level
-from hypermol.fitting.stages import default_schedule, make_plan
+from hypermol.data.source import load_particles
+from hypermol.fitting.forecast import Trial
+from hypermol.fitting.found import Found
+from hypermol.fitting.level import FourierImages, Levels
+from hypermol.fitting.stages import make_schedule
 from hypermol.io.bodies import read_bodies
 from hypermol.molecule.parts import Place
 from hypermol.molecule.region import Ball, Mask
 from hypermol.recipe.bodies import body_tables
-from hypermol.recipe.design import Grid
 from hypermol.recipe.options import FitOptions, make_design
 from hypermol.recipe.part_tables import read_parts
 from hypermol.recipe.toml import write_recipe
@@ -70,21 +70,22 @@ def test_seconds_are_an_estimate(particles, tmp_path):
 
 
 def test_memory_is_what_the_arrays_take(particles):
+    """The finest level's images on the host and in blocks; the maps of two parts, seven times."""
     options = FitOptions(part=PARTS, resolution_angstrom=12.0, radius_angstrom=33.0)
     loaded = load_particles(particles)
-    schedule = default_schedule(make_plan(options, loaded))
     design = make_design(options, BOX, PIXEL)
-    molecule = final_molecule(design, options, loaded, schedule[-1])
-    memory = predict_memory(molecule, schedule, BOX, loaded.n)
-    taken = 0
-    for kmax in {(s.basis, s.kmax, s.n_terms): s.kmax for s in schedule}.values():
-        grid = Grid(BOX, PIXEL, kmax, 33.0)
-        images = make_level(loaded, molecule, grid.voxels, options.prior).data.images
-        taken += images.pixels.nbytes + images.ctf.nbytes
-    assert memory.images == taken
-    n = molecule.parts[0].basis.n
+    schedule = make_schedule(options, loaded, design)
+    memory = Trial(loaded, options, design, schedule).memory()
+    last = schedule[-1]
+    level = Levels(loaded, options, design, last.kmax).level(last, Found())
+    blocks = level.data.images
+    host = FourierImages(loaded, last.kmax)
+    assert memory.images == sum(
+        array.nbytes for array in (blocks.pixels, blocks.ctf, host._pixels, host._ctf)
+    )
+    n = level.molecule.parts[0].basis.n
     assert memory.coefficients == 7 * (1 + 3) * 4 * n**3
-    assert memory.total > memory.images + memory.coefficients
+    assert memory.total == memory.images + memory.grids + memory.coefficients
 
 
 def test_a_class_of_ones_own(particles, tmp_path):

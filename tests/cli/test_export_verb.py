@@ -1,8 +1,10 @@
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+import starfile
 from PIL import Image
 from typer.testing import CliRunner
 
@@ -10,10 +12,14 @@ from hypermol.analysis.particle_summary import summarise_particles
 from hypermol.analysis.run import load_run
 from hypermol.analysis.volumes import sample_volumes, state_volumes
 from hypermol.cli.main import app
-from hypermol.data.particles import load_particles
+from hypermol.data.source import load_particles
 from hypermol.io.mrc import read_volume
+from hypermol.io.run_input import keep_input, kept_input
+from hypermol.io.store import RunDirectory
 from knob_runs import MIXED, product_run
 from runs import PIXEL_SIZE, random_run, write_run
+
+POSE = (("pose", 3), ("shift", 2))
 
 
 def export(*arguments: str | Path) -> object:
@@ -82,6 +88,77 @@ def test_particles_of_a_state(path, tmp_path):
     assert np.array_equal(written.stack_paths, whole.stack_paths[keep])
 
 
+def test_particles_of_a_state_after_the_file_was_sorted(path, tmp_path):
+    """Whatever the particle file has become, the images with these states are written."""
+    run = load_run(path)
+    states = summarise_particles(run).state[:, 0]
+    file = Path(run.info["particles"])
+    tables = starfile.read(file, always_dict=True)
+    tables["particles"] = tables["particles"].iloc[::-1]
+    starfile.write(tables, file, overwrite=True)
+    result = export(path, "--where", f"0:{np.median(states)}", "--star", tmp_path / "low.star")
+    assert result.exit_code == 0, result.output
+    written = load_particles(tmp_path / "low.star").metadata
+    assert np.array_equal(written.stack_indices, np.flatnonzero(states < np.median(states)))
+
+
+def test_rows_of_cryosparc(path, tmp_path, monkeypatch):
+    """--cs writes the input's rows of these particles."""
+    directory = RunDirectory.open(path)
+    metadata = kept_input(directory)
+    rows = np.zeros(7, [("uid", "u8"), *((f"alignments3D/{n}", "f4", (k,)) for n, k in POSE)])
+    rows["uid"] = 100 + np.arange(7)
+    keep_input(directory, replace(metadata, table=metadata.table | {"cs": rows}))
+    states = summarise_particles(load_run(path)).state[:, 0]
+    middle = np.median(states)
+    result = export(path, "--where", f"0:{middle}", "--cs", tmp_path / "o" / "low.cs")
+    assert result.exit_code == 0, result.output
+    assert "3 of 7 particles in" in result.output and "low.cs" in result.output
+    written = np.load(tmp_path / "o" / "low.cs")
+    assert written["uid"].tolist() == (100 + np.flatnonzero(states < middle)).tolist()
+    assert not (tmp_path / "o" / "low.star").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "name"),
+    [
+        (["--at", "0.3", "--out", "taken"], "arm_0.300_mean.mrc"),
+        (["--series", "2", "--out", "taken/below"], "series_000.mrc"),
+        (["--movie", "taken/m.gif"], "m.gif"),
+        (["--where", "0:1", "--star", "taken/a.star"], "a.star"),
+    ],
+)
+def test_a_file_where_a_folder_should_be(path, tmp_path, monkeypatch, arguments, name):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "taken").write_text("mine")
+    result = export(path, *arguments)
+    assert result.exit_code == 1 and result.output.startswith("Error: ")
+    assert "taken is a file and not a folder" in result.output.replace("\n", " ")
+    assert (tmp_path / "taken").read_text() == "mine"
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="the system has no /dev/full")
+@pytest.mark.parametrize(
+    ("arguments", "name"),
+    [
+        (["--at", "0.3"], "arm_0.300_sd.mrc"),
+        (["--series", "2"], "series_001.mrc"),
+        (["--series", "2"], "series.csv"),
+        (["--series", "2"], "series.cxc"),
+        (["--movie", "export/m.gif"], "m.gif"),
+        (["--where", "0:1", "--star", "export/a.star"], "a.star"),
+    ],
+)
+def test_a_full_disk_is_a_sentence(path, monkeypatch, arguments, name):
+    monkeypatch.chdir(path)
+    (path / "export").mkdir()
+    (path / "export" / f"{name}.part").symlink_to("/dev/full")
+    result = export(path, *arguments)
+    assert result.exit_code == 1 and result.output.startswith("Error: ")
+    assert f"{name} cannot be written, because the disk is full" in result.output
+    assert not (path / "export" / name).exists() and not list(path.rglob("*.part"))
+
+
 def test_particles_across_the_cut_of_a_circle(tmp_path):
     fake = random_run(state_space="circle", chains=1)
     fake.state[:] = np.array([0.05, 0.1, 0.3, 0.5, 0.7, 0.92, 0.97])[:, None]
@@ -102,6 +179,13 @@ def test_particles_across_the_cut_of_a_circle(tmp_path):
         (["--series", "0"], "at least 1"),
         (["--movie", "m.mp4"], "ends in .gif"),
         (["--where", "0.2:0.4"], "go together"),
+        (["--star", "x.star"], "go together"),
+        (["--cs", "x.cs"], "go together"),
+        (["--where", "0.2:0.4", "--star", "x.cs"], "ends in .star"),
+        (["--where", "0.2:0.4", "--cs", "x.star"], "ends in .cs"),
+        (["--where", "0:1", "--cs", "x.cs"], "which is no cryoSPARC file: give --star"),
+        (["--at", "0.3", "--image-dir", "."], "--image-dir goes with --star"),
+        (["--where", "0:1", "--star", "x.star", "--image-dir", "."], "has no stack particles.mrcs"),
         (["--where", "0.4", "--star", "x.star"], "give LOW:HIGH"),
         (["--where", "0.4:0.2", "--star", "x.star"], "lower state first"),
         (["--where", "0.0:0.001", "--star", "x.star"], "selects no particles"),

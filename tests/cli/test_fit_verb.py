@@ -1,6 +1,7 @@
 """What `hypermol fit` makes of a recipe and the options beside it."""
 
 import importlib
+from dataclasses import replace
 
 import pytest
 from typer.testing import CliRunner
@@ -9,7 +10,12 @@ from hypermol.cli.main import app
 from hypermol.recipe.options import FitOptions
 from hypermol.recipe.toml import write_recipe
 
+PARTS = {"part": ({"name": "arm", "region": {"radius_angstrom": 9.0}},)}
 VERB = importlib.import_module("hypermol.cli.fit")
+
+
+class Refused(Exception):
+    """What the command line said."""
 
 
 @pytest.fixture
@@ -25,7 +31,8 @@ def options_of(monkeypatch, tmp_path):
     def run(*arguments: str) -> FitOptions:
         line = ["fit", "some.star", "--out", str(tmp_path / "run"), *arguments]
         result = CliRunner().invoke(app, [text.replace("RECIPE", str(recipe)) for text in line])
-        assert result.exit_code == 0, result.output
+        if result.exit_code:
+            raise Refused(" ".join(result.output.split()))
         return found.pop()
 
     return run
@@ -45,5 +52,25 @@ def test_options_go_before_the_recipe(options_of):
 
 def test_states_by_name(options_of):
     assert options_of("--state", "circle").basis == "fourier"
-    assert options_of("--state", "circle", "--basis", "haar").basis == "haar"
+    assert options_of("--state", "interval", "--basis", "hats").basis == "hats"
     assert not options_of().invert_contrast and options_of("--invert-contrast").invert_contrast
+
+
+@pytest.mark.parametrize(
+    ("model", "arguments", "said"),
+    [
+        (PARTS, ("--terms", "3"), "--terms and model.part of recipe .* do not go together"),
+        (PARTS, ("--basis", "hats"), "--basis .* and model.part of recipe"),
+        (PARTS, ("--state", "circle"), r"\(or --state\) and model.part of recipe"),
+        ({"type": "a:B"}, ("--terms", "3"), "--terms and model.type of recipe"),
+        ({}, ("--state", "circle", "--basis", "hats"), r"--state circle and --basis hats do not"),
+        ({}, ("--state", "line"), "--state 'line' is not known: use interval, circle"),
+    ],
+)
+def test_options_that_do_not_go_together_are_named(options_of, tmp_path, model, arguments, said):
+    """None is silently left out."""
+    write_recipe(tmp_path / "model.toml", FitOptions(**model))
+    with pytest.raises(Refused, match=said):
+        options_of("--recipe", str(tmp_path / "model.toml"), *arguments)
+    read = options_of("--recipe", str(tmp_path / "model.toml"))
+    assert replace(read, folder=None) == FitOptions(**model)

@@ -1,5 +1,6 @@
 """Particle sets: reading images in any order, every fault of the data, exact projections."""
 
+import json
 import pickle
 import shutil
 import time
@@ -10,7 +11,7 @@ import numpy as np
 import pytest
 from scipy.ndimage import map_coordinates
 
-from hypermol.data import ParticleSet, load_particles
+from hypermol.data import ParticleSet, ParticleSource, load_particles
 from hypermol.io.errors import InputError
 from hypermol.io.mrc import read_volume, write_stack
 
@@ -87,7 +88,7 @@ def test_no_image_is_read_at_load(write_star: Callable, relion31: dict):
 def test_missing_stack(write_star: Callable, relion31: dict, images: np.ndarray):
     relion31["particles"]["rlnImageName"][2] = "3@gone.mrcs"
     particles = load_particles(write_star(relion31))
-    message = r"particles\.star row 3: its stack .*gone\.mrcs does not exist: .*image_dir"
+    message = r"particles\.star row 3: its stack .*gone\.mrcs does not exist: .*--image-dir"
     with pytest.raises(InputError, match=message):
         particles.check()
     with pytest.raises(InputError, match=message):
@@ -139,6 +140,66 @@ def test_constant_image(write_star: Callable, relion31: dict, images: np.ndarray
         load_particles(write_star(relion31)).check()
 
 
+def test_a_file_without_a_number_holds_one_image(
+    write_star: Callable, relion31: dict, images: np.ndarray, tmp_path: Path
+):
+    relion31["particles"]["rlnImageName"][2] = "stack.mrcs"
+    particles = load_particles(write_star(relion31))
+    message = r"row 3: .*stack\.mrcs holds 4 images and rlnImageName does not say which"
+    for read in (particles.check, particles.images):
+        with pytest.raises(InputError, match=message):
+            read()
+    write_stack(tmp_path / "one.mrc", images[:1], 1.5)
+    relion31["particles"]["rlnImageName"][2] = "one.mrc"
+    particles = load_particles(write_star(relion31))
+    np.testing.assert_array_equal(particles.images(), images[[0, 1, 0, 3]])
+    particles.check()
+
+
+@pytest.mark.parametrize("form", ["{}.mrc", "1@{}.mrc"])
+def test_cubes_are_no_images(write_star: Callable, relion31: dict, tmp_path: Path, form: str):
+    for i in range(N):
+        write_stack(tmp_path / f"{i}.mrc", np.random.default_rng(i).random((BOX,) * 3), 1.5)
+    relion31["particles"]["rlnImageName"] = [form.format(i) for i in range(N)]
+    with pytest.raises(InputError, match=r"row [12]: .*(is a cube|holds 8 images).*2-D"):
+        load_particles(write_star(relion31)).check(read_images=False)
+
+
+def test_shifts_outside_the_image(write_star: Callable, relion31: dict, images: np.ndarray):
+    relion31["particles"]["rlnOriginYAngst"][1] = "-7.0"
+    message = (
+        r"row 2: the shift .origin. is 7 Angstrom, .* outside its image of 12 Angstrom .1 of 4"
+    )
+    with pytest.raises(InputError, match=message):
+        load_particles(write_star(relion31)).check()
+
+
+def test_rows_of_one_image_are_said(write_star: Callable, relion31: dict, images: np.ndarray):
+    relion31["particles"]["rlnImageName"][3] = "2@stack.mrcs"
+    (said,) = load_particles(write_star(relion31)).check()
+    assert "row 4: image 2 of" in said and "in more than one row (1 such rows)" in said
+
+
+def test_remarks_of_the_file_are_kept(write_star: Callable, relion31: dict, images: np.ndarray):
+    relion31["optics"] |= {"rlnMagMat00": [1.05], "rlnMagMat11": [0.95]}
+    (said,) = load_particles(write_star(relion31)).check()
+    assert "anisotropic magnification" in said
+
+
+def test_a_source_loads_and_survives_json(
+    write_star: Callable, relion31: dict, images: np.ndarray, tmp_path: Path, monkeypatch
+):
+    write_star(relion31, "meta/particles.star")
+    monkeypatch.chdir(tmp_path)
+    source = ParticleSource(Path("meta/particles.star"), Path("."), (), 3.0)
+    again = ParticleSource.from_json(json.loads(json.dumps(source.as_json())))
+    monkeypatch.chdir("/")
+    particles = again.load(invert_contrast=True)
+    assert particles.pixel_size_angstrom == 3.0
+    np.testing.assert_array_equal(particles.images(), -images)
+    assert ParticleSource.from_json(again.as_json()) == again
+
+
 def test_empty_selection(particles: ParticleSet):
     empty = particles.select(np.zeros(N, dtype=bool))
     assert empty.n == 0
@@ -159,7 +220,7 @@ def test_pixel_sizes_that_disagree_are_remarked(
 def test_unknown_file_type(tmp_path: Path):
     with pytest.raises(InputError, match=r"a\.txt is neither \.star nor \.cs: give"):
         load_particles(tmp_path / "a.txt")
-    with pytest.raises(InputError, match=r"a\.star is a STAR file: passthrough"):
+    with pytest.raises(InputError, match=r"a\.star is a STAR file: --passthrough"):
         load_particles(tmp_path / "a.star", passthrough=tmp_path / "b.cs")
 
 
@@ -199,7 +260,9 @@ def test_exact_projections_pin_the_rotation(shared_data: Path):
     folder = shared_data / "formats"
     volume = read_volume(folder / "toymodel_small_nocenter.mrc").data.astype(np.float64)
     rotations, _ = pickle.loads((folder / "toy_rot_zerotrans.pkl").read_bytes())
-    particles = load_particles(folder / "toy_projections.star", allow_missing=("poses",))
+    particles = load_particles(
+        folder / "toy_projections.star", pixel_size_angstrom=1.0, allow_missing=("poses",)
+    )
     assert (particles.n, particles.box) == (1000, 30)
     n = volume.shape[0]
     z, y, x = np.meshgrid(*[np.arange(n) - n // 2] * 3, indexing="ij")

@@ -6,18 +6,17 @@ import jax
 import numpy as np
 import pytest
 
-from hypermol.fitting.march import Level, carry, estimate_spectrum, first_state
-from hypermol.fitting.sampler import (
-    ChainState,
-    molecule_block,
-    nuisance_block,
-    particle_block,
-    run_sweep,
-)
+from hypermol.fitting.blocks.hyperparameters import hyperparameters
+from hypermol.fitting.blocks.particles_by_candidates import particles_by_candidates
+from hypermol.fitting.blocks.spectrum import spectrum
+from hypermol.fitting.blocks.theta_exact import theta_exact
+from hypermol.fitting.level import Form, Level
+from hypermol.fitting.march import carry, first_state
+from hypermol.fitting.sweep import ChainState, adapt_tunings, init_tunings, run_sweep
 from hypermol.inference.ensemble import CandidateCounts
-from hypermol.molecule.expansion import Expansion
+from hypermol.molecule.composite import expansion
 from hypermol.molecule.state_basis import Haar, Linear, OneHot, StateBasis
-from hypermol.posterior.priors import HyperPrior, InverseGamma, draw_nuisance
+from hypermol.posterior.priors import HyperPrior, InverseGamma
 from hypermol.space.discrete import Discrete
 from hypermol.space.normal import Gaussian
 from simulated import draw_images, draw_prior, make_world
@@ -41,26 +40,30 @@ def world():
 @pytest.fixture(scope="module")
 def drawn(world):
     """Truth and images."""
-    truth = draw_prior(np.random.default_rng(3), world, (0.02, 0.2))
+    truth = draw_prior(np.random.default_rng(3), world)
     return truth, draw_images(jax.random.key(0), world, truth)
 
 
 def level_of(world, data, basis: StateBasis) -> Level:
-    voxels = world.posterior.molecule.basis
-    posterior = replace(world.posterior, molecule=Expansion(voxels, basis))
-    return Level(posterior, data, voxels)
+    voxels = world.posterior.molecule.parts[0].basis
+    posterior = replace(world.posterior, molecule=expansion(voxels, basis))
+    form = Form(posterior.molecule, voxels.kmax, (basis,))
+    return Level(form, posterior, data, voxels)
 
 
 def swept(level: Level, state: ChainState, sweeps: int, seed: int) -> ChainState:
     """Poses held, states and theta and mu drawn; theta first."""
+    posterior = level.posterior
     blocks = (
-        molecule_block(level.posterior, 0.1, 100),
-        nuisance_block(level.posterior, (draw_nuisance,)),
-        particle_block(level.posterior, CandidateCounts(1, 1, 16), 1),
+        theta_exact(posterior),
+        hyperparameters(posterior, learns_widths=False),
+        spectrum(posterior),
+        particles_by_candidates(posterior, CandidateCounts(1, 1, 16)),
     )
+    tunings = init_tunings(blocks, state, level.data)
     for key in jax.random.split(jax.random.key(seed), sweeps):
-        state, _ = run_sweep(key, blocks, state, level.data)
-        state = estimate_spectrum(level, state)
+        state, infos = run_sweep(key, blocks, state, tunings, level.data)
+        tunings = adapt_tunings(blocks, tunings, infos)
     return state
 
 
@@ -85,19 +88,19 @@ def test_every_class_starts_at_the_mean(world, drawn, at_subspace, basis: StateB
     """And classes start where the subspace sees two clusters."""
     old, before = at_subspace
     new = level_of(world, drawn[1], basis)
-    state = carry(jax.random.key(2), before, old, new)
+    state = carry(jax.random.key(2), before, old.form, new)
     mean = old.molecule.mean(before.theta)
     for tau in SPACE.nodes(2):
         np.testing.assert_allclose(new.molecule.density(state.theta, tau), mean, atol=1e-5)
-    assert state.nuisance.occupancy.shape == (2,)
+    assert state.mu.occupancy.shape == (2,)
     assert agreement(state, drawn[0]) > 0.75
 
 
 def test_classes_are_recovered(world, drawn, at_subspace):
     truth, data = drawn
     new = level_of(world, data, OneHot(SPACE))
-    state = swept(new, carry(jax.random.key(2), at_subspace[1], at_subspace[0], new), 3, 3)
+    state = swept(new, carry(jax.random.key(2), at_subspace[1], at_subspace[0].form, new), 3, 3)
     assert agreement(state, truth) > 0.9
-    share = float(np.max(state.nuisance.occupancy))
+    share = float(np.max(state.mu.occupancy))
     wanted = float(np.max(np.bincount(classes(truth), minlength=2)) / N)
     assert share == pytest.approx(wanted, abs=0.15)

@@ -1,6 +1,7 @@
 """The main loop: stages, kept samples, resume after a kill, refusals."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -11,8 +12,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from hypermol.data.source import ParticleSource
+from hypermol.fitting import fit as fit_module
 from hypermol.fitting.fit import fit
-from hypermol.fitting.stages import Plan, default_schedule
 from hypermol.io.errors import InputError
 from hypermol.io.store import RunDirectory
 from hypermol.molecule.gallery import pretzel
@@ -47,7 +49,7 @@ def particles(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def finished(particles: Path, tmp_path_factory: pytest.TempPathFactory) -> RunDirectory:
-    return fit(particles, tmp_path_factory.mktemp("run") / "run", OPTIONS)
+    return fit(ParticleSource(particles), tmp_path_factory.mktemp("run") / "run", OPTIONS)
 
 
 def test_run_is_described_and_samples_are_kept(finished: RunDirectory) -> None:
@@ -120,56 +122,116 @@ def test_a_run_grows_to_what_a_longer_one_would_have_been(
     particles: Path, finished: RunDirectory, tmp_path: Path
 ) -> None:
     out = tmp_path / "run"
-    fit(particles, out, replace(OPTIONS, chains=1, samples=1))
-    grown = fit(particles, out, OPTIONS, resume=True)
+    fit(ParticleSource(particles), out, replace(OPTIONS, samples=1))
+    grown = fit(ParticleSource(particles), out, OPTIONS, resume=True)
     _assert_same_samples(grown, finished)
     info = grown.read_json("run.json")
-    assert info["finished"] and info["chains"] == 2
-    assert info["stages"] == finished.read_json("run.json")["stages"]
+    assert info["finished"] and info["stages"] == finished.read_json("run.json")["stages"]
     assert read_recipe(out / "recipe.toml") == OPTIONS
     with pytest.raises(InputError, match=r"asked for 2 samples, this call for 1: .* only grow"):
-        fit(particles, out, replace(OPTIONS, samples=1), resume=True)
+        fit(ParticleSource(particles), out, replace(OPTIONS, samples=1), resume=True)
+    # chains that come later sample the posterior that the first ones did
+    more = fit(ParticleSource(particles), out, replace(OPTIONS, chains=3), resume=True)
+    _assert_same_samples(more, finished)
+    spectra = [s["spectrum"] for chain in range(3) for s in more.samples(chain)]
+    assert len(spectra) == 6 and all(np.array_equal(s, spectra[0]) for s in spectra)
+
+
+def test_chains_of_one_run_have_one_spectrum(finished: RunDirectory) -> None:
+    """Each chain's own would make each sample a posterior of its own."""
+    spectra = [s["spectrum"] for chain in (0, 1) for s in finished.samples(chain)]
+    assert all(np.array_equal(spectrum, spectra[0]) for spectrum in spectra)
+
+
+def test_a_run_of_another_version_is_refused(
+    particles: Path, finished: RunDirectory, tmp_path: Path
+) -> None:
+    old = tmp_path / "old"
+    shutil.copytree(finished.path, old)
+    info = finished.read_json("run.json")
+    del info["source"]
+    info["versions"]["hypermol"] = "0.0.9"
+    RunDirectory(old).write_json("run.json", info)
+    with pytest.raises(InputError, match=r"another version of hypermol \(0\.0\.9\).*another --out"):
+        fit(ParticleSource(particles), old, OPTIONS, resume=True)
+
+
+def test_independent_starts_do_not_share_their_first_stages(
+    particles: Path, tmp_path: Path
+) -> None:
+    options = replace(OPTIONS, starts=2, samples=1)
+    run = fit(ParticleSource(particles), tmp_path / "run", options)
+    trace = run.read_trace()
+    for chain in (0, 1):
+        assert min(r["sweep"] for r in trace if r["chain"] == chain) == 0
+    first, second = (next(iter(run.samples(chain))) for chain in (0, 1))
+    assert not np.array_equal(first["maps"], second["maps"])
+    assert run.has("checkpoints/start01.npz")
+
+
+@pytest.mark.parametrize("schedule", ["paper", "second-mode"])
+def test_the_papers_schedules_run_and_keep_exact_sweeps_alone(
+    particles: Path, tmp_path: Path, schedule: str
+) -> None:
+    options = replace(OPTIONS, schedule=schedule, chains=1, spectrum="flat")
+    run = fit(ParticleSource(particles), tmp_path / "run", options)
+    sample = next(iter(run.samples(0)))
+    # a loose L2 prior: one precision for all shells of a term
+    np.testing.assert_allclose(sample["spectrum"], sample["spectrum"][:, :1].repeat(
+        sample["spectrum"].shape[1], axis=1), rtol=1e-5)  # fmt: skip
+    kept = [r for r in run.read_trace() if r["kept"]]
+    assert {r["stage"] for r in kept} == {"sampling"} and len(kept) == 2
+    assert all("accepted_molecule" in r and "moved_rotation" in r for r in kept)
+    stages = run.read_json("run.json")["stages"]
+    assert [s["kmax"] for s in stages] == sorted(s["kmax"] for s in stages)
+    assert stages[-1]["theta"] == "mala" and stages[-1]["particles"] == "random-walk"
+
+
+def test_the_first_number_that_is_none_ends_a_run(
+    particles: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_right = fit_module.run_sweep
+
+    def broken(key, blocks, state, tunings, data):
+        state, infos = run_right(key, blocks, state, tunings, data)
+        spoilt = state.latents._replace(contrast=state.latents.contrast * np.nan)
+        return state._replace(latents=spoilt), infos
+
+    monkeypatch.setattr(fit_module, "run_sweep", broken)
+    with pytest.raises(InputError, match=r"latents\.contrast is not finite after sweep 1 "):
+        fit(ParticleSource(particles), tmp_path / "run", OPTIONS)
 
 
 def test_refusals_name_the_remedy(particles: Path, finished: RunDirectory, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="already holds a run: add --resume"):
-        fit(particles, finished.path, OPTIONS)
+        fit(ParticleSource(particles), finished.path, OPTIONS)
     with pytest.raises(InputError, match=r"options of .* differ"):
-        fit(particles, finished.path, replace(OPTIONS, seed=5), resume=True)
+        fit(ParticleSource(particles), finished.path, replace(OPTIONS, seed=5), resume=True)
     with pytest.raises(InputError, match="holds no run"):
-        fit(particles, tmp_path / "none", OPTIONS, resume=True)
-    with pytest.raises(InputError, match="basis 'spline' is not known: use one of constant"):
-        fit(particles, tmp_path / "a", replace(OPTIONS, basis="spline"))
+        fit(ParticleSource(particles), tmp_path / "none", OPTIONS, resume=True)
+    with pytest.raises(InputError, match="basis 'spline' is not known: use one of cosine"):
+        fit(ParticleSource(particles), tmp_path / "a", replace(OPTIONS, basis="spline"))
     with pytest.raises(InputError, match="poses 'search' is not known"):
-        fit(particles, tmp_path / "b", replace(OPTIONS, poses="search"))
+        fit(ParticleSource(particles), tmp_path / "b", replace(OPTIONS, poses="search"))
     with pytest.raises(InputError, match=r"resolution 10\.0 A does not fit a box of 16 px"):
-        fit(particles, tmp_path / "c", replace(OPTIONS, resolution_angstrom=10.0))
+        fit(ParticleSource(particles), tmp_path / "c", replace(OPTIONS, resolution_angstrom=10.0))
     with pytest.raises(InputError, match="odd number"):
-        fit(particles, tmp_path / "d", replace(OPTIONS, basis="fourier", n_terms=4))
+        fit(ParticleSource(particles), tmp_path / "d", replace(OPTIONS, basis="fourier", n_terms=4))
     with pytest.raises(InputError, match="samples is 0: give at least 1"):
-        fit(particles, tmp_path / "e", replace(OPTIONS, samples=0))
+        fit(ParticleSource(particles), tmp_path / "e", replace(OPTIONS, samples=0))
 
 
 def test_inverted_contrast_is_refused(particles: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="--invert-contrast"):
-        fit(particles, tmp_path / "run", replace(OPTIONS, invert_contrast=True))
+        fit(ParticleSource(particles), tmp_path / "run", replace(OPTIONS, invert_contrast=True))
 
 
 def test_rigid_and_fixed_poses(particles: Path, tmp_path: Path) -> None:
     options = replace(OPTIONS, basis="constant", n_terms=1, poses="fixed", chains=1)
-    directory = fit(particles, tmp_path / "run", options)
+    directory = fit(ParticleSource(particles), tmp_path / "run", options)
     samples = list(directory.samples(0))
     assert samples[0]["state"].shape == (70, 0)
     np.testing.assert_array_equal(samples[0]["quaternion"], samples[1]["quaternion"])
-
-
-def test_schedule_marches_and_keeps_only_the_last_stage() -> None:
-    stages = default_schedule(Plan(kmax=30, n_terms=5, basis="cosine", samples=7, thin=3))
-    assert [stage.kmax for stage in stages] == sorted(stage.kmax for stage in stages)
-    assert [stage.burn_in for stage in stages] == [True] * (len(stages) - 1) + [False]
-    assert stages[-1].sweeps == 21 and stages[-1].keep_every == 3
-    still = default_schedule(Plan(kmax=30, n_terms=5, basis="fourier", move_poses=False))
-    assert all(stage.candidates.rotations == 1 and not stage.learn_widths for stage in still)
 
 
 def test_recipe_round_trip_and_unknown_keys(tmp_path: Path) -> None:
@@ -187,21 +249,3 @@ def test_recipe_round_trip_and_unknown_keys(tmp_path: Path) -> None:
         read_recipe(path)
     with pytest.raises(InputError, match="cannot be read"):
         read_recipe(tmp_path / "absent.toml")
-
-
-def test_several_knobs_begin_with_few_terms() -> None:
-    one, two = (default_schedule(Plan(30, 5, "composite", n_knobs=n)) for n in (1, 2))
-    assert [stage.n_terms for stage in one[2:]] == [5, 5, 5, 5]
-    assert [stage.n_terms for stage in two[2:]] == [2, 3, 5, 5, 5, 5]
-    assert two[2].kmax == two[3].kmax == two[4].kmax
-    few = default_schedule(Plan(30, 3, "composite", n_knobs=2))
-    assert [stage.n_terms for stage in few[2:]] == [2, 3, 3, 3, 3]
-    classes = default_schedule(Plan(30, 5, "haar", n_knobs=2))
-    assert {stage.n_terms for stage in classes[2:]} == {5}
-
-
-def test_a_subspace_has_the_components_that_classes_span() -> None:
-    for basis, terms, components in (("haar", 2, 2), ("onehot", 5, 4), ("hats", 8, 2)):
-        stages = default_schedule(Plan(12, terms, basis))
-        assert stages[1].basis == "subspace" and stages[1].n_terms == components + 1
-        assert {stage.n_terms for stage in stages[2:]} == {terms}

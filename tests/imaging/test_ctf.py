@@ -48,6 +48,13 @@ def reference(p: CtfParameters, k: np.ndarray) -> np.ndarray:
     return (np.sqrt(1 - w2**2) * np.sin(chi) + w2 * np.cos(chi)) * envelope
 
 
+def test_the_scale_multiplies_the_ctf():
+    k = np.random.default_rng(0).uniform(-0.2, 0.2, (20, 2))
+    plain, scaled = ctf_values(parameters(), k), ctf_values(parameters(scale=0.37), k)
+    np.testing.assert_allclose(scaled, 0.37 * np.asarray(plain), rtol=1e-6)
+    assert parameters().scale == 1.0 and parameters(scale=0.37).take(np.array([0])).scale == 0.37
+
+
 @pytest.mark.parametrize(
     ("kv", "angstrom"), [(80, 0.041757), (100, 0.037014), (200, 0.025079), (300, 0.019687)]
 )

@@ -10,12 +10,12 @@ from hypermol.data.latents import Latents
 from hypermol.imaging.ctf import ctf_values
 from hypermol.imaging.forward import predict
 from hypermol.io.metadata import CtfParameters
-from hypermol.molecule.expansion import Expansion
-from hypermol.molecule.protocol import Coefficients
+from hypermol.molecule.composite import Composite, expansion
 from hypermol.molecule.spatial_basis.voxels import Voxels
 from hypermol.molecule.state_basis import Cosine
 from hypermol.space.fourier import half_plane, image_to_half_plane
 from hypermol.space.rotation import quaternion_from_matrix
+from one_part import one_part
 
 BOX, PIXEL, KMAX, N = 32, 1.5, 12, 4
 PLANE = half_plane(BOX, KMAX)
@@ -24,19 +24,19 @@ WIDTH = 2.4
 
 
 @pytest.fixture(scope="module")
-def molecule() -> Expansion:
+def molecule() -> Composite:
     """Two terms: a Gaussian that stays, and one that comes and goes as sqrt(2) cos(pi tau)."""
-    return Expansion(Voxels(BOX, PIXEL, KMAX, 18.0), Cosine(2))
+    return expansion(Voxels(BOX, PIXEL, KMAX, 18.0), Cosine(2))
 
 
 @pytest.fixture(scope="module")
-def prepared(molecule: Expansion):
-    basis = molecule.basis
+def prepared(molecule: Composite):
+    basis = molecule.parts[0].basis
     axis = (np.arange(basis.n) - basis.n // 2) * basis.voxel_size_angstrom
     grid = np.stack(np.meshgrid(axis, axis, axis, indexing="ij")[::-1], axis=-1)
     squares = [np.sum((grid - c) ** 2, axis=-1) for c in CENTRES]
     maps = np.exp(-np.stack(squares) / (2 * WIDTH**2))
-    return molecule.prepare(Coefficients(jnp.asarray(maps, jnp.float32)))
+    return molecule.prepare(one_part(maps))
 
 
 @pytest.fixture(scope="module")

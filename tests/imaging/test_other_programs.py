@@ -15,12 +15,12 @@ from hypermol.data.latents import Latents
 from hypermol.imaging.ctf import ctf_values, electron_wavelength_angstrom
 from hypermol.imaging.forward import predict
 from hypermol.io.metadata import CtfParameters
-from hypermol.molecule.expansion import Expansion
-from hypermol.molecule.protocol import Coefficients
+from hypermol.molecule.composite import expansion
 from hypermol.molecule.spatial_basis.voxels import Voxels
 from hypermol.molecule.state_basis import Constant
 from hypermol.space.fourier import half_plane, image_to_half_plane
 from hypermol.space.rotation import quaternion_from_matrix
+from one_part import one_part
 
 cxs = pytest.importorskip("cryojax.simulator", reason="cryoJAX is not installed")
 
@@ -35,8 +35,8 @@ DEFOCUS = {"u": 16400.0, "v": 15600.0, "angle": 35.0}
 
 def ours(volume: np.ndarray, ctf: np.ndarray) -> np.ndarray:
     """Our half-plane images of a map [BOX, BOX, BOX] at all poses."""
-    molecule = Expansion(Voxels(BOX, PIXEL, (BOX - 1) // 2, 0.5 * BOX * PIXEL), Constant())
-    assert molecule.basis.n == BOX
+    molecule = expansion(Voxels(BOX, PIXEL, (BOX - 1) // 2, 0.5 * BOX * PIXEL), Constant())
+    assert molecule.parts[0].basis.n == BOX
     latents = Latents(
         jnp.asarray(quaternion_from_matrix(ROTATIONS.as_matrix()), jnp.float32),
         jnp.asarray(SHIFTS / PIXEL, jnp.float32),
@@ -46,7 +46,7 @@ def ours(volume: np.ndarray, ctf: np.ndarray) -> np.ndarray:
 
     @jax.jit
     def images(maps, ctf):
-        return predict(molecule, molecule.prepare(Coefficients(maps)), latents, ctf, PLANE)
+        return predict(molecule, molecule.prepare(one_part(maps)), latents, ctf, PLANE)
 
     return np.asarray(images(jnp.asarray(volume[None], jnp.float32), jnp.asarray(ctf)))
 

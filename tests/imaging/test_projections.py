@@ -20,8 +20,7 @@ from hypermol.data import load_particles
 from hypermol.data.latents import Latents
 from hypermol.imaging.forward import predict
 from hypermol.io.mrc import read_volume
-from hypermol.molecule.expansion import Expansion
-from hypermol.molecule.protocol import Coefficients
+from hypermol.molecule.composite import expansion
 from hypermol.molecule.spatial_basis.voxels import Voxels
 from hypermol.molecule.state_basis import Constant
 from hypermol.space.fourier import (
@@ -32,6 +31,7 @@ from hypermol.space.fourier import (
     image_to_half_plane,
 )
 from hypermol.space.rotation import quaternion_from_matrix
+from one_part import one_part
 
 
 class Predictor:
@@ -40,9 +40,9 @@ class Predictor:
     def __init__(self, volume: np.ndarray, kmax: int) -> None:
         box = volume.shape[0]
         self.plane = half_plane(box, kmax)
-        self.molecule = Expansion(Voxels(box, 1.0, kmax, 0.51 * box), Constant())
-        maps = crop_or_pad_volume(volume, self.molecule.basis.n)[None]
-        prepared = jax.jit(self.molecule.prepare)(Coefficients(jnp.asarray(maps)))
+        self.molecule = expansion(Voxels(box, 1.0, kmax, 0.51 * box), Constant())
+        maps = crop_or_pad_volume(volume, self.molecule.parts[0].basis.n)[None]
+        prepared = jax.jit(self.molecule.prepare)(one_part(maps))
         self.image = jax.jit(
             lambda lat, ctf: predict(self.molecule, prepared, lat, ctf, self.plane)
         )
@@ -75,7 +75,9 @@ def exact(shared_data: Path):
     folder = shared_data / "formats"
     volume = read_volume(folder / "toymodel_small_nocenter.mrc").data.astype(np.float32)
     rotations, _ = pickle.loads((folder / "toy_rot_zerotrans.pkl").read_bytes())
-    particles = load_particles(folder / "toy_projections.star", allow_missing=("poses",))
+    particles = load_particles(
+        folder / "toy_projections.star", pixel_size_angstrom=1.0, allow_missing=("poses",)
+    )
     rows = slice(0, 200)
     return volume, rotations[rows].astype(np.float64), particles.images(rows)
 

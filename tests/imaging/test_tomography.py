@@ -13,15 +13,17 @@ from scipy.ndimage import map_coordinates
 from hypermol.data.latents import Latents
 from hypermol.imaging.operator import Microscope
 from hypermol.imaging.tomography import ParallelBeam, line_integrals, view_blocks, views_about_z
-from hypermol.molecule.expansion import Expansion
+from hypermol.molecule.composite import expansion
 from hypermol.molecule.protocol import Coefficients
 from hypermol.molecule.spatial_basis.voxels import Voxels
 from hypermol.molecule.state_basis import Fourier
-from hypermol.posterior.conditional import molecule_quadratic, particle_conditional
+from hypermol.posterior.particle_conditional import particles_separable
 from hypermol.posterior.posterior import Posterior
-from hypermol.posterior.priors import HyperPrior, Nuisance
+from hypermol.posterior.priors import Hyperparameters, HyperPrior
+from hypermol.posterior.theta_conditional import Given, theta_quadratic
 from hypermol.space.fourier import crop_or_pad_volume, half_plane
 from hypermol.space.rotation import matrix_from_quaternion
+from one_part import one_part
 
 BOX, PIXEL, KMAX, N = 24, 2.5, 9, 4
 PLANE = half_plane(BOX, KMAX)
@@ -33,18 +35,18 @@ STATES = np.array([[0.1], [0.35], [0.6], [0.95]], np.float32)
 @pytest.fixture(scope="module")
 def posterior() -> Posterior:
     grid = Voxels(BOX, PIXEL, KMAX, 0.45 * BOX * PIXEL)
-    return Posterior(Expansion(grid, Fourier(3)), PLANE, HyperPrior(n_bins=1), ParallelBeam(PIXEL))
+    return Posterior(expansion(grid, Fourier(3)), PLANE, HyperPrior(n_bins=1), ParallelBeam(PIXEL))
 
 
 @pytest.fixture(scope="module")
 def theta(posterior: Posterior) -> Coefficients:
     """Blobs, one that stays and two that come and go, in 1/length."""
-    grid = posterior.molecule.basis
+    grid = posterior.molecule.parts[0].basis
     axis = (np.arange(grid.n) - grid.n // 2) * grid.voxel_size_angstrom
     z, y, x = np.meshgrid(axis, axis, axis, indexing="ij")
     centres = [(5.0, -8.0, 3.0), (-9.0, 4.0, -6.0), (2.0, 9.0, 8.0)]
     maps = [np.exp(-((x - a) ** 2 + (y - b) ** 2 + (z - c) ** 2) / 16.0) for a, b, c in centres]
-    return Coefficients(jnp.asarray(0.02 * np.stack(maps), jnp.float32))
+    return one_part(0.02 * np.stack(maps))
 
 
 @pytest.fixture(scope="module")
@@ -90,8 +92,8 @@ def test_views_are_line_integrals(posterior, theta, latents):
 
 
 def predict(posterior, theta, latents, images) -> np.ndarray:
-    first = jax.tree.map(lambda x: x[0], (latents, images))
-    return np.asarray(posterior.predict(posterior.molecule.prepare(theta), *first))
+    block, given = jax.tree.map(lambda x: x[0], (latents, images))
+    return np.asarray(posterior.predict(posterior.molecule.prepare(theta), block, given.ctf))
 
 
 def relative(found, expected) -> float:
@@ -112,39 +114,39 @@ def given(posterior: Posterior):
     rng = np.random.default_rng(0)
     noise = rng.normal(size=(N, BOX, BOX)).astype(np.float32)
     images, consensus = view_blocks(noise, WEIGHTS, views_about_z(ANGLES), PLANE, N)
-    nuisance = Nuisance(
+    mu = Hyperparameters(
         noise_variance=jnp.asarray(rng.uniform(0.5, 2.0, KMAX + 1), jnp.float32),
-        spectrum=jnp.ones((3, posterior.molecule.basis.n_shells)),
+        spectrum=jnp.ones((3, posterior.molecule.parts[0].basis.n_shells)),
         level=jnp.ones(3),
         pose_sd_rad=jnp.float32(0.1),
         shift_sd_px=jnp.float32(1.0),
         contrast_sd=jnp.float32(0.01),
         occupancy=jnp.ones(1),
     )
-    return images, consensus, nuisance
+    return images, consensus, mu
 
 
 def test_back_projection_is_the_adjoint(posterior, theta, latents):
     """<A x, W A y> through images equals <x, A' W A y> through the conditional's operator."""
-    images, _, nuisance = given(posterior)
-    target = molecule_quadratic(posterior, nuisance, latents, images, theta)
+    images, _, mu = given(posterior)
+    target = theta_quadratic(posterior, Given(mu, latents, images), theta)
     rng = np.random.default_rng(1)
-    support = posterior.molecule.basis.support
-    other = jnp.asarray(rng.normal(size=theta.maps.shape) * support, jnp.float32)
-    weight = 2.0 / np.asarray(nuisance.noise_variance)[PLANE.shells]
+    support = posterior.molecule.parts[0].basis.support
+    other = jnp.asarray(rng.normal(size=theta.maps[""].shape) * support, jnp.float32)
+    weight = 2.0 / np.asarray(mu.noise_variance)[PLANE.shells]
     first, second = (
-        predict(posterior, Coefficients(maps), latents, images) for maps in (theta.maps, other)
+        predict(posterior, one_part(maps), latents, images) for maps in (theta.maps[""], other)
     )
     through_images = np.sum(weight * (first.conj() * second).real)
-    prior = posterior.molecule.precision(other, nuisance.spectrum)
-    through_maps = np.vdot(theta.maps, target.apply(other) - prior)
+    prior = posterior.molecule.precision({"": other}, mu.spectrum)
+    through_maps = np.vdot(theta.maps[""], target.apply({"": other})[""] - prior[""])
     scale = np.linalg.norm(np.sqrt(weight) * first) * np.linalg.norm(np.sqrt(weight) * second)
     assert abs(through_images - through_maps) < 1e-5 * scale
 
 
 def test_the_particles_conditional_sees_the_same_operator(posterior, theta, latents):
     """Evidence of a state and contrast is the likelihood's difference, for either instrument."""
-    images, consensus, nuisance = given(posterior)
+    images, consensus, mu = given(posterior)
     microscope = Posterior(posterior.molecule, PLANE, posterior.prior)
     assert microscope.imaging == Microscope()
     rng = np.random.default_rng(2)
@@ -152,7 +154,7 @@ def test_the_particles_conditional_sees_the_same_operator(posterior, theta, late
     for model, data in ((posterior, images), (microscope, images._replace(ctf=ctf))):
         prepared = model.molecule.prepare(theta)
         block = jax.tree.map(lambda x: x[0], (latents, consensus, data))
-        target = particle_conditional(model, prepared, nuisance, block[1], block[2])
+        target = particles_separable(model, prepared, mu, block[1], block[2])
         rotations = matrix_from_quaternion(block[0].quaternion)[:, None]
         gram, linear = target.evidence(
             rotations, block[0].state[:, None], block[0].shift_px[:, None]
@@ -162,7 +164,7 @@ def test_the_particles_conditional_sees_the_same_operator(posterior, theta, late
             "bf,bfg,bg->b", weights, gram[:, 0], weights
         )
         likelihood = [
-            np.asarray(model.terms(theta, nuisance, lat, consensus, data).likelihood[0])
+            np.asarray(model.terms(theta, mu, lat, consensus, data).likelihood[0])
             for lat in (latents._replace(contrast=a * latents.contrast) for a in (1.2, 0.0))
         ]
         np.testing.assert_allclose(evidence, likelihood[0] - likelihood[1], rtol=2e-3, atol=2e-2)

@@ -24,7 +24,7 @@ PRECISION = 4.0
 
 
 def flat_target(
-    turning: tuple[bool, ...] = (False,),
+    is_position: tuple[bool, ...] = (False,),
     log_rotation=lambda rotation: jnp.zeros(rotation.shape[:-2]),
     centre: Array | None = None,
     sd_rad: float = 0.05,
@@ -52,7 +52,7 @@ def flat_target(
         evidence=evidence,
         weights=lambda tau: jnp.ones((*tau.shape[:-1], 1)),
         lattice=lambda tau, n: tau[None],
-        turning=turning,
+        is_position=is_position,
         rotation_prior=RotationPrior(middle, jnp.asarray(sd_rad)),
         contrast_precision=jnp.asarray(PRECISION),
         **priors,
@@ -191,7 +191,7 @@ def test_states_follow_a_given_histogram(space: StateSpace, states: int):
 
 
 @pytest.mark.parametrize("space", [Interval(), Circle()], ids=["interval", "circle"])
-def test_turning_states_follow_a_given_histogram(space: StateSpace):
+def test_positions_follow_a_given_histogram(space: StateSpace):
     chance = np.array([0.5, 0.05, 0.3, 0.15])
 
     def log_state(tau: Array) -> Array:
@@ -199,15 +199,15 @@ def test_turning_states_follow_a_given_histogram(space: StateSpace):
         return jnp.log(jnp.asarray(chance))[index]
 
     start = start_at(state=jnp.full((N, 1), 0.37))
-    counts = CandidateCounts(rotations=1, shifts_per_axis=1, states=6, turns=5)
-    target = flat_target(turning=(True,), log_state=log_state)
+    counts = CandidateCounts(rotations=1, shifts_per_axis=1, states=6, positions=5)
+    target = flat_target(is_position=(True,), log_state=log_state)
     end = run(start, target, space, (0.1, 0.1), counts, 40)
     fine = np.histogram(np.asarray(end.state[:, 0]), np.linspace(0, 1, 17))[0]
     assert stats.chisquare(fine, N * np.repeat(chance / 4, 4)).pvalue > 1e-4
 
 
-def test_rotations_and_turning_states_do_not_move_in_one_step():
-    counts = CandidateCounts(rotations=3, shifts_per_axis=1, states=1, turns=3)
+def test_rotations_and_positions_do_not_move_in_one_step():
+    counts = CandidateCounts(rotations=3, shifts_per_axis=1, states=1, positions=3)
     with pytest.raises(ValueError, match="separate steps"):
         run(start_at(), flat_target(), Interval(), (0.1, 0.1), counts, 1)
 

@@ -41,7 +41,7 @@ DIAGONAL = langevin.diagonal(split(jnp.asarray(np.diag(COVARIANCE), jnp.float32)
 
 
 def walk(key, state):
-    return metropolis.step(key, state, Density(log_density), 0.9)
+    return metropolis.step(key, state, Density(log_density), metropolis.gaussian_walk(0.9))
 
 
 def mala(key, state):
@@ -116,7 +116,8 @@ def test_walk_reflects_at_the_ends_of_an_interval():
         return jnp.log(0.2 + tau[0])
 
     def move(state, key):
-        state, _ = metropolis.step(key, state, Density(log_linear), 0.5, space.wrap)
+        propose = metropolis.gaussian_walk(0.5, space.wrap)
+        state, _ = metropolis.step(key, state, Density(log_linear), propose)
         return state, state.position[0]
 
     def chain(key):

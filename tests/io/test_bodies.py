@@ -70,7 +70,7 @@ def test_an_optimiser_file_names_the_bodies(tmp_path):
         ("1 15 1", "3 15 1", "row 2: rlnBodyRotateRelativeTo is 3: .* 1 to 2, or -1"),
         ("head.mrc ", "tail.mrc ", "row 2: rlnBodyMaskName is 'tail.mrc', which is neither"),
         ("head.mrc  1 15 1\n", "", "lists 1 body: give at least two"),
-        ("1 15 1", "1 15", "row 2: rlnBodySigmaOffset is .*, not a finite number"),
+        ("1 15 1", "1 15", r"row 2 \(line 10\) has 3 values for 4 columns"),
     ],
 )
 def test_faults_are_named(tmp_path, before, after, said):

@@ -27,6 +27,7 @@ FIELDS = [
     ("ctf/df_angle_rad", "f4"),
     ("ctf/phase_shift_rad", "f4"),
     ("ctf/bfactor", "f4"),
+    ("ctf/scale", "f4"),
     ("alignments3D/split", "u4"),
     ("alignments3D/shift", "f4", (2,)),
     ("alignments3D/pose", "f4", (3,)),
@@ -52,6 +53,7 @@ def particles(n: int = 4) -> np.ndarray:
     array["ctf/df_angle_rad"] = np.pi / 6
     array["ctf/phase_shift_rad"] = np.pi / 2
     array["ctf/bfactor"] = 20
+    array["ctf/scale"] = 0.5
     array["alignments3D/split"] = np.arange(n) % 2
     array["alignments3D/shift"] = rng.normal(size=(n, 2))
     array["alignments3D/pose"] = rng.normal(size=(n, 3))
@@ -85,6 +87,7 @@ def test_all_fields(tmp_path: Path):
     np.testing.assert_allclose(found.ctf.defocus_angle_deg, 30.0, rtol=1e-6)
     np.testing.assert_allclose(found.ctf.phase_shift_deg, 90.0, rtol=1e-6)
     np.testing.assert_array_equal(found.ctf.b_factor_angstrom2, [20.0] * 4)
+    np.testing.assert_array_equal(found.ctf.scale, [0.5] * 4)
     np.testing.assert_array_equal(found.contrast_sign, -np.ones(4))
     np.testing.assert_array_equal(found.half_set, [1, 2, 1, 2])
     np.testing.assert_array_equal(found.optics_group, [23] * 4)
@@ -134,7 +137,8 @@ def test_written_as_star(tmp_path: Path):
     again = read_particles_star(tmp_path / "out.star")
     np.testing.assert_allclose(again.rotations, first.rotations[[2, 0]], atol=1e-7)
     np.testing.assert_allclose(again.shifts_angstrom, first.shifts_angstrom[[2, 0]], atol=1e-6)
-    np.testing.assert_array_equal(again.contrast_sign, [-1.0, -1.0])
+    np.testing.assert_allclose(again.ctf.phase_shift_deg, [-90.0, -90.0], atol=1e-4)
+    assert again.contrast_sign.tolist() == [1.0, 1.0]
     uids = again.table["particles"]["cryosparcUid"].tolist()
     assert uids == [str(uid) for uid in particles()["uid"][[2, 0]]]
 
@@ -182,10 +186,23 @@ def test_defaults(tmp_path: Path):
 
 
 FAULTS = {
-    ("blob/psize_A", 0.0): "row 1: blob/psize_A is missing or not positive: pass",
+    ("blob/psize_A", 0.0): "row 1: blob/psize_A is missing or not positive: give --pixel-size",
     ("alignments3D/pose", np.nan): r"row 1: alignments3D/pose is not finite .4 such rows.*remove",
     ("ctf/df1_A", np.inf): "row 1: ctf/df1_A is not finite",
     ("blob/sign", 0.5): "row 1: blob/sign is 0.5: it must be",
+    ("ctf/accel_kv", 3e5): "row 1: ctf/accel_kv, .*all rows.: it looks like volts.*300 kV",
+    ("ctf/accel_kv", 0.0): "row 1: ctf/accel_kv, the voltage, is 0 kV",
+    ("ctf/cs_mm", 2.7e7): "row 1: ctf/cs_mm, .*looks like Angstrom.*2.7 mm",
+    ("ctf/amp_contrast", 10.0): "row 1: ctf/amp_contrast, .*percent.* 0.1",
+    ("ctf/df1_A", 1.6): "row 1: ctf/df1_A, the defocus, is 1.6 .*micrometres.*16000 Angstrom",
+    ("ctf/df2_A", 1.6e6): "row 1: ctf/df2_A, .*looks like pm",
+    ("ctf/df_angle_rad", 45.0): "row 1: ctf/df_angle_rad, .*45 radians.*looks like degrees",
+    ("ctf/phase_shift_rad", 90.0): "row 1: ctf/phase_shift_rad, .*looks like degrees",
+    ("ctf/scale", -1.0): "row 1: ctf/scale, the scale of the CTF, is -1",
+    ("alignments3D/pose", 60.0): "row 1: the length of alignments3D/pose, .*looks like degrees",
+    ("alignments3D/psize_A", 1e3): "row 1: the unit of alignments3D/shift, .* is 1000 Angstrom",
+    ("blob/psize_A", 150.0): "row 1: blob/psize_A, .*looks like pm.*1.5 Angstrom",
+    ("alignments3D/split", 7): "row 1: alignments3D/split is 7: it must be 0 or 1",
 }
 
 
@@ -206,6 +223,87 @@ def test_particles_that_differ_in_size(tmp_path: Path):
     array["blob/shape"][1] = (8, 9)
     with pytest.raises(InputError, match=r"row 2: the image is 8 x 9 pixels.*square"):
         read_particles_cs(save(tmp_path / "a.cs", array))
+
+
+def test_the_ctf_in_a_passthrough_file(tmp_path: Path):
+    array = particles()
+    ctf = [name for name, *_ in FIELDS if name.startswith("ctf/")]
+    main = save(tmp_path / "a.cs", without(array, *ctf))
+    with pytest.raises(InputError, match=r"a\.cs has no field ctf/.*: give .*--passthrough"):
+        read_particles_cs(main)
+    poses = [name for name, *_ in FIELDS if name.startswith(("blob", "alignments3D"))]
+    other = save(tmp_path / "b.cs", without(array, *poses)[::-1])
+    found = read_particles_cs(main, passthrough=other)
+    np.testing.assert_array_equal(found.ctf.defocus_u_angstrom, array["ctf/df1_A"])
+    unrelated = save(tmp_path / "c.cs", array[["uid", "ctf/cs_mm"]])
+    found = read_particles_cs(main, passthrough=(unrelated, other))
+    np.testing.assert_array_equal(found.ctf.defocus_u_angstrom, array["ctf/df1_A"])
+    with pytest.raises(InputError, match=r"a\.cs and its passthrough has no field ctf/"):
+        read_particles_cs(main, passthrough=unrelated)
+
+
+def test_without_a_pixel_size_the_option_is_named(tmp_path: Path):
+    array = without(particles(), "blob/psize_A", "alignments3D/psize_A")
+    path = save(tmp_path / "a.cs", array)
+    with pytest.raises(InputError, match=r"blob/psize_A is missing.*give --pixel-size"):
+        read_particles_cs(path)
+    found = read_particles_cs(path, pixel_size_angstrom=2.0)
+    np.testing.assert_allclose(found.shifts_angstrom, -2.0 * array["alignments3D/shift"])
+
+
+def test_a_new_pixel_size_stretches_the_shifts(tmp_path: Path):
+    """The alignment's pixels (3 A) are two of the images' (1.5 A), whatever a pixel measures."""
+    array = particles()
+    path = save(tmp_path / "a.cs", array)
+    found = read_particles_cs(path, pixel_size_angstrom=1.6)
+    np.testing.assert_allclose(
+        found.shifts_angstrom, -3.2 * array["alignments3D/shift"].astype(float)
+    )
+
+
+def extended(array: np.ndarray, **fields: object) -> np.ndarray:
+    """The array with further fields, `__` standing for `/`."""
+    dtype = array.dtype.descr + [
+        (n.replace("__", "/"), np.asarray(v).dtype) for n, v in fields.items()
+    ]
+    out = np.zeros(len(array), dtype=dtype)
+    for name in array.dtype.names:
+        out[name] = array[name]
+    for name, values in fields.items():
+        out[name.replace("__", "/")] = values
+    return out
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({"ctf__tilt_A": 0.1}, "beam tilt"),
+        ({"ctf__trefoil_A": 2.0}, "trefoil"),
+        ({"ctf__anisomag": 0.01}, "anisotropic magnification"),
+        ({"alignments3D__alpha": [0.1, 1.0, 1.0, 5.0]}, "scales of the particles"),
+        ({"filament__filament_uid": 1}, "helical segments"),
+        ({"alignments3D__error": np.nan}, "not finite in alignments3D/error"),
+    ],
+)
+def test_what_is_not_used_is_said(tmp_path: Path, fields: dict, said: str):
+    array = particles()
+    array["ctf/phase_shift_rad"] = 0
+    assert read_particles_cs(save(tmp_path / "a.cs", array)).remarks == ()
+    (remark,) = read_particles_cs(save(tmp_path / "a.cs", extended(array, **fields))).remarks
+    assert said in remark
+
+
+def test_other_kinds_are_named(tmp_path: Path):
+    movies = extended(particles()[["uid"]], movie_blob__path=np.array([b"m.tif"] * 4))
+    with pytest.raises(InputError, match=r"a\.cs lists movies .movie_blob/path.: give the part"):
+        read_particles_cs(save(tmp_path / "a.cs", movies))
+    array = without(particles(), "alignments3D/pose")
+    classes = extended(array, alignments2D__pose=np.zeros(4, "f4"))
+    with pytest.raises(InputError, match=r"its poses are alignments2D, of a classification: give"):
+        read_particles_cs(save(tmp_path / "a.cs", classes))
+    volumes = np.zeros(4, dtype=[("uid", "u8"), ("blob/path", "S9"), ("blob/shape", "u4", (3,))])
+    with pytest.raises(InputError, match=r"blob/shape is .* not two numbers: give .* 2-D"):
+        read_particles_cs(save(tmp_path / "a.cs", volumes))
 
 
 def test_files_that_are_no_particles(tmp_path: Path):

@@ -1,5 +1,9 @@
 """MRC files of every mode and byte order, written by mrcfile or byte by byte."""
 
+import bz2
+import gzip
+import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import mrcfile
@@ -7,7 +11,7 @@ import numpy as np
 import pytest
 
 from hypermol.io.errors import InputError
-from hypermol.io.mrc import StackWriter, open_stack, read_volume, write_stack, write_volume
+from hypermol.io.mrc import open_stack, read_header, read_volume, write_stack, write_volume
 
 MODES = {0: "i1", 1: "i2", 2: "f4", 6: "u2", 12: "f2"}
 
@@ -108,30 +112,38 @@ def test_written_volume_has_a_right_header(tmp_path: Path):
 
 def test_pieces_make_the_same_file_as_one_write(tmp_path: Path):
     images = np.random.default_rng(0).normal(size=(7, 4, 4))
-    write_stack(tmp_path / "whole.mrcs", images, 2.0)
-    with StackWriter(tmp_path / "pieces.mrcs", 2.0) as writer:
-        writer.append(images[:3])
-        writer.append(images[3])
-        writer.append(images[4:])
+
+    def pieces() -> Iterator[np.ndarray]:
+        yield images[:3]
+        yield images[3]
+        yield images[3:3]
         assert not (tmp_path / "pieces.mrcs").exists()
-    np.testing.assert_array_equal(
-        open_stack(tmp_path / "pieces.mrcs"), open_stack(tmp_path / "whole.mrcs")
-    )
+        yield images[4:]
+
+    write_stack(tmp_path / "whole.mrcs", images, 2.0)
+    write_stack(tmp_path / "pieces.mrcs", pieces(), 2.0)
+    assert (tmp_path / "pieces.mrcs").read_bytes() == (tmp_path / "whole.mrcs").read_bytes()
+    np.testing.assert_array_equal(open_stack(tmp_path / "pieces.mrcs"), images.astype(np.float32))
     assert mrcfile.validate(tmp_path / "pieces.mrcs")
 
 
-def test_a_failed_write_leaves_nothing(tmp_path: Path):
-    def fail() -> None:
-        with StackWriter(tmp_path / "a.mrcs", 2.0) as writer:
-            writer.append(np.zeros((1, 4, 4)))
-            writer.append(np.zeros((1, 5, 5)))
-
-    with pytest.raises(ValueError, match=r"\(5, 5\) in a stack of \(4, 4\)"):
-        fail()
+@pytest.mark.parametrize(
+    ("pieces", "message"),
+    [
+        ([np.zeros((1, 4, 4)), np.zeros((1, 5, 5))], r"\(5, 5\) in a stack of \(4, 4\)"),
+        ([np.zeros((2, 4, 4)), np.zeros(4)], "3 axes"),
+        ([np.zeros((0, 4, 4))], "at least one image"),
+    ],
+)
+def test_a_failed_write_leaves_nothing(tmp_path: Path, pieces: list[np.ndarray], message: str):
+    with pytest.raises(ValueError, match=message):
+        write_stack(tmp_path / "a.mrcs", pieces, 2.0)
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize(("dtype", "value"), [("int8", 200.0), ("float16", 1e6), ("uint16", -1)])
+@pytest.mark.parametrize(
+    ("dtype", "value"), [("int8", 200.0), ("float16", 1e6), ("uint16", -1), ("int16", np.nan)]
+)
 def test_values_that_do_not_fit_are_refused(tmp_path: Path, dtype: str, value: float):
     with pytest.raises(ValueError, match=f"do not fit {dtype}"):
         write_stack(tmp_path / "a.mrcs", np.full((1, 2, 2), value), 1.0, dtype)
@@ -151,11 +163,30 @@ def oblong_voxels(path: Path) -> None:
     raw_mrc(path, integers(4, 4, 4), 2, cell=(4.0, 4.0, 8.0))
 
 
+def volumes_that_do_not_fill_the_file(path: Path) -> None:
+    with mrcfile.new(path, np.zeros((4, 3, 3), np.float32)) as file:
+        file.header.ispg, file.header.mz = 401, 3
+
+
+def no_sections_to_a_volume(path: Path) -> None:
+    with mrcfile.new(path, np.zeros((4, 3, 3), np.float32)) as file:
+        file.header.ispg, file.header.mz = 401, 0
+
+
+def no_bytes_after_the_header(path: Path) -> None:
+    raw_mrc(path, integers(4, 5, 5), 2)
+    path.write_bytes(path.read_bytes()[:1024])
+
+
 FAULTS = {
+    "3 sections to a volume.*write it again": volumes_that_do_not_fill_the_file,
+    "cannot be read as MRC": no_sections_to_a_volume,
+    "cut off.*0 of 4.*copy or write it again": no_bytes_after_the_header,
+    "decompress it with bunzip2": lambda path: path.write_bytes(bz2.compress(bytes(2000))),
     "cut off.*2 of 4.*copy or write it again": cut_off,
     "mode 4: convert": complex_mode,
     "does not exist: check": lambda path: None,
-    "decompress it with gunzip": lambda path: path.write_bytes(b"\x1f\x8b" + bytes(2000)),
+    "decompress it with gunzip": lambda path: path.write_bytes(gzip.compress(bytes(2000))),
     "shorter than|cannot be read": lambda path: path.write_bytes(b"MAP "),
     "is not a readable MRC|mode|cannot be read": lambda path: path.write_bytes(b"text " * 500),
     "1 x 1 x 2 Angstrom: resample": oblong_voxels,
@@ -168,6 +199,35 @@ def test_faults_name_the_file_and_the_remedy(tmp_path: Path, message: str):
     FAULTS[message](path)
     with pytest.raises(InputError, match=f"bad.mrc.*({message})"):
         read_volume(path)
+
+
+def test_a_width_that_looks_like_a_compressed_file_is_read(tmp_path: Path):
+    """23106 columns make the first bytes BZ."""
+    data = integers(1, 2, 23106)
+    path = raw_mrc(tmp_path / "wide.mrcs", data, 0)
+    assert path.read_bytes()[:2] == b"BZ"
+    np.testing.assert_array_equal(open_stack(path), data)
+
+
+@pytest.mark.parametrize("volumes", [1, 2])
+def test_volumes_in_one_file_are_its_sections_in_turn(tmp_path: Path, volumes: int):
+    data = np.arange(volumes * 8, dtype=np.float32).reshape(volumes, 2, 2, 2)
+    with mrcfile.new(tmp_path / "a.mrcs", data) as file:
+        assert file.is_volume_stack()
+    np.testing.assert_array_equal(open_stack(tmp_path / "a.mrcs"), data.reshape(-1, 2, 2))
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="counts files by /proc")
+@pytest.mark.filterwarnings("error")
+def test_files_are_closed_with_their_arrays(tmp_path: Path):
+    path = raw_mrc(tmp_path / "a.mrcs", integers(2, 3, 4), 2)
+    before = len(os.listdir("/proc/self/fd"))
+    stacks = [open_stack(path) for _ in range(5)]
+    assert len(os.listdir("/proc/self/fd")) == before + len(stacks)
+    read_header(path)
+    read_volume(path)
+    del stacks
+    assert len(os.listdir("/proc/self/fd")) == before
 
 
 def test_files_of_other_programs(shared_data: Path):

@@ -83,7 +83,7 @@ def test_defaults_of_optional_columns(write_star: Callable, relion31: dict):
         found.ctf.defocus_angle_deg,
         found.ctf.phase_shift_deg,
         found.ctf.b_factor_angstrom2,
-        found.ctf_scale - 1.0,
+        found.ctf.scale - 1.0,
     ):
         np.testing.assert_array_equal(values, np.zeros(4))
 
@@ -97,7 +97,7 @@ def test_optional_columns_are_read(write_star: Callable, relion31: dict):
     found = read_particles_star(write_star(relion31))
     assert found.ctf.phase_shift_deg[0] == 90.0
     assert found.ctf.b_factor_angstrom2[0] == 25.5
-    assert found.ctf_scale[0] == 0.5
+    assert found.ctf.scale[0] == 0.5
 
 
 def test_optics_groups_of_one_pixel_size(write_star: Callable, relion31: dict):
@@ -166,9 +166,35 @@ def test_stacks_are_found_above_beside_and_in_image_dir(
     assert stack_of() == path.parent / "stack.mrcs"
 
 
+def test_a_stack_elsewhere_is_never_taken_for_one_of_image_dir(
+    write_star: Callable, relion31: dict, tmp_path: Path
+):
+    path = write_star(relion31, "project/job1/run_data.star")
+    for folder in ("project/job1", "project"):
+        write_stack(tmp_path / folder / "stack.mrcs", np.zeros((4, 8, 8)), 1.5)
+    empty = tmp_path / "elsewhere"
+    empty.mkdir()
+    found = read_particles_star(path, image_dir=empty).stack_paths
+    assert set(found) == {str(empty / "stack.mrcs")}
+
+
+def test_two_stacks_of_one_name_in_image_dir(write_star: Callable, relion31: dict, tmp_path: Path):
+    stacks = ["J1/a.mrcs", "J1/a.mrcs", "./J1/a.mrcs", "J2/a.mrcs"]
+    names = [f"{i + 1}@{stack}" for i, stack in enumerate(stacks)]
+    relion31["particles"]["rlnImageName"] = names
+    path = write_star(relion31)
+    for folder in ("flat", "deep/J1", "deep/J2"):
+        (tmp_path / folder).mkdir(parents=True)
+        write_stack(tmp_path / folder / "a.mrcs", np.zeros((4, 8, 8)), 1.5)
+    found = read_particles_star(path, image_dir=tmp_path / "deep").stack_paths
+    assert [Path(stack).parent.name for stack in found] == ["J1", "J1", "J1", "J2"]
+    with pytest.raises(InputError, match=r"J2/a\.mrcs would both be .*flat/a\.mrcs"):
+        read_particles_star(path, image_dir=tmp_path / "flat")
+
+
 @pytest.mark.parametrize("size", [0.0, -1.0, np.nan])
 def test_pixel_size_option_must_be_a_size(write_star: Callable, relion31: dict, size: float):
-    with pytest.raises(InputError, match=r"pixel_size_angstrom is .*: give a positive"):
+    with pytest.raises(InputError, match=r"--pixel-size is .*: give a number"):
         read_particles_star(write_star(relion31), pixel_size_angstrom=size)
 
 
@@ -236,7 +262,7 @@ def test_bad_values_name_the_row(write_star: Callable, relion31: dict, fault: tu
 @pytest.mark.parametrize(
     ("column", "value", "message"),
     [
-        ("rlnImageDimensionality", 3, "subtomograms.*give 2-D"),
+        ("rlnImageDimensionality", 3, "subtomograms.*give single particles, 2-D"),
         ("rlnCtfDataAreCtfPremultiplied", 1, "premultiplied.*extract them again"),
         ("rlnImagePixelSize", 0.0, "rlnImagePixelSize is 0: give a positive number"),
     ],

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from hypermol.molecule.check import Finding, Report, check_model
+from hypermol.molecule.composite import expansion
 from hypermol.molecule.coordinate_network import CoordinateNetwork
 from hypermol.molecule.elastic_network import ElasticNetwork, anisotropic_modes
-from hypermol.molecule.expansion import Expansion
 from hypermol.molecule.gallery import cat, pretzel
 from hypermol.molecule.moving_gaussians import density_of_gaussians, transform_of_gaussians
 from hypermol.molecule.spatial_basis.voxels import Voxels
@@ -170,20 +170,20 @@ class Wrong:
     """An expansion with a mistake in one of its fast paths."""
 
     def __init__(self, bug: str):
-        self.inner, self.bug = Expansion(VOXELS, Cosine(3)), bug
+        self.inner, self.bug = expansion(VOXELS, Cosine(3)), bug
 
     def __getattr__(self, name):
         return getattr(self.inner, name)
 
-    def features(self, prepared, rotations, frequencies):
+    def features(self, prepared, rotations, states, frequencies):
         if self.bug == "transposed":
             rotations = jnp.swapaxes(rotations, -1, -2)
-        found = self.inner.features(prepared, rotations, frequencies)
+        found = self.inner.features(prepared, rotations, states, frequencies)
         return found[:, :2] if self.bug == "too few" else found
 
     def fourier(self, theta, k, tau):
         if self.bug == "squared":
-            theta = type(theta)(theta.maps**2)
+            theta = theta._replace(maps=jax.tree.map(jnp.square, theta.maps))
         return self.inner.fourier(theta, k, tau)
 
 
@@ -208,12 +208,12 @@ def elastic(n_modes: int) -> ElasticNetwork:
 @pytest.mark.parametrize(
     ("model", "radius"),
     [
-        pytest.param(Expansion(VOXELS, Cosine(3)), 60.0, id="voxels, cosine"),
+        pytest.param(expansion(VOXELS, Cosine(3)), 60.0, id="voxels, cosine"),
         pytest.param(
-            Expansion(VOXELS, Fourier(3)), 60.0, id="voxels, fourier", marks=pytest.mark.slow
+            expansion(VOXELS, Fourier(3)), 60.0, id="voxels, fourier", marks=pytest.mark.slow
         ),
         pytest.param(
-            Expansion(VOXELS, Constant()), 60.0, id="voxels, constant", marks=pytest.mark.slow
+            expansion(VOXELS, Constant()), 60.0, id="voxels, constant", marks=pytest.mark.slow
         ),
         pytest.param(cat(100.0), 180.0, id="cat"),
         pytest.param(cat(100.0, circle=True), 180.0, id="cat on a circle", marks=pytest.mark.slow),

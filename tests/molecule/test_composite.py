@@ -8,8 +8,7 @@ from jax.flatten_util import ravel_pytree
 from scipy import stats
 from scipy.spatial.transform import Rotation
 
-from hypermol.molecule.composite import Composite, composite
-from hypermol.molecule.expansion import Expansion
+from hypermol.molecule.composite import Composite, composite, expansion
 from hypermol.molecule.parts import Part, Place
 from hypermol.molecule.protocol import Coefficients, LinearMolecule
 from hypermol.molecule.spatial_basis.prolates import Prolates
@@ -191,7 +190,7 @@ def test_only_knobs_that_no_trajectory_reads_have_a_lattice():
         )
     )
     assert both.state_space.names == ("breath", "arm")
-    assert both.turning == (False, True)
+    assert both.is_position == (False, True)
     members = np.asarray(both.lattice(jnp.array([0.2, 0.6]), 8))
     assert members.shape == (8, 2)
     assert np.ptp(members[:, 0]) > 0.5
@@ -220,6 +219,22 @@ def test_levels_carry_maps_and_motion():
     jax.tree.map(np.testing.assert_array_equal, theta.motion, grown.motion)
 
 
+def test_the_mean_is_exact_for_parts_that_rest_and_drawn_for_those_that_move():
+    """Copies of a resting arm: each its own mean, wherever the base measure puts their states."""
+    resting = MOLECULES["shared arms"]
+    theta = random_theta(resting)
+    nodes = np.stack(np.meshgrid(*2 * [(np.arange(8) + 0.5) / 8]), axis=-1).reshape(-1, 2)
+    density = jax.jit(lambda tau: resting.density(theta, tau))
+    expected = np.mean([density(jnp.asarray(tau, jnp.float32)) for tau in nodes], axis=0)
+    scale = np.abs(expected).max()
+    np.testing.assert_allclose(resting.mean(theta), expected, atol=1e-4 * scale)
+    moving = MOLECULES["moving arms"]
+    theta = random_theta(moving)
+    theta.maps["arm"] = jnp.zeros_like(theta.maps["arm"])
+    still = jax.jit(moving.density)(theta, jnp.array([0.3, 0.9]))
+    np.testing.assert_allclose(moving.mean(theta), still, atol=1e-4 * float(jnp.abs(still).max()))
+
+
 def test_a_subspace_starts_the_states_of_both_copies():
     molecule = pretzel()
     linear = molecule.subspace(2)
@@ -239,9 +254,9 @@ def test_a_part_that_only_varies_leaves_the_mean_to_the_body():
     space = Interval("open")
     parts = (Part("body", BODY, Constant()), Part("arm", ARM, Variation(Cosine(3, space))))
     molecule = composite(parts)
-    consensus = Expansion(BODY, Constant())
+    consensus = expansion(BODY, Constant())
     whole = consensus.init(jax.random.key(0))
-    whole = whole._replace(maps=jax.random.normal(jax.random.key(1), whole.maps.shape))
+    whole.maps[""] = jax.random.normal(jax.random.key(1), whole.maps[""].shape)
     theta = molecule.resize(whole, consensus)
     assert theta.maps["arm"].shape[0] == 2 and not theta.maps["arm"].any()
     assert list(molecule.whole_terms) == [True, False, False]

@@ -6,6 +6,9 @@ import numpy as np
 import pytest
 
 from hypermol.molecule.state_basis import (
+    BASES,
+    BASIS_OF,
+    STATES_OF,
     Chebyshev,
     Constant,
     Cosine,
@@ -141,10 +144,10 @@ def test_bases_by_name():
     assert named_state_basis("hats", 6, "hinge") == Hats(6, Interval("hinge"))
     assert named_state_basis("onehot", 3, "fold") == OneHot(Discrete("fold", 3))
     assert named_state_basis("haar", 3, "fold") == Haar(Discrete("fold", 3))
-    for kind, what in (("hats", "states to interpolate"), ("haar", "classes")):
+    for kind, what in (("hats", "nodes"), ("haar", "classes")):
         with pytest.raises(ValueError, match=f"n_terms is 1 for a {kind} basis.*{what}"):
             named_state_basis(kind, 1, "s")
-    with pytest.raises(ValueError, match=r"not known: use constant, .*haar"):
+    with pytest.raises(ValueError, match=r"not known: use cosine, .*haar"):
         named_state_basis("wavelet", 3, "s")
 
 
@@ -152,3 +155,24 @@ def test_linear_bases_say_their_means():
     basis = Linear(Gaussian(2))
     np.testing.assert_array_equal(basis.mean_weights, [1.0, 0.0, 0.0])
     np.testing.assert_array_equal(basis.constant_weights, [1.0, 0.0, 0.0])
+
+
+def test_the_registry_says_of_each_basis_what_it_is():
+    """Each entry against the basis that it makes, at its own number of terms and at others."""
+    assert {BASES[name].states: name for name in BASIS_OF.values()} == BASIS_OF
+    for name, known in BASES.items():
+        basis = named_state_basis(name, known.n_terms, "knob")
+        assert basis.n_terms == known.n_terms
+        assert STATES_OF[type(basis.space)] == known.states
+        whole = np.count_nonzero(basis.constant_weights)
+        local = not np.any(basis.frequencies) and known.states != "rigid" and whole > 1
+        assert known.is_local == (local or name == "haar")  # a tree of classes: all or none
+        refused = [n for n in range(7) if known.fault(n) is not None]
+        expected = {"rigid": [0, 2, 3, 4, 5, 6], "circle": [0, 2, 4, 6]}
+        assert refused == expected.get(known.states, [0, 1] if known.is_local else [0])
+        for most in range(1, 8):
+            capped = known.capped(known.n_terms, most)
+            assert known.fault(capped) is None and capped <= known.n_terms
+            assert capped == known.n_terms if known.is_local else capped <= max(most, 3)
+        for wrong in (2.0, "3", True):
+            assert known.fault(wrong) == "give a whole number"

@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
-from hypermol.molecule.expansion import Expansion
-from hypermol.molecule.protocol import Coefficients
+from hypermol.molecule.composite import expansion
 from hypermol.molecule.region import Ball, Mask
 from hypermol.molecule.spatial_basis.base import SpatialBasis
 from hypermol.molecule.spatial_basis.gaussians import GaussianGrid
@@ -17,6 +16,7 @@ from hypermol.molecule.state_basis import Cosine
 from hypermol.posterior.posterior import Posterior
 from hypermol.posterior.priors import HyperPrior
 from hypermol.space.fourier import half_plane
+from one_part import one_part
 
 BOX, PIXEL, KMAX, RADIUS, CENTRE = 16, 2.0, 6, 7.0, (5.0, -4.0, 3.0)
 
@@ -66,17 +66,6 @@ def relative(found, expected) -> float:
     return float(np.linalg.norm(found - expected) / np.linalg.norm(expected))
 
 
-def test_fourier_adjoint(basis: SpatialBasis):
-    """Re <A x, y> = <x, A' y>; measured 1e-7 of the norms."""
-    x, p = coefficients(basis), points()
-    forward = np.asarray(jax.jit(basis.fourier)(x, p))
-    y = noise(forward.shape)
-    back = np.asarray(jax.jit(basis.fourier_adjoint)(y, p))
-    assert back.shape == x.shape
-    scale = float(np.linalg.norm(forward) * np.linalg.norm(y))
-    assert np.vdot(forward, y).real == pytest.approx(np.vdot(x, back), abs=2e-6 * scale)
-
-
 def test_slices_agree_with_fourier_and_have_their_adjoint(basis: SpatialBasis):
     """Trilinear slices: measured 2 % of white coefficients at most; off centre, too."""
     turns = Rotation.random(3, random_state=1).as_matrix().astype(np.float32)
@@ -111,10 +100,10 @@ def test_prior_is_symmetric_and_its_root_has_its_covariance(basis: SpatialBasis)
 
 
 def test_molecules_of_every_basis_have_a_prior(basis: SpatialBasis):
-    molecule = Expansion(basis, Cosine(2))
-    theta = Coefficients(jnp.asarray(coefficients(basis)))
+    molecule = expansion(basis, Cosine(2))
+    theta = one_part(coefficients(basis))
     expected = -0.5 * np.sum(
-        theta.maps * basis.precision(theta.maps, jnp.ones((2, basis.n_shells)))
+        theta.maps[""] * basis.precision(theta.maps[""], jnp.ones((2, basis.n_shells)))
     )
     assert float(molecule.log_prior(theta)) == pytest.approx(float(expected), rel=1e-4)
     posterior = Posterior(molecule, half_plane(BOX, KMAX), HyperPrior())
@@ -165,12 +154,12 @@ def test_expanding_a_density(basis: SpatialBasis):
 def test_levels_may_change_the_basis():
     """From voxels to prolates of another level and more terms: the transform stays."""
     ball = Ball(CENTRE, RADIUS)
-    source = Expansion(voxels_in(ball, BOX, PIXEL, 5), Cosine(1))
-    target = Expansion(Prolates(BOX, PIXEL, 7, RADIUS, CENTRE), Cosine(2))
-    theta = Coefficients(source.basis.expand(jnp.asarray(blob(source.basis.n))))
-    grown = target.resize(theta, source).maps
-    assert grown.shape == (2, target.basis.n_coefficients)
+    voxels, prolates = voxels_in(ball, BOX, PIXEL, 5), Prolates(BOX, PIXEL, 7, RADIUS, CENTRE)
+    source, target = expansion(voxels, Cosine(1)), expansion(prolates, Cosine(2))
+    theta = one_part(voxels.expand(jnp.asarray(blob(voxels.n))))
+    grown = target.resize(theta, source).maps[""]
+    assert grown.shape == (2, prolates.n_coefficients)
     assert not np.any(grown[1])
     p = points(20) * 0.5
-    expected = jax.jit(source.basis.fourier)(theta.maps, p)[0]
-    assert relative(jax.jit(target.basis.fourier)(grown, p)[0], expected) < 0.06
+    expected = jax.jit(voxels.fourier)(theta.maps[""], p)[0]
+    assert relative(jax.jit(prolates.fourier)(grown, p)[0], expected) < 0.06

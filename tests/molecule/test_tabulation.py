@@ -62,7 +62,7 @@ def test_tabulated_densities_are_the_molecules(molecule):
 def test_bases_follow_the_kind_of_every_knob():
     space = Product((Interval("bend"), Circle("turn"), Discrete("kind", 3)))
     assert shown_states(space) == {
-        "state_basis": ["cosine", "fourier", "onehot"],
+        "state_basis": ["cosine", "fourier", "haar"],
         "n_terms": [5, 5, 3],
         "state_name": ["bend", "turn", "kind"],
     }

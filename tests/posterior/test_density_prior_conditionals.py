@@ -7,14 +7,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from hypermol.fitting.sampler import ChainState, Data, molecule_block
+from hypermol.fitting.blocks.theta_exact import theta_exact
+from hypermol.fitting.sweep import ChainState, Data
 from hypermol.inference import exact
-from hypermol.inference.ensemble import MoveSize
-from hypermol.inference.target import Quadratic, Tilted
-from hypermol.molecule.protocol import Coefficients
-from hypermol.posterior.conditional import molecule_quadratic, molecule_target
+from hypermol.inference.target import Quadratic
 from hypermol.posterior.density_priors import NoPrior, Positivity
 from hypermol.posterior.state_smoothness import AdjacentStates, MassFlow
+from hypermol.posterior.theta_conditional import Given, theta_quadratic, theta_tilted
 from hypermol.recipe.options import FitOptions
 from hypermol.recipe.toml import read_recipe, write_recipe
 from small_posterior import BOX, make_small
@@ -28,72 +27,59 @@ def small():
     return make_small()
 
 
+def given_of(small) -> Given:
+    return Given(small.mu, small.latents, small.images)
+
+
 def quadratic(small, prior) -> Quadratic:
     posterior = replace(small.posterior, density_prior=prior)
-    return molecule_quadratic(posterior, small.nuisance, small.latents, small.images, small.theta)
+    return theta_quadratic(posterior, given_of(small), small.theta)
 
 
 def posterior_mean(small, prior):
     """Mean of theta's Gaussian conditional, and the iterations that it took."""
-    zero = jnp.zeros_like(small.theta.maps)
+    zero = jax.tree.map(jnp.zeros_like, small.theta.maps)
     mean, record = jax.jit(lambda: exact.mean(quadratic(small, prior), zero, 1e-3, 300))()
     assert float(record.error_in_sd) <= 1.0001e-3
-    return mean, int(record.iterations)
+    return mean[""], int(record.iterations)
 
 
 def test_linear_minus_apply_is_the_gradient_of_the_log_posterior(small) -> None:
     posterior = replace(small.posterior, density_prior=SMOOTH + POSITIVE)
 
     def log_joint(maps):
-        given = (Coefficients(maps), small.nuisance, small.latents, small.consensus, small.images)
-        terms = posterior.terms(*given)
-        return terms.molecule_prior + jnp.sum(terms.likelihood)
+        terms = posterior.terms(small.theta._replace(maps=maps), *small[2:])
+        return terms.theta_prior + jnp.sum(terms.likelihood)
 
     @jax.jit
     def both(maps):
-        given = (small.nuisance, small.latents, small.images, small.theta)
-        target = molecule_target(posterior, *given)
-        assert isinstance(target, Tilted)
+        target = theta_tilted(posterior, given_of(small), small.theta)
         tilt = target.tilt.value_and_gradient(maps)[1]
-        return jax.grad(log_joint)(maps), target.reference.linear - target.reference.apply(
-            maps
-        ) + tilt
+        rest = jax.tree.map(jnp.subtract, target.reference.linear, target.reference.apply(maps))
+        return jax.grad(log_joint)(maps)[""], rest[""] + tilt[""]
 
     expected, found = both(small.theta.maps)
     scale = float(jnp.abs(expected).max())
     np.testing.assert_allclose(found, expected, atol=3e-4 * scale)
 
 
-def test_the_strongest_type_is_told_by_the_prior(small) -> None:
-    given = (small.nuisance, small.latents, small.images, small.theta)
-    found = []
-
-    def note(prior) -> None:
-        posterior = replace(small.posterior, density_prior=prior)
-        found.append(type(molecule_target(posterior, *given)))
-
-    for prior in (NoPrior(), SMOOTH, SMOOTH + POSITIVE):
-        jax.eval_shape(lambda prior=prior: note(prior))
-    assert found == [Quadratic, Quadratic, Tilted]
-
-
 def test_the_perturbation_has_the_covariance_of_the_matrix(small) -> None:
     """Probes of b - A x + noise: data, spectrum and density priors together."""
     n = 300
     target = quadratic(small, SMOOTH)
-    rng, support = np.random.default_rng(1), small.posterior.molecule.basis.support
+    rng, support = np.random.default_rng(1), small.posterior.molecule.parts[0].basis.support
     slow = np.ones((2, *support.shape))  # what the flow's prior weighs most
     ways = [slow * support, rng.normal(size=(2, *support.shape)) * support]
     ways = jnp.asarray(np.stack(ways), jnp.float32)
-    zero = jnp.zeros_like(small.theta.maps)
+    zero = jax.tree.map(jnp.zeros_like, small.theta.maps)
 
     @jax.jit
     def probes(keys):
-        noise = jax.lax.map(lambda key: target.perturbed_residual(key, zero), keys) - target.linear
-        return jnp.einsum("nqzyx,wqzyx->wn", noise, ways)
+        drawn = jax.lax.map(lambda key: target.perturbed_residual(key, zero), keys)
+        return jnp.einsum("nqzyx,wqzyx->wn", drawn[""] - target.linear[""], ways)
 
     seen = np.asarray(probes(jax.random.split(jax.random.key(0), n)), np.float64)
-    applied = jax.jit(jax.vmap(target.apply))(ways)
+    applied = jax.jit(jax.vmap(target.apply))({"": ways})[""]
     expected = np.einsum("wqzyx,vqzyx->wv", ways, applied).astype(np.float64)
     scale = np.sqrt(np.outer(np.diag(expected), np.diag(expected)))
     assert np.max(np.abs(np.cov(seen) - expected) / scale) < 4.5 * np.sqrt(2.0 / n)
@@ -118,18 +104,18 @@ def test_smoothness_holds_the_states_together(small, plain, prior, slower: float
 
 
 def negative_mass(theta) -> jnp.ndarray:
-    ends = theta.maps[0] + jnp.sqrt(2.0) * jnp.asarray([[[[1.0]]], [[[-1.0]]]]) * theta.maps[1]
+    mean, change = theta.maps[""]
+    ends = mean + jnp.sqrt(2.0) * jnp.asarray([[[[1.0]]], [[[-1.0]]]]) * change
     return jnp.sum(jnp.maximum(-ends, 0.0), axis=(-3, -2, -1)).mean()
 
 
 def run(small, prior, steps: int) -> tuple[np.ndarray, float]:
     """Negative mass along a chain of theta alone, [steps], and the mean acceptance."""
-    block = molecule_block(replace(small.posterior, density_prior=prior), 0.1, 100)
-    size = MoveSize(jnp.ones(()), jnp.ones(()))
-    state = ChainState(small.theta, small.nuisance, small.latents, size, None)
+    block = theta_exact(replace(small.posterior, density_prior=prior))
+    state = ChainState(small.theta, small.mu, small.latents)
     data, mass, acceptance = Data(small.images, small.consensus), [], []
     for key in jax.random.split(jax.random.key(4), steps):
-        state, info = block.step(key, state, data)
+        state, info = block.step(key, state, (), data)
         mass.append(float(negative_mass(state.theta)))
         acceptance.append(float(info.get("acceptance", 1.0)))
     return np.asarray(mass), float(np.mean(acceptance))

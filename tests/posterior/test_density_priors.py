@@ -8,8 +8,7 @@ from scipy.special import erf
 from scipy.stats import wasserstein_distance
 
 from hypermol.io.errors import InputError
-from hypermol.molecule.composite import composite
-from hypermol.molecule.expansion import Expansion
+from hypermol.molecule.composite import Composite, composite, expansion
 from hypermol.molecule.parts import Part, Place
 from hypermol.molecule.protocol import Coefficients
 from hypermol.molecule.spatial_basis.voxels import Voxels
@@ -30,11 +29,12 @@ from hypermol.space.discrete import Discrete
 from hypermol.space.normal import Gaussian
 from hypermol.space.product import Product
 from hypermol.space.state_space import Circle, Interval
+from one_part import one_part
 
 BOX, KMAX, PIXEL, NODES = 12, 4, 1.5, 9
 BASIS = Voxels(BOX, PIXEL, KMAX, 5.0 * PIXEL)
 LENGTH = 6.0
-MOLECULES = {"interval": Expansion(BASIS, Cosine(3)), "circle": Expansion(BASIS, Fourier(3))}
+MOLECULES = {"interval": expansion(BASIS, Cosine(3)), "circle": expansion(BASIS, Fourier(3))}
 QUADRATIC: dict[str, DensityPrior] = {
     "adjacent": AdjacentStates(0.3, NODES, BOX),
     "flow": MassFlow(0.7, NODES, BOX, PIXEL, LENGTH, 0.4),
@@ -43,7 +43,7 @@ QUADRATIC: dict[str, DensityPrior] = {
 
 def size_of_theta(molecule, theta):
     """A user's prior: not a quadratic form."""
-    return -jnp.sum(jnp.sqrt(1.0 + theta.maps**2))
+    return -jnp.sum(jnp.sqrt(1.0 + theta.maps[""] ** 2))
 
 
 OTHERS: dict[str, DensityPrior] = {
@@ -52,10 +52,10 @@ OTHERS: dict[str, DensityPrior] = {
 }
 
 
-def random_theta(molecule: Expansion, seed: int = 0) -> Coefficients:
+def random_theta(molecule: Composite, seed: int = 0) -> Coefficients:
     rng = np.random.default_rng(seed)
-    maps = rng.normal(size=(molecule.n_terms, *BASIS.coefficient_shape)) * BASIS.support
-    return Coefficients(jnp.asarray(maps, jnp.float32))
+    maps = rng.normal(size=(len(molecule.term_labels), *BASIS.coefficient_shape)) * BASIS.support
+    return one_part(maps)
 
 
 def densities_along(name: str, theta: Coefficients) -> np.ndarray:
@@ -65,7 +65,7 @@ def densities_along(name: str, theta: Coefficients) -> np.ndarray:
     if name == "circle":
         angle = 2 * np.pi * (np.arange(NODES + 1) + 0.5) / NODES
         rows = [np.ones(NODES + 1), np.sqrt(2) * np.cos(angle), np.sqrt(2) * np.sin(angle)]
-    return np.einsum("qj,qzyx->jzyx", rows, np.asarray(theta.maps, np.float64))
+    return np.einsum("qj,qzyx->jzyx", rows, np.asarray(theta.maps[""], np.float64))
 
 
 def direct(kind: str, name: str, theta: Coefficients) -> float:
@@ -96,7 +96,7 @@ def test_positivity_is_what_numpy_says() -> None:
     theta = random_theta(molecule)
     angle = np.pi * (np.arange(5) + 0.5) / 5
     rows = [np.ones(5), np.sqrt(2) * np.cos(angle), np.sqrt(2) * np.cos(2 * angle)]
-    values = np.einsum("qj,qzyx->jzyx", rows, np.asarray(theta.maps, np.float64))
+    values = np.einsum("qj,qzyx->jzyx", rows, np.asarray(theta.maps[""], np.float64))
     soft = np.logaddexp(0.0, -values / 0.4) ** 2 - np.log(2.0) ** 2
     expected = -0.6 * np.mean(np.sum(soft, axis=(1, 2, 3))) * (BOX / BASIS.n) ** 3
     found = float(OTHERS["positivity"].log_density(molecule, theta))
@@ -107,10 +107,10 @@ def test_positivity_is_what_numpy_says() -> None:
 def test_gradients_are_finite_differences(kind: str) -> None:
     molecule, prior = MOLECULES["interval"], {**QUADRATIC, **OTHERS}[kind]
     theta, way = random_theta(molecule), random_theta(molecule, 1)
-    value = jax.jit(lambda maps: prior.log_density(molecule, Coefficients(maps)))
-    found = float(jnp.vdot(jax.grad(value)(theta.maps), way.maps))
+    value = jax.jit(lambda maps: prior.log_density(molecule, one_part(maps)))
+    found = float(jnp.vdot(jax.grad(value)(theta.maps[""]), way.maps[""]))
     h = 0.01
-    ends = [float(value(theta.maps + side * h * way.maps)) for side in (1, -1)]
+    ends = [float(value(theta.maps[""] + side * h * way.maps[""])) for side in (1, -1)]
     assert found == pytest.approx((ends[0] - ends[1]) / (2 * h), rel=5e-3, abs=0.5)
 
 
@@ -119,16 +119,16 @@ def test_gradients_are_finite_differences(kind: str) -> None:
 def test_quadratic_members_are_quadratic_forms(kind: str, name: str) -> None:
     """-<x, A x> / 2, A symmetric, its perturbation of covariance A."""
     molecule, prior = MOLECULES[name], QUADRATIC[kind]
-    x, y = (random_theta(molecule, seed).maps for seed in (2, 3))
-    apply = jax.jit(lambda maps: prior.precision(molecule, Coefficients(maps)))
+    x, y = (random_theta(molecule, seed).maps[""] for seed in (2, 3))
+    apply = jax.jit(lambda maps: prior.precision(molecule, one_part(maps))[""])
     ax, ay = apply(x), apply(y)
     assert float(jnp.vdot(y, ax)) == pytest.approx(float(jnp.vdot(x, ay)), rel=1e-3, abs=1e-2)
-    value = float(prior.log_density(molecule, Coefficients(x)))
+    value = float(prior.log_density(molecule, one_part(x)))
     assert value == pytest.approx(-0.5 * float(jnp.vdot(x, ax)), rel=1e-4)
-    assert prior.is_quadratic and prior.tilt(molecule, Coefficients(x)).size == 0
+    assert prior.is_quadratic and prior.tilt(molecule, one_part(x)).size == 0
 
     drawn = jax.jit(
-        jax.vmap(lambda key: prior.precision_root(key, molecule, Coefficients(jnp.zeros_like(x))))
+        jax.vmap(lambda key: prior.precision_root(key, molecule, one_part(0.0 * x))[""])
     )(jax.random.split(jax.random.key(0), 3000))
     seen = np.asarray(jnp.stack([jnp.tensordot(drawn, way, axes=4) for way in (x, y)]), np.float64)
     expected = np.array([[jnp.vdot(x, ax), jnp.vdot(x, ay)], [jnp.vdot(y, ax), jnp.vdot(y, ay)]])
@@ -158,9 +158,9 @@ def test_the_number_of_nodes_does_not_matter() -> None:
 
 
 def test_a_constant_molecule_costs_nothing() -> None:
-    hats = Expansion(BASIS, Hats(4))
-    one = random_theta(MOLECULES["interval"]).maps[0]
-    theta = Coefficients(jnp.stack([one] * 4))
+    hats = expansion(BASIS, Hats(4))
+    one = random_theta(MOLECULES["interval"]).maps[""][0]
+    theta = one_part(jnp.stack([one] * 4))
     value = float(AdjacentStates(1.0, 16, BOX).log_density(hats, theta))
     assert abs(value) < 1e-6 * float(jnp.sum(one**2)) * BOX
 
@@ -186,7 +186,7 @@ def test_pairs_sum_to_the_mean_squared_slope_along_each_knob(space, slopes) -> N
 
 def test_circles_close_and_classes_have_no_neighbours() -> None:
     assert (4, 0) in {tuple(pair) for pair in Circle().neighbours(5).pairs.tolist()}
-    molecule = Expansion(BASIS, OneHot(Discrete("c", 3)))
+    molecule = expansion(BASIS, OneHot(Discrete("c", 3)))
     prior, theta = AdjacentStates(1.0, 5, BOX), random_theta(molecule)
     assert float(prior.log_density(molecule, theta)) == 0.0
     assert not np.any(prior.shell_precision(molecule, BASIS.n_shells))
@@ -194,18 +194,18 @@ def test_circles_close_and_classes_have_no_neighbours() -> None:
 
 def test_product_molecules_are_smooth_along_both_knobs() -> None:
     """V = a(t) + b(u): the sum of what each knob's own prior says."""
-    both = Expansion(BASIS, ProductBasis((Cosine(2, Interval("t")), Cosine(2, Interval("u")))))
-    maps = np.zeros((both.n_terms, *BASIS.coefficient_shape), np.float32)
+    both = expansion(BASIS, ProductBasis((Cosine(2, Interval("t")), Cosine(2, Interval("u")))))
+    maps = np.zeros((len(both.term_labels), *BASIS.coefficient_shape), np.float32)
     rng, expected = np.random.default_rng(5), 0.0
-    prior, one = AdjacentStates(1.0, 8, BOX), Expansion(BASIS, Cosine(2))
+    prior, one = AdjacentStates(1.0, 8, BOX), expansion(BASIS, Cosine(2))
     for tau in ([0.0, 0.5], [0.5, 0.0]):  # where the other knob's cosine vanishes
         row = np.asarray(both.weights(jnp.asarray(tau)))
-        alone = np.flatnonzero(np.abs(row - np.eye(both.n_terms)[0]) > 1e-3)
+        alone = np.flatnonzero(np.abs(row - np.eye(len(both.term_labels))[0]) > 1e-3)
         assert len(alone) == 1
         maps[alone[0]] = rng.normal(size=BASIS.coefficient_shape) * BASIS.support
-        own = Coefficients(jnp.stack([jnp.zeros(BASIS.coefficient_shape), maps[alone[0]]]))
+        own = one_part(jnp.stack([jnp.zeros(BASIS.coefficient_shape), maps[alone[0]]]))
         expected += float(prior.log_density(one, own))
-    found = float(prior.log_density(both, Coefficients(jnp.asarray(maps))))
+    found = float(prior.log_density(both, one_part(maps)))
     assert found == pytest.approx(expected, rel=1e-4)
 
 
@@ -237,7 +237,7 @@ def test_parts_that_move_are_compared_where_they_are() -> None:
 
 _BLOB_BOX = 32
 _WIDTH = 2.5
-_SMOOTH = Expansion(Voxels(_BLOB_BOX, 1.0, 15, 15.9), Hats(2))
+_SMOOTH = expansion(Voxels(_BLOB_BOX, 1.0, 15, 15.9), Hats(2))
 
 
 def blob(shift: float, width: float = _WIDTH) -> np.ndarray:
@@ -250,7 +250,7 @@ def blob(shift: float, width: float = _WIDTH) -> np.ndarray:
 def flow_distance2(first: np.ndarray, second: np.ndarray, prior: DensityPrior) -> float:
     """What the prior charges for two end states: -2 log density at weight 1, spacing 1."""
     maps = jnp.asarray(np.stack([first, second]), jnp.float32)
-    return -2.0 * float(prior.log_density(_SMOOTH, Coefficients(maps)))
+    return -2.0 * float(prior.log_density(_SMOOTH, one_part(maps)))
 
 
 def flow(length: float = 1e3) -> MassFlow:
@@ -309,8 +309,8 @@ def test_priors_add_up() -> None:
     values = [float(part.log_density(molecule, theta)) for part in parts]
     assert float(total.log_density(molecule, theta)) == pytest.approx(sum(values), rel=1e-5)
     assert float(NoPrior().log_density(molecule, theta)) == 0.0
-    applied = total.precision(molecule, theta)
-    expected = sum(part.precision(molecule, theta) for part in parts)
+    applied = total.precision(molecule, theta)[""]
+    expected = sum(part.precision(molecule, theta)[""] for part in parts)
     np.testing.assert_allclose(applied, expected, rtol=1e-4, atol=1e-3)
 
 

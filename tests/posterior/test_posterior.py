@@ -5,16 +5,16 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from hypermol.posterior.conditional import residual_power
+from hypermol.posterior.hyper_draws import image_sums, residual_power
 from small_posterior import (
     N,
     flat,
     make_small,
     reference_images,
     reference_likelihood,
-    reference_molecule_prior,
-    reference_nuisance_prior,
+    reference_mu_prior,
     reference_particle_prior,
+    reference_theta_prior,
 )
 
 
@@ -25,7 +25,7 @@ def small():
 
 @pytest.fixture(scope="module")
 def grid(small):
-    return np.asarray(jax.jit(small.posterior.molecule.prepare)(small.theta))
+    return np.asarray(jax.jit(small.posterior.molecule.prepare)(small.theta)[0][""])
 
 
 @pytest.fixture(scope="module")
@@ -49,12 +49,12 @@ def test_particle_prior(small, terms):
     np.testing.assert_allclose(flat(terms.particle_prior), expected, rtol=1e-4, atol=1e-4)
 
 
-def test_molecule_prior(small, terms):
-    assert float(terms.molecule_prior) == pytest.approx(reference_molecule_prior(small), rel=1e-5)
+def test_theta_prior(small, terms):
+    assert float(terms.theta_prior) == pytest.approx(reference_theta_prior(small), rel=1e-5)
 
 
-def test_nuisance_prior(small, terms):
-    assert float(terms.nuisance_prior) == pytest.approx(reference_nuisance_prior(small), rel=1e-5)
+def test_mu_prior(small, terms):
+    assert float(terms.mu_prior) == pytest.approx(reference_mu_prior(small), rel=1e-5)
 
 
 def test_absent_particles_count_for_nothing(small, evaluate, terms):
@@ -65,8 +65,10 @@ def test_absent_particles_count_for_nothing(small, evaluate, terms):
 
 
 def test_residual_power_per_shell(small, grid):
-    shells = jax.jit(lambda *given: residual_power(small.posterior, *given))
-    found = np.asarray(shells(small.theta, small.latents, small.images)).sum(axis=0)
+    sums = jax.jit(lambda *given: image_sums(small.posterior, *given))
+    sums = sums(small.theta, small.latents, small.images)
+    present = np.asarray(small.images.present)
+    found = residual_power(sums, small.latents.contrast, present)
     residual = flat(small.images.pixels) - reference_images(small, grid)
     power = np.sum(np.abs(residual[: N - 1]) ** 2, axis=0)
     plane = small.posterior.plane
@@ -74,11 +76,11 @@ def test_residual_power_per_shell(small, grid):
 
 
 def test_occupancy_moves_only_its_own_terms(small, evaluate, terms):
-    nuisance = small.nuisance._replace(occupancy=jnp.asarray([0.25, 0.75]))
-    other = evaluate(small.theta, nuisance, *small[3:])
+    mu = small.mu._replace(occupancy=jnp.asarray([0.25, 0.75]))
+    other = evaluate(small.theta, mu, *small[3:])
     np.testing.assert_array_equal(other.likelihood, terms.likelihood)
-    assert float(other.molecule_prior) == float(terms.molecule_prior)
+    assert float(other.theta_prior) == float(terms.theta_prior)
     bins = (flat(small.latents.state)[:, 0] >= 0.5).astype(int)
-    change = np.log(np.array([0.25, 0.75]) / np.asarray(small.nuisance.occupancy))[bins]
+    change = np.log(np.array([0.25, 0.75]) / np.asarray(small.mu.occupancy))[bins]
     found = flat(other.particle_prior) - flat(terms.particle_prior)
     np.testing.assert_allclose(found[:-1], change[:-1], atol=1e-5)

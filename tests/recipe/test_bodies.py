@@ -11,23 +11,30 @@ from typer.testing import CliRunner
 
 from bodies import BOX, CENTRES, PIXEL, STAR, simulate, write_bodies
 from hypermol.cli.main import app
-from hypermol.data.particles import load_particles
-from hypermol.fitting.march import carry, estimate_spectrum, first_state, make_level
-from hypermol.fitting.sampler import molecule_block, nuisance_block, particle_block, run_sweep
+from hypermol.data.source import load_particles
+from hypermol.fitting.blocks.hyperparameters import hyperparameters
+from hypermol.fitting.blocks.particles_by_candidates import particles_by_candidates
+from hypermol.fitting.blocks.spectrum import spectrum
+from hypermol.fitting.blocks.theta_exact import theta_exact
+from hypermol.fitting.level import Form, FourierImages, Level
+from hypermol.fitting.march import carry, first_state
+from hypermol.fitting.sweep import adapt_tunings, init_tunings, run_sweep
 from hypermol.imaging.blocks import from_blocks
 from hypermol.inference.ensemble import CandidateCounts
 from hypermol.io.bodies import read_bodies
 from hypermol.io.errors import InputError
 from hypermol.molecule.trajectory import RigidBody, Still
-from hypermol.posterior.priors import HyperPrior, draw_nuisance
+from hypermol.posterior.posterior import Posterior
+from hypermol.posterior.priors import HyperPrior
 from hypermol.recipe.bodies import NONE, body_tables
-from hypermol.recipe.design import Assembly, Grid, consensus
+from hypermol.recipe.design import Design, Grid, consensus
 from hypermol.recipe.options import make_design
 from hypermol.recipe.part_tables import read_parts
 from hypermol.recipe.toml import read_recipe
+from hypermol.space.fourier import half_plane
 
 
-def design_of(folder: Path, held: int = 1, text: str = STAR) -> Assembly:
+def design_of(folder: Path, held: int = 1, text: str = STAR) -> Design:
     bodies = read_bodies(write_bodies(folder, text))
     return read_parts(body_tables(bodies, BOX, PIXEL, held), BOX, PIXEL)
 
@@ -68,7 +75,6 @@ def test_import_bodies_writes_a_recipe(tmp_path):
     assert result.exit_code == 0, result.output
     assert "body_1: large.mrc, held" in result.output
     built = make_design(read_recipe(out), BOX, PIXEL)
-    assert isinstance(built, Assembly)
     assert [part.trajectory for part in built.parts] == [part.trajectory for part in design.parts]
     assert "add --overwrite" in CliRunner().invoke(app, command).output
 
@@ -83,21 +89,29 @@ def test_the_head_is_found_turning(tmp_path):
     design = design_of(tmp_path, text=STAR.replace("1 15 1", "1 25 0.5"))
     path, truth = simulate(tmp_path, design, 300, noise_sd=0.4)
     particles = load_particles(path)
-    grid, prior = Grid(BOX, PIXEL, 10, 33.0), HyperPrior()
-    still = make_level(particles, consensus(grid), grid.voxels, prior)
-    level = make_level(particles, design.molecule(grid, 1), grid.voxels, prior)
+    grid = Grid(BOX, PIXEL, 10, 33.0)
+    plane = half_plane(BOX, grid.kmax)
+    data = FourierImages(particles, grid.kmax).up_to(plane)
+
+    def level_of(molecule) -> Level:
+        form = Form(molecule, grid.kmax, (molecule.term_labels,))
+        return Level(form, Posterior(molecule, plane, HyperPrior()), data, grid.voxels)
+
+    still, level = level_of(consensus(grid)), level_of(design.molecule(grid, 1))
     state = first_state(still)
     for at, sweeps in ((still, 3), (level, 40)):
         if at is level:
-            state = carry(jax.random.key(1), state, still, level)
+            state = carry(jax.random.key(1), state, still.form, level)
         blocks = (
-            molecule_block(at.posterior, 0.1, 60),
-            nuisance_block(at.posterior, (draw_nuisance,)),
-            particle_block(at.posterior, CandidateCounts(1, 1, 16), 1),
+            theta_exact(at.posterior),
+            hyperparameters(at.posterior, learns_widths=False),
+            spectrum(at.posterior),
+            particles_by_candidates(at.posterior, CandidateCounts(1, 1, 16)),
         )
+        tunings = init_tunings(blocks, state, data)
         for key in jax.random.split(jax.random.key(sweeps), sweeps):
-            state, _ = run_sweep(key, blocks, state, at.data)
-            state = estimate_spectrum(at, state)
+            state, infos = run_sweep(key, blocks, state, tunings, data)
+            tunings = adapt_tunings(blocks, tunings, infos)
     found = from_blocks(state.latents.state, particles.n)
     assert level.molecule.state_space.names[:3] == tuple(f"body_2_rotation_{a}" for a in "xyz")
     correlation = [np.corrcoef(found[:, i], truth[:, i])[0, 1] for i in range(3)]

@@ -4,6 +4,7 @@ import pytest
 
 from bodies import BOX, PIXEL
 from hypermol.io.errors import InputError
+from hypermol.recipe.design import Grid
 from hypermol.recipe.options import make_design
 from hypermol.recipe.own_class import load_model
 from hypermol.recipe.toml import read_recipe, write_recipe
@@ -66,9 +67,9 @@ def test_a_class_of_ones_own(tmp_path):
     path.write_text(
         '[model]\ntype = "my_molecules:Good"\n\n[model.arguments]\nradius_angstrom = 50.0\n'
     )
-    options = read_recipe(path)
-    assert type(load_model(options.type, options.arguments, tmp_path)).__name__ == "Good"
-    with pytest.raises(InputError, match=r"a class of your own.*fit_black_box_run"):
-        make_design(options, BOX, PIXEL)
-    write_recipe(tmp_path / "again.toml", options)
-    assert read_recipe(tmp_path / "again.toml") == options
+    design = make_design(read_recipe(path), BOX, PIXEL)
+    assert type(design.model).__name__ == "Good" and not design.is_linear
+    assert design.molecule(Grid(BOX, PIXEL, 5, 60.0), design.n_terms).molecule is design.model
+    assert design.state_space(BOX, PIXEL).names == ("bend",)
+    write_recipe(tmp_path / "again.toml", read_recipe(path))
+    assert read_recipe(tmp_path / "again.toml") == read_recipe(path)

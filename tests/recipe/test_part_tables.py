@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 
 from bodies import BOX, PIXEL, soft_ball
-from hypermol.data.particles import load_particles
-from hypermol.fitting.stages import make_plan
+from hypermol.data.source import load_particles
+from hypermol.fitting.stages import make_schedule
 from hypermol.io.errors import InputError
 from hypermol.io.mrc import write_stack, write_volume
 from hypermol.io.star import write_particles_star
-from hypermol.recipe.design import Assembly, Grid
+from hypermol.recipe.design import Design, Grid
 from hypermol.recipe.options import FitOptions, make_design
 from hypermol.recipe.part_tables import read_parts
 from hypermol.recipe.toml import read_recipe
@@ -27,7 +27,7 @@ COPY = {"name": "other", "copy_of": "arm", "places": [{"rotation": HALF_TURN}]}
 HINGE = {"type": "hinge", "pivot_angstrom": [0.0, 0.0, 0.0], "axis": [0.0, 0.0, 1.0]}
 
 
-def build(*tables: dict) -> Assembly:
+def build(*tables: dict) -> Design:
     return read_parts(tables, BOX, PIXEL)
 
 
@@ -77,9 +77,23 @@ def test_knobs_by_the_name_they_have_in_the_part():
         ([{**ARM, "region": {"radius": 3.0}}], "part 'arm' .*, region: key 'radius' is not known"),
         ([{**ARM, "trajectory": {**HINGE, "pivot": 0}}], "trajectory: key 'pivot' is not known"),
         ([{**ARM, "places": [{"turn": 1}]}], "'arm' of the model, place 1: key 'turn' is not kno"),
-        ([{**ARM, "state_basis": "spline"}], "state_basis 'spline' is not known: use constant"),
+        ([{**ARM, "state_basis": "spline"}], "state_basis 'spline' is not known: use cosine"),
         ([{**ARM, "region": {**BALL, "radius_angstrom": 30.0}}], "arm reaches 40 .* 36: move"),
-        ([{**ARM, "n_terms": "many"}], "part 'arm' of the model: "),
+        ([{**ARM, "n_terms": "many"}], "part 'arm' of the model: .*give a whole number"),
+        (
+            [{**BODY, "trajectory": {"type": "translation", "n_terms": 1}}],
+            "translation has n_terms = 1, .* does not move: give at least 2",
+        ),
+        (
+            [{**BODY, "trajectory": {**HINGE, "basis": "fourier"}}],
+            "hinge has n_terms = 1, .*: give at least 3 or turns",
+        ),
+        ([{**BODY, "n_terms": 3}], "n_terms is 3 for a constant basis: .*leave n_terms out"),
+        ([{**BODY, "state_name": "bend"}], "state_name 'bend' names no state.*add a state_basis"),
+        (
+            [{**ARM, "region": {"mask": "m.mrc", "radius_angstrom": 3.0}}],
+            "its region has a mask and radius_angstrom: remove one of the two",
+        ),
         ([{**ARM, "symmetry": "T"}], "part 'arm' of the model: symmetry 'T' is not known"),
         ([{**ARM, "places": [{"rotation": MIRROR}]}], "part 'arm' .* is not a rotation .*orthog"),
         (
@@ -149,11 +163,13 @@ def test_states_that_no_particle_can_be_in(tmp_path):
     for basis, what in (("onehot", "classes"), ("haar", "classes"), ("hats", "nodes")):
         options = FitOptions(basis=basis, n_terms=7)
         with pytest.raises(InputError, match=f"n_terms is 7 for a {basis} .* 6 particles.*{what}"):
-            make_plan(options, few)
-        make_plan(replace(options, n_terms=6), few)
+            make_schedule(options, few, make_design(options, few.box, 2.0))
+        fewer = replace(options, n_terms=6)
+        make_schedule(fewer, few, make_design(fewer, few.box, 2.0))
     table = {**ARM, "state_basis": "hats", "n_terms": 9, "region": {"radius_angstrom": 10.0}}
     with pytest.raises(InputError, match="part 'arm' of the model: n_terms is 9"):
-        make_plan(FitOptions(part=(table,)), few)
+        options = FitOptions(part=(table,))
+        make_schedule(options, few, make_design(options, few.box, 2.0))
 
 
 @pytest.mark.parametrize(
@@ -161,7 +177,18 @@ def test_states_that_no_particle_can_be_in(tmp_path):
     [
         ("[model]\narguments = { a = 1 }\n", "go with model.type: add it"),
         ('[model]\ntype = "a:B"\narguments = 3\n', r"as a table \[model.arguments\]"),
-        ('[model]\ntype = "a:B"\n[[model.part]]\nname = "x"\n', "exclude each other"),
+        (
+            '[model]\ntype = "a:B"\n[[model.part]]\nname = "x"\n',
+            "model.type and model.part do not go together",
+        ),
+        ('[model]\ntype = "a:B"\nn_terms = 3\n', "model.type and model.n_terms do not"),
+        ('[model]\ntype = "a:B"\nbasis = "cosine"\n', "model.type and model.basis do not"),
+        ('[model]\nbasis = "cosine"\n[[model.part]]\nname = "x"\n', "model.part and model.basis"),
+        ('[model]\nstate_name = "s"\n[[model.part]]\nname = "x"\n', "and model.state_name do"),
+        (
+            '[model]\nspatial_basis = "voxels"\n[[model.part]]\nname = "x"\n',
+            "model.part and model.spatial_basis do not go together: remove one of the two",
+        ),
         ("[model]\npart = 3\n", r"write every part as a table \[\[model.part\]\]"),
     ],
 )

@@ -1,15 +1,14 @@
-"""docs/recipe.md says every key; examples of all pages build, those of own_molecule.md run."""
+"""docs/recipe.md says every key, and the recipes of all pages build."""
 
 import re
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
-from scipy import stats
 
 from hypermol.io.mrc import write_volume
 from hypermol.molecule.check import check_model
+from hypermol.molecule.state_basis import BASES
 from hypermol.recipe.design import Grid
 from hypermol.recipe.options import make_design
 from hypermol.recipe.own_class import load_model
@@ -45,6 +44,19 @@ def test_every_key_is_documented():
     assert [key for key in sorted(keys) if f"`{key}`" not in TEXT] == []
 
 
+def test_every_state_basis_is_documented_with_its_states_and_terms():
+    for page in (TEXT, (DOCS / "cli.md").read_text()):
+        (row,) = re.findall(r"^\| `(?:model\.basis|--basis)` \|.*$", page, re.MULTILINE)
+        for name, known in BASES.items():
+            after = row[row.index(f"`{name}`") :]
+            assert known.states in after[: after.index(")")], name
+    (row,) = re.findall(r"^\| `model\.n_terms` \|.*\|(.*)\|$", TEXT, re.MULTILINE)
+    for name, known in BASES.items():
+        numbers = [int(text) for text in re.findall(rf"(\d+) for [^,)]*`{name}`", row)]
+        assert numbers in ([known.n_terms], []), name
+        assert numbers or row.strip().startswith(f"{known.n_terms} ")
+
+
 def test_every_trajectory_has_all_its_keys():
     table = TEXT[TEXT.index("| `type` | key |") : TEXT.index("A rigid body and a hinged part")]
     rows = re.split(r"\n\| (?=`)", table)[1:]
@@ -53,11 +65,10 @@ def test_every_trajectory_has_all_its_keys():
         assert set(keys) <= written[kind], kind
 
 
-def write_own_model(folder: Path) -> list[str]:
-    """Save own_model.py as own_molecule.md says; its further Python blocks."""
-    model, *further = [text for name, text in blocks("python") if name.startswith("own_molecule ")]
-    (folder / "own_model.py").write_text(model)
-    return further
+def write_own_model(folder: Path) -> None:
+    """Save own_model.py as own_molecule.md says; tests/test_public.py runs the whole page."""
+    texts = dict(blocks("python"))
+    (folder / "own_model.py").write_text(texts["own_molecule 1"])
 
 
 @pytest.mark.parametrize("text", [pytest.param(text, id=name) for name, text in blocks("toml")])
@@ -78,16 +89,3 @@ def test_toml_examples_build(tmp_path, text):
         radius_angstrom=options.radius_angstrom,
     )
     assert report.ok, str(report)
-
-
-@pytest.mark.slow
-def test_own_molecule_is_fitted_as_the_page_says(tmp_path, monkeypatch):
-    further = write_own_model(tmp_path)
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.syspath_prepend(tmp_path)
-    names: dict[str, Any] = {}
-    for text in further:
-        exec(text, names)
-    assert names["width"].mean() == pytest.approx(10.0, abs=0.5)
-    truth = np.load(tmp_path / "data" / "truth" / "truth.npz")["t"]
-    assert stats.spearmanr(names["states"].mean(axis=0), truth).statistic > 0.9

@@ -10,7 +10,8 @@ from scipy.spatial.transform import Rotation
 
 from hypermol.data.latents import Latents
 from hypermol.io.metadata import CtfParameters, ParticleMetadata
-from hypermol.io.star_write import write_particles_star
+from hypermol.io.run_input import keep_input
+from hypermol.io.star import read_particles_star, write_particles_star
 from hypermol.io.store import RunDirectory
 from hypermol.molecule.state_basis import named_state_basis
 from hypermol.space.fourier import fast_even_size
@@ -90,6 +91,7 @@ def make_run(folder: Path, world: World, halves: bool = True) -> Path:
     star = folder / "particles.star"
     write_particles_star(star, _metadata(folder, world, given.as_matrix(), shifts, rng))
     run = RunDirectory.create(folder / "run")
+    keep_input(run, read_particles_star(star))
     run.write_json("run.json", _info(world, star))
     clean = terms(world)
     for chain in range(world.chains):

@@ -1,8 +1,10 @@
 """The page of made-up runs: whole, self-contained, and honest about what is missing."""
 
+import json
 import re
 from html.parser import HTMLParser
 from pathlib import Path
+from urllib.parse import unquote
 
 import pytest
 
@@ -23,6 +25,7 @@ class _Checker(HTMLParser):
         self.open: list[str] = []
         self.sources: list[str] = []
         self.links: list[str] = []
+        self.texts: list[str] = []
 
     def handle_starttag(self, tag, attrs):
         values = dict(attrs)
@@ -31,7 +34,10 @@ class _Checker(HTMLParser):
         if "src" in values:
             self.sources.append(values["src"])
         if tag == "a":
-            self.links.append(values["href"])
+            self.links.append(unquote(values["href"]))
+
+    def handle_data(self, data):
+        self.texts.append(data)
 
     def handle_endtag(self, tag):
         assert self.open.pop() == tag
@@ -56,8 +62,7 @@ def coarse_pictures():
 @pytest.fixture(scope="module")
 def interval(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("interval")
-    run = make_run(folder, World(state_name='<arm & "leg">'))
-    return write_report(run)
+    return write_report(make_run(folder, World()))
 
 
 def test_page_is_self_contained(interval):
@@ -84,10 +89,44 @@ def test_pictures_are_left_as_files(interval):
     assert {"poses.png", "views.png", "spectra.png", "leaks.png", "trace.png"} <= names
 
 
-def test_names_are_escaped(interval):
+def test_names_paths_and_remarks_are_escaped(tmp_path):
+    """What a file or a person named reaches the reader letter by letter, and adds no tag."""
+    nasty = """<script>a & "b" 'c'"""
+    # a STAR file has no way to write a name with blanks and both kinds of quotes
+    folder = tmp_path / "<script>a & 'c'"
+    folder.mkdir()
+    path = make_run(folder, World(state_name=nasty))
+    path = path.rename(folder / f"run {nasty}")
+    change_info(path, remarks=[f"5 rows of {nasty} have no defocus"])
+    (path / "volumes").mkdir()
+    (path / "volumes" / f"{nasty} #1?.mrc").touch()
+    html, checker = read_page(write_report(path))
+    assert "<script" not in html
+    said = "".join(checker.texts)
+    assert f"along {nasty} by" in said
+    assert str(folder / "particles.star") in said
+    assert f"5 rows of {nasty} have no defocus" in said
+    assert f"volumes/{nasty} #1?.mrc" in checker.links
+    assert all((path / link).exists() for link in checker.links if link[0] != "#")
+
+
+def change_info(run: Path, **entries: object) -> None:
+    """Write entries into the run.json of a run."""
+    info = json.loads((run / "run.json").read_text())
+    (run / "run.json").write_text(json.dumps(info | entries))
+
+
+def test_remarks_have_a_section_only_where_there_are_some(interval, tmp_path):
     html, _ = read_page(interval)
-    assert "<arm" not in html
-    assert "&lt;arm &amp; &quot;leg&quot;&gt;" in html
+    assert "Remarks on the input" not in html
+    run = make_run(tmp_path, World(space="point", draws=4))
+    change_info(run, remarks=["first remark", "second remark"])
+    html, _ = read_page(write_report(run))
+    listed = html.split('<section id="remarks">')[1].split("</section>")[0]
+    assert re.findall(r"<li>(.*?)</li>", listed) == ["first remark", "second remark"]
+    change_info(run, remarks=[])
+    html, _ = read_page(write_report(run))
+    assert "Remarks on the input" not in html
 
 
 def test_nothing_missing_is_noted_as_missing(interval):
@@ -105,11 +144,12 @@ def test_rigid_run(tmp_path):
 def test_short_circle_run_with_fixed_poses_and_parts_missing(tmp_path):
     world = World(space="circle", chains=1, draws=3, poses="fixed")
     run = make_run(tmp_path, world, halves=False)
-    (tmp_path / "particles.star").unlink()
+    (tmp_path / "particles.star").unlink()  # nobody asks for it any more
+    (run / "input.npz").unlink()
     (run / "trace.jsonl").unlink()
     html, _ = read_page(write_report(run))
     notes = re.findall(r'class="missing">([^<]*)<', html)
-    for part in ("particles.star", "halves.npz", "four samples", "trace.jsonl"):
+    for part in ("input.npz", "halves.npz", "four samples", "trace.jsonl"):
         assert any(part in note for note in notes), part
     assert "Only one chain" in html
     assert "Poses were held fixed" in html

@@ -10,6 +10,7 @@ from hypermol.analysis.knobs import Knob
 from hypermol.analysis.run import load_run
 from hypermol.report.convergence import Convergence, chance_rhat
 from hypermol.report.evidence import gather
+from hypermol.report.figures_sampler import fsc_figure
 from hypermol.report.leak import find_leaks
 from hypermol.report.verdict import findings, headline
 
@@ -42,6 +43,40 @@ def test_unconverged_chains(healthy):
 def test_inverted_contrast(healthy):
     density = healthy.density._replace(average=-healthy.density.average)
     assert "The contrast may be inverted" in warnings(replace(healthy, density=density))
+
+
+@pytest.mark.parametrize(("mean", "weight"), [(1.0, "good"), (1.4, "note"), (0.09, "warning")])
+def test_contrasts_far_from_one_have_no_tick(healthy, mean, weight):
+    contrast = np.full_like(healthy.particles.contrast, mean)
+    particles = healthy.particles._replace(contrast=contrast)
+    (found,) = [
+        f
+        for f in findings(replace(healthy, particles=particles))
+        if "contrast" in f.title.lower() and "inverted" not in f.title
+    ]
+    assert found.weight == weight and f"{mean:.2f}" in found.text
+
+
+def test_an_image_of_another_contrast_is_named(healthy):
+    contrast = np.array(healthy.particles.contrast)
+    contrast[6] = 25.0
+    evidence = replace(healthy, particles=healthy.particles._replace(contrast=contrast))
+    (found,) = [f for f in findings(evidence) if "far from the others'" in f.title]
+    assert "1 particles' are far from that (7," in found.text
+
+
+@pytest.mark.parametrize(
+    ("second", "said"),
+    [(0.0, "one of the two maps is empty"), (1.0, "the same"), (np.nan, "not numbers")],
+)
+def test_half_maps_that_tell_no_resolution(tmp_path, second, said):
+    path = make_run(tmp_path, World(n=50))
+    halves = dict(np.load(path / "halves.npz"))
+    np.savez(path / "halves.npz", **halves | {"half2": second * halves["half1"]})
+    evidence = gather(load_run(path))
+    (found,) = [f for f in findings(evidence) if f.title.startswith("The half maps")]
+    assert found.weight == "warning" and said in found.text and "inf" not in found.text
+    assert fsc_figure(evidence.run, evidence.halves) is not None
 
 
 def test_density_at_the_edge_of_the_support(healthy):

@@ -5,7 +5,7 @@ import pytest
 from typer.testing import CliRunner
 
 from hypermol.cli.simulate import app
-from hypermol.data.particles import load_particles
+from hypermol.data.source import load_particles
 
 SMALL = ["--n", "6", "--box", "24", "--pixel-size", "14"]
 

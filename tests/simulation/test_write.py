@@ -7,7 +7,7 @@ import starfile
 from scipy.ndimage import map_coordinates
 from scipy.spatial.transform import Rotation
 
-from hypermol.data.particles import load_particles
+from hypermol.data.source import load_particles
 from hypermol.io.errors import InputError
 from hypermol.io.metadata import CtfParameters
 from hypermol.io.mrc import open_stack

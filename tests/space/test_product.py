@@ -52,15 +52,10 @@ def test_nodes_are_the_grid_of_the_factors():
     assert Product((Point(), Interval())).nodes(7).shape == (7, 1)
 
 
-def test_knobs_are_found_by_name():
+def test_knobs_keep_their_names():
     assert ARMS.names == ("arm_1", "arm_2")
-    assert [MIXED.slice_of(name) for name in ("hinge", "bound", "turn")] == [(0, 1), (1, 2), (2, 3)]
     behind = Product((Gaussian(2), Interval("hinge")))
-    assert behind.slice_of("hinge") == (2, 3) and behind.slice_of("component_2") == (1, 2)
-    with pytest.raises(ValueError, match=r"no knob is called 'x'.*hinge, bound, turn"):
-        MIXED.slice_of("x")
-    with pytest.raises(ValueError, match="has none"):
-        Point().slice_of("x")
+    assert behind.names == ("component_1", "component_2", "hinge")
 
 
 def test_a_name_twice_is_refused_with_the_remedy():

@@ -4,16 +4,16 @@
 too many); here is what is monitored of them, 50 random linear functionals of the density.
 """
 
+import io
 import json
-import os
 from datetime import UTC, datetime
+from importlib.metadata import version
 from typing import Any
 
 import h5netcdf
 import h5py
 import numpy as np
 
-from hypermol import __version__
 from hypermol.analysis.chains import (
     aligned_states,
     has_states,
@@ -24,6 +24,7 @@ from hypermol.analysis.chains import (
 from hypermol.analysis.functionals import density_functionals
 from hypermol.analysis.knobs import Knob
 from hypermol.analysis.run import Run
+from hypermol.io.atomic import write_bytes
 
 NAME = "posterior.nc"
 
@@ -60,8 +61,8 @@ def write_posterior_nc(run: Run) -> str:
     posterior |= _states(run)
     n_chains, n_draws = functionals.values.shape[:2]
     path = run.directory.path / NAME
-    partial = path.with_name(NAME + ".part")
-    with h5netcdf.File(partial, "w") as file:
+    whole = io.BytesIO()  # HDF5 crashes where a disk is full; a buffer of the samples is small
+    with h5netcdf.File(whole, "w") as file:
         _attributes(file, run)
         group = file.create_group("posterior")
         _attributes(group, run)
@@ -77,7 +78,7 @@ def write_posterior_nc(run: Run) -> str:
         for knob in run_knobs(run):
             name = _of_knob(run, "functional_state", knob)
             _variable(group, name, ("functional",), functionals.states[:, knob.column])
-    os.replace(partial, path)
+    write_bytes(path, whole.getvalue())
     return str(path)
 
 
@@ -116,7 +117,7 @@ def sample_stats(run: Run, n_chains: int, n_draws: int) -> dict[str, np.ndarray]
 def _attributes(group: Any, run: Run) -> None:
     group.attrs["created_at"] = datetime.now(UTC).isoformat()
     group.attrs["inference_library"] = "hypermol"
-    group.attrs["inference_library_version"] = __version__
+    group.attrs["inference_library_version"] = version("hypermol")
     group.attrs["run"] = json.dumps(run.info, sort_keys=True)
 
 

@@ -22,7 +22,7 @@ from hypermol.io.errors import InputError
 
 
 class Sample(NamedTuple):
-    """One kept sweep: its chain, its place in the chain, and the entries asked for."""
+    """One kept sweep: its chain, its number in the chain, and the entries asked for."""
 
     chain: int
     draw: int

@@ -1,5 +1,7 @@
-"""Convergence of a run: split R-hat and bulk ESS of everything that is monitored."""
+"""Convergence of a run: split R-hat, bulk and tail ESS of everything that is monitored."""
 
+import operator
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -11,7 +13,7 @@ from hypermol.analysis.chains import (
     n_samples,
     run_knobs,
 )
-from hypermol.analysis.diagnostics import bulk_ess, split_rhat
+from hypermol.analysis.diagnostics import bulk_ess, split_rhat, tail_ess
 from hypermol.analysis.functionals import density_functionals
 from hypermol.analysis.knobs import numbers
 from hypermol.analysis.run import Run
@@ -19,7 +21,13 @@ from hypermol.analysis.run import Run
 _SCALARS = ("level", "pose_sd_rad", "shift_sd_px", "contrast_sd", "noise_variance")
 _MIN_DRAWS = 4
 _MAX_PARTICLES = 1000
-#: Usual advice: R-hat below 1.01 and bulk ESS of at least 100 a chain (Vehtari et al. 2021).
+#: What is measured of every quantity, and which of two values is the worse.
+_MEASURES: dict[str, Callable[[float, float], bool]] = {
+    "rhat": operator.gt,
+    "bulk_ess": operator.lt,
+    "tail_ess": operator.lt,
+}
+#: Usual advice: R-hat below 1.01, bulk and tail ESS of at least 100 a chain (Vehtari et al. 2021).
 _TARGET_RHAT, _TARGET_ESS_PER_CHAIN = 1.01, 100.0
 
 
@@ -60,7 +68,7 @@ def diagnose(run: Run) -> dict[str, Any]:
         "n_samples": n_samples(run),
         "finished": bool(run.info.get("finished", False)),
         "quantities": {},
-        "worst": {"rhat": None, "rhat_of": None, "bulk_ess": None, "bulk_ess_of": None},
+        "worst": {key: None for name in _MEASURES for key in (name, f"{name}_of")},
         "converged": False,
     }
     if chains[1] < _MIN_DRAWS:
@@ -68,25 +76,40 @@ def diagnose(run: Run) -> dict[str, Any]:
         return report
     worst = report["worst"]
     for name, draws in monitored(run).items():
-        rhat, ess = np.atleast_1d(split_rhat(draws)).ravel(), np.atleast_1d(bulk_ess(draws)).ravel()
-        moving = np.isfinite(rhat) & np.isfinite(ess)
-        if not moving.any():
+        found = _judge(draws)
+        if found is None:
             continue
-        high, low = float(rhat[moving].max()), float(ess[moving].min())
-        report["quantities"][name] = {
-            "n": int(moving.sum()),
-            "rhat_worst": high,
-            "rhat_median": float(np.median(rhat[moving])),
-            "bulk_ess_worst": low,
-            "bulk_ess_median": float(np.median(ess[moving])),
-        }
-        if worst["rhat"] is None or high > worst["rhat"]:
-            worst["rhat"], worst["rhat_of"] = high, name
-        if worst["bulk_ess"] is None or low < worst["bulk_ess"]:
-            worst["bulk_ess"], worst["bulk_ess_of"] = low, name
+        report["quantities"][name] = found
+        for measure, is_worse in _MEASURES.items():
+            value = found[f"{measure}_worst"]
+            if value is not None and (worst[measure] is None or is_worse(value, worst[measure])):
+                worst[measure], worst[f"{measure}_of"] = value, name
+    target_ess = _TARGET_ESS_PER_CHAIN * chains[0]
     report["converged"] = bool(
-        worst["rhat"] is not None
+        all(worst[measure] is not None for measure in _MEASURES)
         and worst["rhat"] < _TARGET_RHAT
-        and worst["bulk_ess"] >= _TARGET_ESS_PER_CHAIN * chains[0]
+        and min(worst["bulk_ess"], worst["tail_ess"]) >= target_ess
     )
     return report
+
+
+def _judge(draws: np.ndarray) -> dict[str, Any] | None:
+    """Number, and worst and median of each measure, of the quantities [chains, draws, ...] that
+    move; None where none does."""
+    rhat, bulk, tail = (
+        np.atleast_1d(measure(draws)).ravel() for measure in (split_rhat, bulk_ess, tail_ess)
+    )
+    moving = np.isfinite(rhat) & np.isfinite(bulk)
+    if not moving.any():
+        return None
+    # a quantity that sits at both of its tails' quantiles has no tail to judge
+    tail = tail[moving & np.isfinite(tail)]
+    return {
+        "n": int(moving.sum()),
+        "rhat_worst": float(rhat[moving].max()),
+        "rhat_median": float(np.median(rhat[moving])),
+        "bulk_ess_worst": float(bulk[moving].min()),
+        "bulk_ess_median": float(np.median(bulk[moving])),
+        "tail_ess_worst": float(tail.min()) if len(tail) else None,
+        "tail_ess_median": float(np.median(tail)) if len(tail) else None,
+    }

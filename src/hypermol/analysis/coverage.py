@@ -105,10 +105,7 @@ def circular_interval_coverage(
 
 def mean_rotation(rotations: np.ndarray) -> np.ndarray:
     """Chordal mean [..., 3, 3] over axis 0: the rotation nearest to the mean matrix."""
-    u, _, vt = np.linalg.svd(np.asarray(rotations, dtype=np.float64).mean(axis=0))
-    sign = np.ones(u.shape[:-1])
-    sign[..., -1] = np.sign(np.linalg.det(u @ vt))
-    return (u * sign[..., None, :]) @ vt
+    return Rotation.from_matrix(rotations).mean(axis=0).as_matrix()
 
 
 def rotation_coverage(
@@ -131,39 +128,7 @@ def rotation_coverage(
     chosen = np.asarray(levels, dtype=np.float64)
     draws = np.asarray(samples, dtype=np.float64)
     inverse = np.swapaxes(mean_rotation(draws), -1, -2)
-    moved = Rotation.from_matrix((draws @ inverse).reshape(-1, 3, 3)).as_rotvec()
+    moved = Rotation.from_matrix(draws @ inverse).as_rotvec()
     true = Rotation.from_matrix(np.asarray(truth, dtype=np.float64) @ inverse).as_rotvec()
-    inside = _inside(moved.reshape(*draws.shape[:2], 3), true, chosen)
+    inside = _inside(moved, true, chosen)
     return _summarise(inside, chosen)
-
-
-def sbc_ranks(samples: np.ndarray, truth: np.ndarray, thin: int = 1) -> np.ndarray:
-    """Simulation-based calibration ranks (Talts et al. 2018): draws below the truth.
-
-    Args:
-        samples: [S, ...] posterior draws; correlated chains must be thinned to near independence.
-        truth: [...] drawn from the prior that the data were simulated with.
-        thin: keep every thin-th draw.
-
-    Returns:
-        int [...], uniform on 0 .. L with L = ceil(S / thin) when the posterior is right.
-    """
-    kept = np.asarray(samples)[::thin]
-    return (kept < np.asarray(truth)).sum(axis=0)
-
-
-def rank_uniformity(ranks: np.ndarray, n_draws: int, n_bins: int = 20) -> float:
-    """p-value of Pearson's chi-square that SBC ranks are uniform on 0 .. n_draws.
-
-    Args:
-        ranks: int [...].
-        n_draws: L, the number of (thinned) draws behind each rank.
-        n_bins: bins the L + 1 ranks are shared into, as evenly as they go.
-    """
-    possible = np.arange(n_draws + 1)
-    bins = min(n_bins, n_draws + 1)
-    bin_of = possible * bins // (n_draws + 1)
-    flat = np.asarray(ranks).ravel()
-    expected = np.bincount(bin_of, minlength=bins) * (flat.size / (n_draws + 1))
-    observed = np.bincount(bin_of[flat], minlength=bins)
-    return float(stats.chisquare(observed, expected).pvalue)

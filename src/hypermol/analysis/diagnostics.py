@@ -99,9 +99,16 @@ def bulk_ess(draws: np.ndarray) -> np.ndarray:
 
 
 def tail_ess(draws: np.ndarray) -> np.ndarray:
-    """Tail effective sample size [...]: the smaller ESS of the 5 % and 95 % quantile indicators."""
+    """Tail effective sample size: the smaller ESS of the 5 % and 95 % quantile indicators.
+
+    Args:
+        draws: [chains, draws, ...].
+
+    Returns:
+        [...]; that of the other indicator where one never changes, nan where neither does.
+    """
     chains = _split(draws)
     pooled = np.asarray(draws, dtype=np.float64).reshape(-1, chains.shape[-1])
     low, high = np.quantile(pooled, [0.05, 0.95], axis=0)
-    result = np.minimum(_ess((chains <= low).astype(float)), _ess((chains <= high).astype(float)))
+    result = np.fmin(_ess((chains <= low).astype(float)), _ess((chains <= high).astype(float)))
     return result.reshape(np.shape(draws)[2:])

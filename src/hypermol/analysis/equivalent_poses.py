@@ -6,7 +6,7 @@ Parts that stand at one place alone are left out of this: a rigid base that has 
 tells the two apart, if it is seen well enough.
 """
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -43,11 +43,9 @@ class Choice(NamedTuple):
     which: np.ndarray
 
 
-def equivalents(molecule: Any) -> tuple[Equivalent, ...]:
+def equivalents(molecule: Composite) -> tuple[Equivalent, ...]:
     """All descriptions of an image, as it is first; only that one where no part has copies."""
     same = Equivalent(np.eye(3), tuple(range(molecule.state_space.dim)))
-    if not isinstance(molecule, Composite):
-        return (same,)
     shared = [part for part in molecule.parts if len(part.places) > 1]
     where = {name: column for column, name in enumerate(molecule.state_space.names)}
     found = [same]

@@ -1,6 +1,5 @@
 """Volumes, movies and particles of a run at chosen states, in other programs' formats."""
 
-import os
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,8 +11,15 @@ from hypermol.analysis.chains import knob_names, run_knobs
 from hypermol.analysis.knobs import Knob
 from hypermol.analysis.particle_summary import summarise_particles
 from hypermol.analysis.run import Run
-from hypermol.analysis.summary import write_csv, write_particles
+from hypermol.analysis.summary import (
+    Selection,
+    from_cryosparc,
+    write_cryosparc,
+    write_csv,
+    write_particles,
+)
 from hypermol.analysis.volumes import mean_state_volumes, sample_volumes, state_volumes
+from hypermol.io.atomic import make_folder, replacing, write_text
 from hypermol.io.errors import InputError
 from hypermol.io.mrc import write_volume
 
@@ -33,7 +39,7 @@ def export_at(run: Run, state: np.ndarray, folder: Path, sample: int | None = No
         folder: made if missing.
         sample: posterior sample, counted over chains in order from 0.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     size = run.info["pixel_size_angstrom"]
     named = zip(knob_names(run), state, strict=False)
     stem = "_".join(f"{name}_{value:.3f}" for name, value in named) or "rigid"
@@ -95,14 +101,14 @@ def export_series(run: Run, walk: Walk, folder: Path, sample: int | None = None)
     """MRC files series_000.mrc, ... along a knob, series.csv, and series.cxc for ChimeraX."""
     states = walk.states()
     volumes = _series(run, states, sample)
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     names = [f"series_{place:03d}.mrc" for place in range(len(states))]
     for name, volume in zip(names, volumes, strict=True):
         write_volume(folder / name, volume, run.info["pixel_size_angstrom"])
     rows = [[n, *map(float, s)] if len(s) else [n, ""] for n, s in zip(names, states, strict=True)]
     write_csv(folder / "series.csv", ["volume", *knob_names(run)], rows)
     script = folder / "series.cxc"
-    _write_text(script, chimerax_script(names, _surface_level(volumes)))
+    write_text(script, chimerax_script(names, _surface_level(volumes)))
     return [*(folder / name for name in names), folder / "series.csv", script]
 
 
@@ -127,12 +133,6 @@ def chimerax_script(names: list[str], level: float) -> str:
         "vseries play #1 loop true",
     ]
     return "\n".join(lines) + "\n"
-
-
-def _write_text(path: Path, text: str) -> None:
-    partial = path.with_name(path.name + ".part")
-    partial.write_text(text)
-    os.replace(partial, path)
 
 
 def export_movie(run: Run, path: Path, walk: Walk) -> Path:
@@ -161,17 +161,16 @@ def export_movie(run: Run, path: Path, walk: Walk) -> Path:
     ]
     if knob.kind != "circle":
         frames += frames[-2:0:-1]
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".part")
-    frames[0].save(
-        partial,
-        format="GIF",
-        save_all=True,
-        append_images=frames[1:],
-        duration=_FRAME_MS,
-        loop=0,
-    )
-    os.replace(partial, path)
+    make_folder(path.parent)
+    with replacing(path) as partial:
+        frames[0].save(
+            partial,
+            format="GIF",
+            save_all=True,
+            append_images=frames[1:],
+            duration=_FRAME_MS,
+            loop=0,
+        )
     return path
 
 
@@ -194,17 +193,33 @@ def _frame(panels: np.ndarray, caption: str) -> Image.Image:
     return frame
 
 
-def export_particles(run: Run, knob: Knob | None, span: tuple[float, float], path: Path) -> int:
-    """STAR file of the particles whose posterior mean state of a knob lies in [low, high).
+class ParticleFiles(NamedTuple):
+    """Files that particles of a state go to.
+
+    Attributes:
+        star: a STAR file for RELION, or None.
+        cs: a .cs file for cryoSPARC, or None.
+        image_dir: folder where the stacks are now, if they have moved since the fit.
+    """
+
+    star: Path | None = None
+    cs: Path | None = None
+    image_dir: Path | None = None
+
+
+def export_particles(
+    run: Run, knob: Knob | None, span: tuple[float, float], files: ParticleFiles
+) -> tuple[int, list[Path]]:
+    """Write the particles whose posterior mean state of a knob lies in [low, high).
 
     The upper end of an interval, 1, belongs to the last range; on a circle a range with low above
     high runs through the cut.
 
     Returns:
-        Number of particles written.
+        Number of particles, and the files written.
 
     Raises:
-        InputError: a rigid molecule, or no particle in the range.
+        InputError: a rigid molecule, no particle in the range, or what the writers refuse.
     """
     if knob is None:
         raise InputError(f"{run.directory.path} is a rigid fit (one state): nothing to select by")
@@ -217,6 +232,16 @@ def export_particles(run: Run, knob: Knob | None, span: tuple[float, float], pat
             f"--where {low:g}:{high:g} selects no particles: their mean states run from "
             f"{states.min():.3f} to {states.max():.3f}"
         )
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_particles(run, path, keep)
-    return int(keep.sum())
+    if files.cs is not None and not from_cryosparc(run):
+        raise InputError(
+            f"--cs: {run.directory.path} was made of {run.info['particles']}, which is no "
+            "cryoSPARC file: give --star"
+        )
+    selection, written = Selection(keep, files.image_dir), []
+    if files.star is not None:
+        make_folder(files.star.parent)
+        written.append(write_particles(run, files.star, selection))
+    if files.cs is not None:
+        make_folder(files.cs.parent)
+        written += write_cryosparc(run, files.cs, selection)
+    return int(keep.sum()), written

@@ -19,6 +19,10 @@ from hypermol.space.fourier import frequency_radii
 ShellRule = Literal["nearest", "cryobench"]
 
 
+#: Maps that agree so well in every shell do not have noise of their own.
+_SAME_MAP = 0.99999
+
+
 class PerImageFsc(NamedTuple):
     """Per-image FSCs of a set of images.
 
@@ -74,7 +78,7 @@ def _curve(first: np.ndarray, second: np.ndarray, n: int, rule: ShellRule) -> np
 
     cross = total(first.real * second.real + first.imag * second.imag)
     power = total(np.abs(first) ** 2) * total(np.abs(second) ** 2)
-    curve = np.divide(cross, np.sqrt(power), out=np.zeros(n_shells), where=power > 0)
+    curve = np.divide(cross, np.sqrt(power), out=np.zeros(n_shells), where=~(power <= 0))
     curve[0] = 1.0
     return curve
 
@@ -168,6 +172,25 @@ def per_image_fsc(
     return PerImageFsc(indices, curves, fsc_area(scored, box))
 
 
+def fsc_problem(curve: np.ndarray, threshold: float) -> str | None:
+    """Why no resolution can be read from an FSC curve, in words; None where one can.
+
+    Args:
+        curve: [shells] FSC from frequency 0 to the last shell that is modelled.
+        threshold: as in `resolution_at`.
+    """
+    values = np.asarray(curve, dtype=np.float64)[1:]
+    if not np.all(np.isfinite(values)):
+        return "the curve has values that are not numbers"
+    if np.all(values == 0.0):
+        return "one of the two maps is empty"
+    if np.all(values > _SAME_MAP):
+        return "the two maps are the same"
+    if values[0] < threshold:
+        return f"the two maps agree at no frequency (below {threshold:g} from the first shell on)"
+    return None
+
+
 def resolution_at(curve: np.ndarray, threshold: float, pixel_size: float) -> float:
     """Resolution at which an FSC curve first falls below a threshold.
 
@@ -180,11 +203,15 @@ def resolution_at(curve: np.ndarray, threshold: float, pixel_size: float) -> flo
         pixel_size: Angstrom per pixel.
 
     Returns:
-        Angstrom; infinity when even shell 1 is below the threshold from the start.
+        Angstrom; infinity when even shell 1 is below the threshold, as beside an empty map; nan
+        when the curve is not a number before it crosses. Neither is a resolution: see
+        `fsc_problem`.
     """
     values = np.asarray(curve, dtype=np.float64)
     box = 2 * (len(values) - 1)
-    below = np.flatnonzero(values[1:] < threshold)
+    below = np.flatnonzero(~(values[1:] >= threshold))
+    if below.size and not np.isfinite(values[1 + below[0]]):
+        return float("nan")
     if below.size == 0:
         return box * pixel_size / (len(values) - 1)
     shell = int(below[0]) + 1

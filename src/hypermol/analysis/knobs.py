@@ -22,7 +22,7 @@ class Knob(NamedTuple):
 
     Attributes:
         name: as the recipe calls it.
-        column: its place in a state [..., dim].
+        column: its index in a state [..., dim].
         kind: what its states live on.
         labels: of its classes; empty for other kinds.
     """

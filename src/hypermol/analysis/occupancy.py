@@ -173,52 +173,6 @@ def population(
     return Population(float(fraction.mean()), *_bands(fraction, levels))
 
 
-def deconvolved_fractions(
-    state_samples: np.ndarray,
-    edges: np.ndarray,
-    prior_fractions: np.ndarray | None = None,
-    n_draws: int = 400,
-    seed: int = 0,
-) -> np.ndarray:
-    """Draws of the population's bin fractions when the states were sampled under a FIXED prior.
-
-    A fixed (e.g. uniform) state prior pulls every uncertain particle towards it, so the histogram
-    of sampled states is the true occupancy blurred by the particles' uncertainty. Here each
-    particle's share of draws per bin, over the prior's, is its likelihood of the bin, and a Gibbs
-    sampler alternates bins of particles given fractions and fractions (Dirichlet, one
-    pseudo-particle in all) given bins. Where the state prior was itself estimated in the fit, use
-    `occupancy` instead. Bins must be wide enough that each particle's draws sample its likelihood.
-
-    Args:
-        state_samples: [S, N] posterior draws under the fixed prior.
-        edges: [B + 1] bin edges.
-        prior_fractions: [B] the prior's fraction of each bin; uniform over the edges' range if
-            not given.
-        n_draws: draws kept, after a quarter as many thrown away.
-        seed: of the Gibbs sampler.
-
-    Returns:
-        [n_draws, B] fractions that sum to 1.
-    """
-    samples = np.asarray(state_samples, dtype=np.float64)
-    n_bins = len(edges) - 1
-    widths = np.diff(edges)
-    prior = widths / widths.sum() if prior_fractions is None else np.asarray(prior_fractions)
-    share = bin_counts(samples.T, edges) / samples.shape[0]
-    likelihood = share / prior
-    rng = np.random.default_rng(seed)
-    fractions = share.mean(axis=0)
-    kept = []
-    for _ in range(n_draws + n_draws // 4):
-        cumulative = np.cumsum(likelihood * fractions, axis=1)
-        pick = rng.random(len(likelihood)) * cumulative[:, -1]
-        bins = np.minimum((pick[:, None] >= cumulative).sum(axis=1), n_bins - 1)
-        counts = np.bincount(bins, minlength=n_bins)
-        fractions = rng.dirichlet(counts + 1.0 / n_bins)
-        kept.append(fractions)
-    return np.stack(kept[n_draws // 4 :])
-
-
 def _depth_in_sd(
     states: np.ndarray,
     span: tuple[float, float],

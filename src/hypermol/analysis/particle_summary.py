@@ -3,6 +3,7 @@
 from typing import NamedTuple
 
 import numpy as np
+from scipy.spatial.transform import Rotation
 
 from hypermol.analysis.chains import iterate_samples, run_knobs, state_gauges
 from hypermol.analysis.knobs import Knob, class_index
@@ -89,24 +90,12 @@ class _Sums:
         """
         eigenvalues, vectors = np.linalg.eigh(self.scatter / self.count)
         sine2 = np.clip(eigenvalues[:, :3].sum(axis=1), 0.0, 1.0)
-        return _matrices(vectors[..., -1]), np.degrees(2.0 * np.arcsin(np.sqrt(sine2)))
-
-
-def _matrices(q: np.ndarray) -> np.ndarray:
-    """Rotation matrices float64 [..., 3, 3] of unit quaternions [..., 4] (w, x, y, z)."""
-    w, x, y, z = np.moveaxis(q, -1, 0)
-    rows = [
-        [1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y)],
-        [2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x)],
-        [2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y)],
-    ]
-    return np.stack([np.stack(row, axis=-1) for row in rows], axis=-2)
+        return rotation_matrices(vectors[..., -1]), np.degrees(2.0 * np.arcsin(np.sqrt(sine2)))
 
 
 def rotation_matrices(quaternions: np.ndarray) -> np.ndarray:
     """Rotation matrices float64 [..., 3, 3] of quaternions [..., 4] (w, x, y, z), any length."""
-    q = np.asarray(quaternions, np.float64)
-    return _matrices(q / np.linalg.norm(q, axis=-1, keepdims=True))
+    return Rotation.from_quat(quaternions, scalar_first=True).as_matrix()
 
 
 def summarise_particles(run: Run) -> ParticleSummary:

@@ -10,24 +10,14 @@ import numpy as np
 
 from hypermol.io.errors import InputError
 from hypermol.io.store import RunDirectory
-from hypermol.molecule.protocol import LinearMolecule
-from hypermol.recipe.design import Design, Grid
+from hypermol.molecule.composite import Composite
+from hypermol.recipe.design import Grid
 from hypermol.recipe.part_tables import read_generic, read_parts
 from hypermol.space.fourier import crop_or_pad_volume
 from hypermol.space.state_space import StateSpace
 
 #: Resolution of the molecule that weights are asked of; they do not depend on it.
 _COARSE_KMAX = 4
-#: Sample entries that are small enough to stack over all samples.
-LATENT_NAMES = ("quaternion", "shift_px", "contrast", "state")
-NUISANCE_NAMES = (
-    "noise_variance",
-    "level",
-    "pose_sd_rad",
-    "shift_sd_px",
-    "contrast_sd",
-    "occupancy",
-)
 
 
 @final
@@ -51,13 +41,13 @@ class Run:
         return [chain for chain in range(self.info["chains"]) if self.directory.sample_names(chain)]
 
     @cached_property
-    def molecule(self) -> LinearMolecule:
+    def molecule(self) -> Composite:
         """The fitted model, on a coarse grid: for its states and weights alone."""
         info = self.info
         parts = info.get("shown") or info.get("options", {}).get("part", ())
         size = (info["box"], info["pixel_size_angstrom"])
         if parts:
-            design: Design = read_parts(parts, *size)
+            design = read_parts(parts, *size)
         else:
             design = read_generic(info["basis"], info["n_terms"], info["state_name"])
         grid = Grid(*size, _COARSE_KMAX, 0.5 * size[0] * size[1])

@@ -187,7 +187,7 @@ def score_run(
 
     Args:
         run: with samples.
-        truth: of the same data set; particles are matched by stack name and place.
+        truth: of the same data set; particles are matched by stack name and number in it.
         say: told what is being done.
         n_images: about how many images the FSC is taken of.
 

@@ -10,7 +10,7 @@ look as if they had.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple, final
+from typing import NamedTuple, final
 
 import numpy as np
 from scipy.optimize import linear_sum_assignment
@@ -86,7 +86,7 @@ class Roles(NamedTuple):
 
     Attributes:
         columns: for each role the knobs that play it, one a copy of the part.
-        exchangeable: whether roles may change places.
+        exchangeable: whether roles may be exchanged.
     """
 
     columns: tuple[tuple[int, ...], ...]
@@ -176,10 +176,8 @@ _FITS: dict[str, Callable[[Knob, np.ndarray, np.ndarray], _Fit]] = {
 }
 
 
-def molecule_roles(molecule: Any, knobs: Sequence[Knob]) -> list[Roles]:
+def molecule_roles(molecule: Composite, knobs: Sequence[Knob]) -> list[Roles]:
     """Which knobs share a gauge and which may change places: what copies of parts say."""
-    if not isinstance(molecule, Composite):
-        return [Roles(((knob.column,),), False) for knob in knobs]
     where = {knob.name: knob.column for knob in knobs}
     taken: set[int] = set()
     found: list[Roles] = []
@@ -206,7 +204,7 @@ def _part_columns(part: Part, where: dict[str, int]) -> dict[str, tuple[int, ...
 
 
 def _anonymous(part: Part, role: str) -> StateSpace:
-    """The space of a role without its name: equal for knobs that may change places."""
+    """The space of a role without its name: equal for knobs that may be exchanged."""
     space = dict(part.factors)[role]
     return space.renamed(("",) * space.dim)
 

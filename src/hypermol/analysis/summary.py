@@ -2,11 +2,10 @@
 
 import csv
 import io
-import os
 from collections.abc import Iterable, Sequence
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -30,14 +29,20 @@ from hypermol.analysis.volumes import (
     half_set_fsc,
     state_volumes,
 )
-from hypermol.data.particles import load_particles
+from hypermol.io.atomic import make_folder, write_text
+from hypermol.io.cryosparc_write import CS_ROWS, write_particles_cs
 from hypermol.io.errors import InputError
 from hypermol.io.metadata import ParticleMetadata
 from hypermol.io.mrc import write_volume
+from hypermol.io.run_input import NAME as INPUT_NAME
+from hypermol.io.run_input import kept_input
+from hypermol.io.stack_links import moved_stacks, mrcs_links, refuse_missing_stacks
 from hypermol.io.star import write_particles_star
 
 N_STATES = 10
 FSC_THRESHOLD = 0.143
+#: Folder of a run for links to stacks.
+STACKS = "stacks"
 #: Bins of a histogram of states where the model has none.
 _BINS = 24
 
@@ -53,12 +58,14 @@ def write_results(run: Run, n_states: int = N_STATES) -> list[Path]:
         Paths written.
 
     Raises:
-        InputError: no samples yet, or the particle file has gone or changed.
+        InputError: no samples yet, or a stack has gone.
     """
     folder = run.directory.path
     halves = half_set_fsc(run, run.nodes(n_states))
     written = write_state_volumes(run, n_states, halves)
-    written.append(write_particles(run))
+    written.append(write_particles(run, folder / "particles.star"))
+    if from_cryosparc(run):
+        written += write_cryosparc(run, folder / "particles.cs")
     if has_states(run):
         written.append(write_occupancy(run))
     if halves is not None:
@@ -73,7 +80,7 @@ def write_state_volumes(
 ) -> list[Path]:
     """volumes/state_000_mean.mrc, state_000_sd.mrc, ... and volumes/states.csv."""
     folder = run.directory.path / "volumes"
-    folder.mkdir(exist_ok=True)
+    make_folder(folder)
     volumes = state_volumes(run, run.nodes(n_states))
     pixel_size = run.info["pixel_size_angstrom"]
     rows, written = [], []
@@ -93,28 +100,25 @@ def write_state_volumes(
     return [*written, path]
 
 
-def run_particles(run: Run) -> ParticleMetadata:
-    """The particles that the run was made of.
+def run_particles(run: Run, image_dir: Path | None = None) -> ParticleMetadata:
+    """The particles that the run was made of, in the order of its samples.
+
+    They come from the run's own copy, so that it does not matter what became of the file.
+
+    Args:
+        run: any.
+        image_dir: folder where the stacks are now, if they have moved since.
 
     Raises:
-        InputError: the particle file has gone, or has another number of particles now.
+        InputError: the run has no copy, it is not of this run, or `image_dir` lacks a stack.
     """
-    options = run.info.get("particle_options", {})
-    metadata = load_particles(
-        run.info["particles"],
-        pixel_size_angstrom=run.info["pixel_size_angstrom"],
-        allow_missing=("poses", "ctf"),
-        **options,
-    ).metadata
-    rows = run.info.get("rows")
-    if rows is not None:
-        metadata = metadata.take(np.asarray(rows))
+    metadata = kept_input(run.directory)
     if len(metadata) != run.info["n_particles"]:
         raise InputError(
-            f"{run.info['particles']} has {len(metadata)} particles but {run.directory.path} was "
-            f"run on {run.info['n_particles']}: put the particle file back that the run read"
+            f"{run.directory.path / INPUT_NAME} has {len(metadata)} particles but the run has "
+            f"{run.info['n_particles']}: put the file back that `hypermol fit` wrote"
         )
-    return metadata
+    return metadata if image_dir is None else moved_stacks(metadata, image_dir)
 
 
 def particle_columns(run: Run, summary: ParticleSummary) -> dict[str, np.ndarray]:
@@ -131,30 +135,69 @@ def particle_columns(run: Run, summary: ParticleSummary) -> dict[str, np.ndarray
     return columns
 
 
-def write_particles(run: Run, path: Path | None = None, keep: np.ndarray | None = None) -> Path:
-    """particles.star: the input's columns, posterior mean poses and origins, and extra columns.
+class Selection(NamedTuple):
+    """Which particles of a run to write, and where their stacks are.
 
-    Args:
-        run: with samples.
-        path: the file; by default the run's particles.star.
-        keep: bool [N], which particles; all by default.
+    Attributes:
+        keep: bool [N]; all where it is None.
+        image_dir: folder where the stacks are now, if they have moved since the fit.
+    """
+
+    keep: np.ndarray | None = None
+    image_dir: Path | None = None
+
+
+ALL = Selection()
+
+
+def write_particles(run: Run, path: Path, selection: Selection = ALL) -> Path:
+    """Write a STAR file: the input's columns, posterior mean poses and origins, extra columns.
+
+    Stacks under names that RELION does not open get links in the run's folder `stacks`.
 
     Raises:
-        InputError: the particle file has gone or changed.
+        InputError: a stack that would be named is not there, or the run has no samples.
     """
-    target = run.directory.path / "particles.star" if path is None else path
-    metadata = run_particles(run)
-    summary = summarise_particles(run)
-    chosen = np.ones(len(metadata), bool) if keep is None else np.asarray(keep)
+    metadata = run_particles(run, selection.image_dir)
+    chosen, summary = _chosen(metadata, selection), summarise_particles(run)
+    refuse_missing_stacks(metadata.take(chosen))
     columns = particle_columns(run, summary)
     write_particles_star(
-        target,
-        metadata.take(np.flatnonzero(chosen)),
+        path,
+        mrcs_links(metadata, run.directory.path / STACKS).take(chosen),
         extra_columns={name: values[chosen] for name, values in columns.items()},
         rotations=summary.rotations[chosen],
         shifts_angstrom=summary.shift_px[chosen] * run.info["pixel_size_angstrom"],
     )
-    return target
+    return path
+
+
+def from_cryosparc(run: Run) -> bool:
+    """Whether the run was made of a cryoSPARC file."""
+    return CS_ROWS in run_particles(run).table
+
+
+def write_cryosparc(run: Run, path: Path, selection: Selection = ALL) -> list[Path]:
+    """Write a .cs file: the input's rows with posterior mean poses and shifts.
+
+    Raises:
+        InputError: the run was made of another kind of file, or has no samples.
+    """
+    metadata = run_particles(run)
+    chosen, summary = _chosen(metadata, selection), summarise_particles(run)
+    return write_particles_cs(
+        path,
+        metadata.take(chosen),
+        rotations=summary.rotations[chosen],
+        shifts_angstrom=summary.shift_px[chosen] * run.info["pixel_size_angstrom"],
+    )
+
+
+def _chosen(metadata: ParticleMetadata, selection: Selection) -> np.ndarray:
+    """Rows of the particles selected."""
+    if selection.keep is None:
+        return np.arange(len(metadata))
+    return np.flatnonzero(selection.keep)
 
 
 def sampled_occupancy(run: Run, knob: Knob) -> Occupancy | None:
@@ -242,6 +285,4 @@ def write_csv(
     writer.writerow(header)
     for row in rows:
         writer.writerow([f"{v:.7g}" if isinstance(v, float) else v for v in row])
-    partial = path.with_name(path.name + ".part")
-    partial.write_text(text.getvalue())
-    os.replace(partial, path)
+    write_text(path, text.getvalue())

@@ -144,19 +144,19 @@ def _read(folder: Path) -> Truth:
 
 
 def match_particles(truth: Truth, metadata: ParticleMetadata) -> Truth:
-    """The truth of a run's particles, in the run's order, matched by stack name and place.
+    """The truth of a run's particles, in the run's order, matched by stack and number in it.
 
     Raises:
-        InputError: a particle of the run is not in the truth.
+        InputError: a particle of the run is not in the truth, or cannot be told from another.
     """
-    wanted, known = _keys(metadata), _keys(truth.metadata)
-    if wanted == known:
-        return truth
+    wanted, known = _paths(metadata), _paths(truth.metadata)
+    if not set(wanted) <= set(known):  # one of them was copied: stacks are told by their names
+        wanted, known = _names(metadata), _names(truth.metadata)
+        _refuse_twins(metadata, truth)
     places = {key: place for place, key in enumerate(known)}
     if len(places) < len(known):
         raise InputError(
-            f"{truth.folder / _FILES[0]} names an image twice: score the particles in the truth's "
-            "own order"
+            f"{truth.folder / _FILES[0]} names an image twice: give a truth with one row an image"
         )
     lost = [row for row, key in enumerate(wanted) if key not in places]
     if lost:
@@ -166,6 +166,20 @@ def match_particles(truth: Truth, metadata: ParticleMetadata) -> Truth:
             "such images): give the truth of the same data set"
         )
     return truth.take(np.array([places[key] for key in wanted]))
+
+
+def _refuse_twins(metadata: ParticleMetadata, truth: Truth) -> None:
+    """Refuse stacks of one name in several folders, which a name alone does not tell apart."""
+    for particles, of in ((metadata, "the run"), (truth.metadata, truth.folder / _FILES[0])):
+        paths = sorted(set(particles.stack_paths.tolist()))
+        names = [Path(stack).name for stack in paths]
+        twins = [path for path, name in zip(paths, names, strict=True) if names.count(name) > 1]
+        if twins:
+            raise InputError(
+                f"{of} has several stacks called {Path(twins[0]).name} ({twins[0]}, {twins[1]}) "
+                "and they lie elsewhere than the truth's: put the truth beside the data that the "
+                "run read"
+            )
 
 
 def check_fits(truth: Truth, box: int, pixel_size_angstrom: float) -> None:
@@ -182,9 +196,14 @@ def check_fits(truth: Truth, box: int, pixel_size_angstrom: float) -> None:
         )
 
 
-def _keys(metadata: ParticleMetadata) -> list[tuple[str, int]]:
-    names = [Path(stack).name for stack in metadata.stack_paths]
-    return list(zip(names, metadata.stack_indices.tolist(), strict=True))
+def _paths(metadata: ParticleMetadata) -> list[tuple[str, int]]:
+    """Stack and number in it of every image."""
+    return list(zip(metadata.stack_paths.tolist(), metadata.stack_indices.tolist(), strict=True))
+
+
+def _names(metadata: ParticleMetadata) -> list[tuple[str, int]]:
+    """Name of the stack, without its folder, and number in it of every image."""
+    return [(Path(stack).name, place) for stack, place in _paths(metadata)]
 
 
 def _bin_states(states: np.ndarray, frame: np.ndarray | None, n_maps: int) -> np.ndarray:

@@ -1,27 +1,30 @@
 """`hypermol check`: a model and its particles before a fit."""
 
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
 from rich.table import Table
 
-from hypermol.data.particles import ParticleSet, load_particles
-from hypermol.fitting.forecast import (
-    Memory,
-    final_molecule,
-    predict_memory,
-    predict_seconds,
-    quick_consensus,
+from hypermol.cli.particle_options import (
+    ImageDir,
+    LeaveOutOutliers,
+    Normalise,
+    Passthrough,
+    PixelSize,
 )
-from hypermol.fitting.stages import default_schedule, make_plan
+from hypermol.data.inspection import inspect
+from hypermol.data.particles import ParticleSet
+from hypermol.data.source import ParticleSource
+from hypermol.fitting.forecast import Memory, Trial
+from hypermol.fitting.stages import make_schedule
 from hypermol.molecule.check import Report, check_model
 from hypermol.molecule.parts import Place
 from hypermol.molecule.region import Ball
-from hypermol.recipe.design import Assembly, Design, Grid
+from hypermol.recipe.design import AnyDesign, Grid
 from hypermol.recipe.options import FitOptions, make_design
-from hypermol.recipe.own_class import load_model
 from hypermol.recipe.toml import read_recipe
 from hypermol.report.regions import Outline, regions_figure
 from hypermol.report.style import save
@@ -43,80 +46,82 @@ def check(
     timing: Annotated[
         bool, typer.Option(help="Compile and time one sweep; leaving it out saves a minute.")
     ] = True,
-    image_dir: Annotated[
-        Path | None, typer.Option(help="Folder of the stacks, if not beside the particle file.")
-    ] = None,
+    leave_out_outliers: LeaveOutOutliers = None,
+    normalise: Normalise = None,
+    image_dir: ImageDir = None,
+    passthrough: Passthrough = None,
+    pixel_size: PixelSize = None,
 ) -> None:
     """Test a model, draw its regions, and predict memory and time of its fit."""
     console = Console()
-    options = read_recipe(model)
-    loaded = load_particles(particles, image_dir=image_dir, invert_contrast=options.invert_contrast)
-    if options.type is not None:
-        report = _own_class(console, options, loaded, model.parent)
-    else:
-        schedule = default_schedule(make_plan(options, loaded))
-        design = make_design(options, loaded.box, loaded.pixel_size_angstrom)
-        for remark in loaded.check():
-            console.print(remark, markup=False)
-        console.print(f"hypermol check {model} on {configure()}", markup=False)
-        with console.status("testing the molecule"):
-            report = _conformance(design, loaded)
-        _print_findings(console, str(model), report)
-        molecule = final_molecule(design, options, loaded, schedule[-1])
-        memory = predict_memory(molecule, schedule, loaded.box, loaded.n)
-        _print_memory(console, memory)
-        with console.status("reconstructing a consensus"):
-            start = quick_consensus(loaded, options, schedule[0])
-        path = (out or model.with_name(f"{model.stem}-check")) / "regions.png"
-        level, state = start
-        density = level.molecule.mean(state.theta)
-        voxel = level.basis.voxel_size_angstrom
-        save(regions_figure(density, voxel, outlines(design, options)), path)
-        console.print(f"regions over a consensus: {path}", markup=False)
-        if timing:
-            with console.status("compiling and timing a sweep"):
-                seconds = predict_seconds(loaded, options, schedule, molecule, start)
-            console.print(
-                f"estimate: {seconds.sweep:,.1f} s a sweep at full resolution for {loaded.n:,} "
-                f"particles (measured on {seconds.measured_on} and scaled), about "
-                f"{seconds.fit / 60:,.1f} min for the whole fit on this machine"
-            )
+    given: dict[str, Any] = {"leave_out_outliers": leave_out_outliers, "normalise": normalise}
+    options = replace(
+        read_recipe(model), **{name: value for name, value in given.items() if value is not None}
+    )
+    source = ParticleSource(particles, image_dir, tuple(passthrough or ()), pixel_size)
+    loaded = source.load(invert_contrast=options.invert_contrast)
+    design = make_design(options, loaded.box, loaded.pixel_size_angstrom)
+    make_schedule(options, loaded, design)  # mistakes in the recipe are said before images are read
+    loaded = _inspected(console, options, loaded)
+    trial = Trial(loaded, options, design, make_schedule(options, loaded, design))
+    console.print(f"hypermol check {model} on {configure()}", markup=False)
+    with console.status("testing the molecule"):
+        report = _conformance(design, loaded, options)
+    _print_findings(console, options.type or str(model), report)
+    _print_memory(console, trial.memory())
+    with console.status("reconstructing a consensus"):
+        start = trial.consensus()
+    path = (out or model.with_name(f"{model.stem}-check")) / "regions.png"
+    level, state = start
+    density = level.molecule.mean(state.theta)
+    voxel = level.grid.voxel_size_angstrom
+    save(regions_figure(density, voxel, outlines(design, options)), path)
+    console.print(f"regions over a consensus: {path}", markup=False)
+    if timing:
+        with console.status("compiling and timing a sweep"):
+            seconds = trial.seconds(start)
+        console.print(
+            f"estimate: {seconds.sweep:,.1f} s a sweep at full resolution for {loaded.n:,} "
+            f"particles (measured on {seconds.measured_on} and scaled), about "
+            f"{seconds.fit / 60:,.1f} min for the whole fit on this machine"
+        )
     raise typer.Exit(0 if report.ok else 1)
 
 
-def _own_class(
-    console: Console, options: FitOptions, particles: ParticleSet, folder: Path
-) -> Report:
-    """Conformance of a user's own class, which has no regions to draw and no march to time."""
-    assert options.type is not None
-    own = load_model(options.type, options.arguments, folder)
-    side = particles.box * particles.pixel_size_angstrom
-    report = check_model(
-        own,
-        radius_angstrom=options.radius_angstrom or 0.5 * side,
-        resolution_angstrom=options.resolution_angstrom or side / _CHECK_KMAX,
+def _inspected(console: Console, options: FitOptions, particles: ParticleSet) -> ParticleSet:
+    """The particles as a fit takes them, with what is to be said about them."""
+    particles, remarks = inspect(
+        particles,
+        leave_out_outliers=options.leave_out_outliers,
+        normalise=options.normalise,
     )
-    _print_findings(console, options.type, report)
-    return report
+    for remark in remarks:
+        console.print(remark, markup=False, soft_wrap=True)
+    return particles
 
 
-def _conformance(design: Design, particles: ParticleSet) -> Report:
+def _conformance(design: AnyDesign, particles: ParticleSet, options: FitOptions) -> Report:
+    """The molecule as its maker wrote it, at a low resolution."""
     side = particles.box * particles.pixel_size_angstrom
     grid = Grid(particles.box, particles.pixel_size_angstrom, _MOLECULE_KMAX, 0.45 * side)
     return check_model(
-        design.molecule(grid, design.n_terms),
-        radius_angstrom=0.5 * side,
+        design.written(grid),
+        radius_angstrom=0.5 * side if design.is_linear else options.radius_angstrom or 0.5 * side,
         resolution_angstrom=side / _CHECK_KMAX,
     )
 
 
-def outlines(design: Design, options: FitOptions) -> list[Outline]:
-    """What to draw: each part's region, or the ball of one generic molecule if it is given."""
-    if isinstance(design, Assembly):
-        return [Outline(part.name, part.region, part.places) for part in design.parts]
-    if options.radius_angstrom is None:
-        return []
-    return [Outline("molecule", Ball((0.0, 0.0, 0.0), options.radius_angstrom), (Place(),))]
+def outlines(design: AnyDesign, options: FitOptions) -> list[Outline]:
+    """What to draw: each part's region, or the ball of the whole molecule if it is given."""
+    radius = options.radius_angstrom
+    ball = None if radius is None else Ball((0.0, 0.0, 0.0), radius)
+    whole = [] if design.parts or ball is None else [Outline("molecule", ball, (Place(),))]
+    regions = [(part, part.region or ball) for part in design.parts]
+    return whole + [
+        Outline(part.name or "molecule", region, part.places)
+        for part, region in regions
+        if region is not None
+    ]
 
 
 def _print_findings(console: Console, title: str, report: Report) -> None:
@@ -133,7 +138,8 @@ def _print_findings(console: Console, title: str, report: Report) -> None:
 def _print_memory(console: Console, memory: Memory) -> None:
     console.print(
         f"memory: {_size(memory.total)} = {_size(memory.images)} images (12 bytes x Fourier "
-        f"pixels of all levels x particles) + {_size(memory.grids)} grids (2 x slicing grids) + "
+        "pixels of the finest level x particles, twice) + "
+        f"{_size(memory.grids)} grids (2 x slicing grids) + "
         f"{_size(memory.coefficients)} coefficients (7 x theta)"
     )
 

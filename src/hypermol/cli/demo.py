@@ -11,6 +11,7 @@ from hypermol.analysis.score import score_run
 from hypermol.analysis.truth import load_truth
 from hypermol.cli.fit import finish, fit_with_progress
 from hypermol.cli.score import plain, score_table
+from hypermol.data.source import ParticleSource
 from hypermol.molecule.gallery import pretzel
 from hypermol.recipe.options import FitOptions
 from hypermol.runtime import configure
@@ -40,7 +41,8 @@ def demo(
         settings = Settings(**{**vars(_SETTINGS), "seed": seed})
         source = MoleculeSource(pretzel(110.0, arms=1))
         write_dataset(out / "data", simulate(source, settings), overwrite=True)
-    directory = fit_with_progress(console, out / "data" / "particles.star", out / "run", _OPTIONS)
+    data = ParticleSource(out / "data" / "particles.star")
+    directory = fit_with_progress(console, data, out / "run", _OPTIONS)
     finish(console, directory)
     run = load_run(directory.path)
     with console.status("comparing with the truth"):

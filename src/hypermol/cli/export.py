@@ -8,6 +8,7 @@ import typer
 
 from hypermol.analysis.chains import has_states, run_knobs
 from hypermol.analysis.export import (
+    ParticleFiles,
     Walk,
     export_at,
     export_movie,
@@ -49,12 +50,22 @@ Movie = Annotated[
 Where = Annotated[
     str | None,
     typer.Option(
-        help="States LOW:HIGH whose particles to write (with --star); on a circle LOW may be "
-        "above HIGH."
+        help="States LOW:HIGH whose particles to write (with --star or --cs); on a circle LOW "
+        "may be above HIGH."
     ),
 ]
 Star = Annotated[
     Path | None, typer.Option(help="The STAR file that --where writes; RELION reads it.")
+]
+Cs = Annotated[
+    Path | None,
+    typer.Option(
+        help="The .cs file that --where writes, of runs on cryoSPARC particles; cryoSPARC reads it."
+    ),
+]
+ImageDir = Annotated[
+    Path | None,
+    typer.Option(help="With --star: folder where the stacks are now, if they were moved."),
 ]
 Sample = Annotated[
     int | None,
@@ -74,15 +85,19 @@ def export(
     movie: Movie = None,
     where: Where = None,
     star: Star = None,
+    cs: Cs = None,
+    image_dir: ImageDir = None,
     sample: Sample = None,
     out: Out = None,
 ) -> None:
     """Write volumes, a movie or particles of a run, at states of your choice."""
     opened = load_run(run)
-    if at is None and series is None and movie is None and star is None and where is None:
-        raise InputError("nothing to export: give --at, --series, --movie, or --where with --star")
-    if (where is None) != (star is None):
-        raise InputError("--where and --star go together: the states, and the file to write")
+    files = ParticleFiles(star, cs, image_dir)
+    if at is None and series is None and movie is None and where is None and star is cs is None:
+        raise InputError(
+            "nothing to export: give --at, --series, --movie, or --where with --star or --cs"
+        )
+    check_particle_files(where, files)
     if sample is not None and at is None and series is None:
         raise InputError("--sample goes with --at or --series: add one of them")
     folder = opened.directory.path / "export" if out is None else out
@@ -97,11 +112,29 @@ def export(
         if movie is not None:
             frames = _FRAMES if series is None else series
             written.append(export_movie(opened, movie, Walk(moved, held, frames)))
-        if where is not None and star is not None:
-            n = export_particles(opened, moved, parse_range(moved, where), star)
-            typer.echo(f"{n} of {opened.info['n_particles']} particles in {star}")
+        if where is not None:
+            n, found = export_particles(opened, moved, parse_range(moved, where), files)
+            names = " and ".join(str(path) for path in found)
+            typer.echo(f"{n} of {opened.info['n_particles']} particles in {names}")
     for path in written:
         typer.echo(str(path))
+
+
+def check_particle_files(where: str | None, files: ParticleFiles) -> None:
+    """Refuse options about files of particles that do not go together.
+
+    Raises:
+        InputError: naming the options.
+    """
+    if (where is None) != (files.star is None and files.cs is None):
+        raise InputError(
+            "--where and --star (or --cs) go together: the states, and the file to write"
+        )
+    if files.image_dir is not None and files.star is None:
+        raise InputError("--image-dir goes with --star: add it")
+    for option, path, suffix in (("--star", files.star, ".star"), ("--cs", files.cs, ".cs")):
+        if path is not None and path.suffix != suffix:
+            raise InputError(f"{option} {path}: give a name that ends in {suffix}")
 
 
 def _number(text: str, option: str) -> float:

@@ -1,8 +1,6 @@
 """`hypermol fit`: the main job."""
 
-from collections.abc import Callable
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,31 +10,30 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, Ti
 
 from hypermol.analysis.run import load_run
 from hypermol.analysis.summary import write_results
-from hypermol.fitting.blackbox_fit import fit_black_box_run
-from hypermol.fitting.fit import Listener
+from hypermol.cli.particle_options import (
+    ImageDir,
+    LeaveOutOutliers,
+    Normalise,
+    Passthrough,
+    PixelSize,
+)
+from hypermol.data.source import ParticleSource
 from hypermol.fitting.fit import Progress as SweepProgress
 from hypermol.fitting.fit import fit as run_fit
 from hypermol.io.errors import InputError
 from hypermol.io.store import RunDirectory
-from hypermol.molecule.state_basis import BASES
-from hypermol.recipe.options import FitOptions
+from hypermol.molecule.state_basis import BASES, BASIS_OF
+from hypermol.recipe.options import FitOptions, clashing
 from hypermol.recipe.toml import read_recipe
 from hypermol.report import write_report
 from hypermol.runtime import configure
 
-#: `fit`, or what fits a class of the user's own.
-Job = Callable[[Path, Path, FitOptions, Listener, bool, Path | None], RunDirectory]
-#: Bases of stages that all chains share.
-_SHARED = ("constant", "subspace", "start")
-#: What `--state` names, as state bases.
-STATES = {"interval": "cosine", "circle": "fourier", "classes": "haar", "rigid": "constant"}
+#: Command-line options by the options of a recipe that they set, where words differ.
+_WORDS = {"basis": "--basis (or --state)", "n_terms": "--terms"}
 
 InvertContrast = Annotated[
     bool | None,
     typer.Option(help="Particles are dark on bright ground: multiply images by -1."),
-]
-ImageDir = Annotated[
-    Path | None, typer.Option(help="Folder of the stacks, if not beside the particle file.")
 ]
 Resume = Annotated[bool, typer.Option(help="Go on with the run in --out from its checkpoints.")]
 
@@ -48,7 +45,7 @@ def fit(
         Path | None, typer.Option(help="TOML recipe; options given here go before it.")
     ] = None,
     state: Annotated[
-        str | None, typer.Option(help="Where states live: interval, circle, classes or rigid.")
+        str | None, typer.Option(help=f"Where states live: {', '.join(BASIS_OF)}.")
     ] = None,
     basis: Annotated[
         str | None,
@@ -72,12 +69,16 @@ def fit(
     thin: Annotated[int | None, typer.Option(help="Sweeps per kept sample.")] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of everything random.")] = None,
     invert_contrast: InvertContrast = None,
+    leave_out_outliers: LeaveOutOutliers = None,
+    normalise: Normalise = None,
     image_dir: ImageDir = None,
+    passthrough: Passthrough = None,
+    pixel_size: PixelSize = None,
     resume: Resume = False,
 ) -> None:
     """Recover the motion in a particle set, with error bars."""
     given = {
-        "basis": basis or _basis_of(state),
+        "basis": _basis(state, basis),
         "n_terms": terms,
         "poses": poses,
         "resolution_angstrom": resolution,
@@ -88,24 +89,28 @@ def fit(
         "thin": thin,
         "seed": seed,
         "invert_contrast": invert_contrast,
+        "leave_out_outliers": leave_out_outliers,
+        "normalise": normalise,
     }
     options = _options(recipe, out if resume else None, given)
     console = Console()
     console.print(f"hypermol fit {particles} on {configure()}")
-    run: Job = run_fit
-    if options.type is not None:
-        beside = recipe.parent if recipe is not None else None
-        run = partial(fit_black_box_run, beside=beside)
-    directory = fit_with_progress(console, particles, out, options, resume, image_dir, run)
-    finish(console, directory)
+    source = ParticleSource(particles, image_dir, tuple(passthrough or ()), pixel_size)
+    finish(console, fit_with_progress(console, source, out, options, resume))
 
 
-def _basis_of(state: str | None) -> str | None:
+def _basis(state: str | None, basis: str | None) -> str | None:
+    """The state basis that is asked for by its name or by what states live on, if any."""
     if state is None:
-        return None
-    if state not in STATES:
-        raise InputError(f"--state {state!r} is not known: use interval, circle, classes or rigid")
-    return STATES[state]
+        return basis
+    if state not in BASIS_OF:
+        raise InputError(f"--state {state!r} is not known: use {', '.join(BASIS_OF)}")
+    if basis in BASES and BASES[basis].states != state:
+        raise InputError(
+            f"--state {state} and --basis {basis} do not go together ({basis} is of "
+            f"{BASES[basis].states} states): remove one of the two"
+        )
+    return basis or BASIS_OF[state]
 
 
 def _options(recipe: Path | None, resumed: Path | None, given: dict[str, Any]) -> FitOptions:
@@ -113,19 +118,24 @@ def _options(recipe: Path | None, resumed: Path | None, given: dict[str, Any]) -
     if recipe is None and resumed is not None and (resumed / "recipe.toml").exists():
         recipe = resumed / "recipe.toml"
     options = read_recipe(recipe) if recipe else FitOptions()
-    return replace(options, **{key: value for key, value in given.items() if value is not None})
+    chosen = {key: value for key, value in given.items() if value is not None}
+    clash = clashing({"type": options.type, "part": options.part, **chosen})
+    if clash is not None:
+        raise InputError(
+            f"{_WORDS[clash[1]]} and model.{clash[0]} of recipe {recipe} do not go together: "
+            "remove one of the two"
+        )
+    return replace(options, **chosen)
 
 
 def fit_with_progress(
     console: Console,
-    particles: Path,
+    source: ParticleSource,
     out: Path,
     options: FitOptions,
     resume: bool = False,
-    image_dir: Path | None = None,
-    run: Job = run_fit,
 ) -> RunDirectory:
-    """Run a fit under a progress bar: stage, sweep, rate, time left."""
+    """Run a fit under a progress bar: stage, chain, sweep, rate, time left."""
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
@@ -137,32 +147,21 @@ def fit_with_progress(
     )
     with Progress(*columns, console=console) as bar:
         task = bar.add_task("reading particles, compiling", total=None, rate="")
-        directory = run(particles, out, options, _listener(bar, task), resume, image_dir)
-    return directory
 
+        def listen(at: SweepProgress) -> None:
+            bar.update(
+                task,
+                description=f"{at.stage.name}, chain {at.chain + 1}/{at.chains}, "
+                f"sweep {at.sweep + 1}",
+                total=1.0,
+                completed=at.share,
+                rate=f"{at.images / max(at.record['seconds'], 1e-3):,.0f} images/s",
+            )
 
-def _listener(bar: Progress, task: Any) -> Listener:
-    """Progress in units of cost, so that the time left knows that fine sweeps take longer."""
+        def say(remark: str) -> None:
+            console.print(remark, markup=False, soft_wrap=True)
 
-    def listen(at: SweepProgress) -> None:
-        costs = [stage.cost for stage in at.schedule for _ in range(stage.sweeps)]
-        shared = sum(
-            stage.cost * stage.sweeps
-            for stage in at.schedule
-            if stage.basis in _SHARED and at.chains > 1
-        )
-        chain_cost = sum(costs)
-        done = at.chain * (chain_cost - shared) + sum(costs[: at.sweep + 1])
-        bar.update(
-            task,
-            description=f"chain {at.chain + 1}/{at.chains}, {at.stage.name}, "
-            f"sweep {at.sweep + 1}/{len(costs)}",
-            total=chain_cost + (at.chains - 1) * (chain_cost - shared),
-            completed=done,
-            rate=f"{at.images / max(at.record['seconds'], 1e-3):,.0f} images/s",
-        )
-
-    return listen
+        return run_fit(source, out, options, listen, resume, say)
 
 
 def finish(console: Console, directory: RunDirectory) -> None:

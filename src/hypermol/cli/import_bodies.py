@@ -6,7 +6,9 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from hypermol.data.particles import load_particles
+from hypermol.cli.particle_options import ImageDir, Passthrough, PixelSize
+from hypermol.data.source import ParticleSource
+from hypermol.io.atomic import make_folder
 from hypermol.io.bodies import read_bodies
 from hypermol.io.errors import InputError
 from hypermol.recipe.bodies import LARGEST, body_tables
@@ -22,18 +24,18 @@ def import_bodies(
         int,
         typer.Option(help="Body held at the consensus, from 1; -1 the largest mask, 0 none."),
     ] = LARGEST,
-    image_dir: Annotated[
-        Path | None, typer.Option(help="Folder of the stacks, if not beside the particle file.")
-    ] = None,
+    image_dir: ImageDir = None,
+    passthrough: Passthrough = None,
+    pixel_size: PixelSize = None,
     overwrite: Annotated[bool, typer.Option(help="Replace a recipe that is there.")] = False,
 ) -> None:
     """Turn RELION's bodies into a recipe of rigid parts that move one against another."""
     if out.exists() and not overwrite:
         raise InputError(f"{out} exists: add --overwrite, or choose another --out")
-    loaded = load_particles(particles, image_dir=image_dir)
+    loaded = ParticleSource(particles, image_dir, tuple(passthrough or ()), pixel_size).load()
     found = read_bodies(bodies)
     tables = body_tables(found, loaded.box, loaded.pixel_size_angstrom, held)
-    out.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(out.parent)
     write_recipe(out, FitOptions(part=tables))
     console = Console()
     for table in tables:

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import numpy as np
 import typer
 
+from hypermol.cli.sentences import Sentences
 from hypermol.io.errors import InputError
 from hypermol.io.metadata import CtfParameters
 from hypermol.io.star import read_particles_star
@@ -29,7 +30,9 @@ from hypermol.simulation import (
 from hypermol.simulation.settings import STATE_NAMES
 from hypermol.simulation.structures import DensityGrid
 
-app = typer.Typer(help="Simulate a particle set with known truth.", no_args_is_help=True)
+app = typer.Typer(
+    cls=Sentences, help="Simulate a particle set with known truth.", no_args_is_help=True
+)
 
 _Radius = Annotated[float, typer.Option(help="Radius of the molecule in Angstrom.")]
 
@@ -78,10 +81,7 @@ class Common:
 
 
 def _with_common(command: Callable[..., None]) -> Callable[..., None]:
-    """Give a command the options of `Common`; it takes them as its argument `common`.
-
-    What the user got wrong ends the command with one line.
-    """
+    """Give a command the options of `Common`; it takes them as its argument `common`."""
     own = [p for p in inspect.signature(command).parameters.values() if p.name != "common"]
     names = [f.name for f in fields(Common)]
     shared = [
@@ -96,11 +96,7 @@ def _with_common(command: Callable[..., None]) -> Callable[..., None]:
 
     def run(**options: Any) -> None:
         chosen = {name: options.pop(name) for name in names}
-        try:
-            command(common=Common(**chosen), **options)
-        except InputError as error:
-            typer.echo(f"Error: {error}", err=True)
-            raise typer.Exit(1) from error
+        command(common=Common(**chosen), **options)
 
     run.__name__ = command.__name__
     run.__doc__ = command.__doc__
@@ -187,11 +183,11 @@ def settings_of(common: Common) -> Settings:
 def _states(text: str) -> str | np.ndarray:
     if text in STATE_NAMES or not Path(text).is_file():
         return text
-    if Path(text).suffix == ".npy":
-        return np.load(text)
     try:
+        if Path(text).suffix == ".npy":
+            return np.load(text)
         return np.loadtxt(text, ndmin=2)
-    except ValueError as error:
+    except (ValueError, EOFError) as error:
         raise InputError(f"{text} is not a table of numbers: give a state a line") from error
 
 

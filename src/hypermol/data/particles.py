@@ -1,72 +1,22 @@
 """A particle set: metadata in memory, images read from their stacks when asked for."""
 
-import hashlib
-from collections.abc import Collection, Iterator
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
-from hypermol.io.cryosparc import read_particles_cs
+from hypermol.data.data_hash import hash_of_data
+from hypermol.data.image_statistics import ImageStatistics, join, measure, unusable
 from hypermol.io.errors import InputError
 from hypermol.io.metadata import CtfParameters, ParticleMetadata
 from hypermol.io.mrc import MrcHeader, open_stack, read_header
-from hypermol.io.star import read_particles_star
+from hypermol.io.ranges import refuse_shifts_out_of_the_box
 
-_CHECK_BLOCK = 512
-_HASH_SAMPLES = 64
-_HASH_SAMPLE_BYTES = 4096
+#: Pixels that are read at a time to be measured.
+_MEASURED_PIXELS = 1 << 22
 _OPEN_STACKS = 1024
 _PIXEL_SIZE_TOLERANCE = 0.01
-
-
-def load_particles(
-    path: str | Path,
-    *,
-    image_dir: str | Path | None = None,
-    passthrough: str | Path | None = None,
-    pixel_size_angstrom: float | None = None,
-    allow_missing: Collection[str] = (),
-    invert_contrast: bool = False,
-) -> "ParticleSet":
-    """Load the particles of a RELION .star or cryoSPARC .cs file; no image is read yet.
-
-    Args:
-        path: the particle file.
-        image_dir: folder that the stacks are looked for in first.
-        passthrough: for .cs, the job's passthrough file.
-        pixel_size_angstrom: overrides the file.
-        allow_missing: "poses", "ctf": parts that the file may lack.
-        invert_contrast: multiply every image by -1 (particles that are dark on light ground).
-
-    Raises:
-        InputError: naming the file, the row or the column, and the remedy.
-    """
-    path = Path(path)
-    if path.suffix == ".cs":
-        metadata = read_particles_cs(
-            path,
-            image_dir,
-            passthrough,
-            pixel_size_angstrom=pixel_size_angstrom,
-            allow_missing=allow_missing,
-        )
-    elif path.suffix == ".star":
-        if passthrough is not None:
-            raise InputError(f"{path} is a STAR file: passthrough goes with .cs files only")
-        metadata = read_particles_star(
-            path,
-            image_dir,
-            pixel_size_angstrom=pixel_size_angstrom,
-            allow_missing=allow_missing,
-        )
-    else:
-        raise InputError(
-            f"{path} is neither .star nor .cs: give a RELION or cryoSPARC particle file"
-        )
-    if invert_contrast:
-        metadata = replace(metadata, contrast_sign=-metadata.contrast_sign)
-    return ParticleSet(metadata)
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,10 +24,13 @@ class ParticleSet:
     """N particles with lazily read images.
 
     Attributes:
-        metadata: poses, CTFs and image places of the N particles.
+        metadata: poses, CTFs and images' whereabouts of the N particles.
+        offset, factor: float64 [N]; images are (image - offset) * factor. None leaves them.
     """
 
     metadata: ParticleMetadata
+    offset: np.ndarray | None = None
+    factor: np.ndarray | None = None
     _stacks: dict[str, np.ndarray] = field(default_factory=dict, init=False, repr=False)
 
     @property
@@ -123,13 +76,22 @@ class ParticleSet:
 
     def select(self, indices: np.ndarray) -> "ParticleSet":
         """The particles `indices` (integers or a mask), in that order."""
-        return ParticleSet(self.metadata.take(indices))
+        offset, factor = (
+            None if values is None else values[indices] for values in (self.offset, self.factor)
+        )
+        return ParticleSet(self.metadata.take(indices), offset, factor)
+
+    def rescaled(self, offset: np.ndarray, factor: np.ndarray) -> "ParticleSet":
+        """The same particles with images (image - offset) * factor; both [N]."""
+        if self.offset is not None and self.factor is not None:
+            offset, factor = self.offset + offset / self.factor, self.factor * factor
+        return ParticleSet(self.metadata, offset, factor)
 
     def images(self, indices: np.ndarray | slice | None = None) -> np.ndarray:
         """Images of the particles `indices` (all by default), white on dark, in the file's units.
 
-        Each stack is read once, in the order of the file. The contrast sign is applied and
-        nothing else: no normalisation, no check of the values (see `check`).
+        Each stack is read once, in the order of the file. The contrast sign is applied, then
+        offset and factor; the values are not checked (see `check` and `data.inspection`).
 
         Returns:
             float32 [len(indices), box, box].
@@ -147,7 +109,29 @@ class ParticleSet:
         sign = self.metadata.contrast_sign[rows]
         if np.any(sign != 1.0):
             out *= sign[:, None, None].astype(np.float32)
+        if self.offset is not None and self.factor is not None:
+            out -= self.offset[rows, None, None].astype(np.float32)
+            out *= self.factor[rows, None, None].astype(np.float32)
         return out
+
+    def statistics(self) -> ImageStatistics:
+        """Grey values of all images, read a chunk at a time."""
+        block = max(_MEASURED_PIXELS // self.box**2, 1)
+        return join(
+            [
+                measure(self.images(slice(start, min(start + block, self.n))))
+                for start in range(0, self.n, block)
+            ]
+        )
+
+    def image_numbers(self) -> np.ndarray:
+        """Number int64 [N] of each row's image, from 0 in the order of first appearance."""
+        _, stacks = np.unique(self.metadata.stack_paths, return_inverse=True)
+        keys = np.stack([stacks, self.metadata.stack_indices], axis=-1)
+        _, first, numbers = np.unique(keys, axis=0, return_index=True, return_inverse=True)
+        rank = np.empty(len(first), dtype=np.int64)
+        rank[np.argsort(first)] = np.arange(len(first))
+        return rank[numbers.ravel()]
 
     def check(self, *, read_images: bool = True) -> list[str]:
         """Validate the whole set: stacks, box, places in the stacks and the images' values.
@@ -166,12 +150,22 @@ class ParticleSet:
         self._check_pixel_size()
         remarks = list(self.metadata.remarks)
         sizes_differ = False
+        cubes = 0
         for stack, rows in self._by_stack(np.arange(self.n)):
-            self._open(stack, rows)
+            shape = self._open(stack, rows).shape
+            cubes += len(set(shape)) == 1 and not np.any(self.metadata.stack_indices[rows])
+            if cubes > 1:
+                raise InputError(
+                    f"{self.where(int(rows[0]))}: {stack} is a cube of {shape[0]} pixels, as "
+                    "others before it, and only image 1 of each is named: these look like 3-D "
+                    "subtomograms; give single particles, 2-D images with one pose each"
+                )
             remark = self._pixel_size_remark(stack, rows)
             if remark is not None and not sizes_differ:
                 remarks.append(remark)
                 sizes_differ = True
+        refuse_shifts_out_of_the_box(self.metadata, self.box)
+        remarks += self._repeated_images()
         if read_images:
             self._check_values()
         return remarks
@@ -180,36 +174,32 @@ class ParticleSet:
         """SHA-256 (hex) of what was read.
 
         It covers the particle file's name and whole content, the rows selected, the contrast
-        signs, and of each stack its name, size, first 1,024 bytes and 64 samples of 4 KiB spread
-        evenly over the file. Folders and times do not enter, so that a copy has the same hash; a
-        change of a few pixels in a large stack may go unseen.
+        signs, offsets and factors, and of each stack its name, size, first 1,024 bytes and 64
+        samples of 4 KiB spread evenly over the file. Folders and times do not enter, so that a
+        copy has the same hash; a change of a few pixels in a large stack may go unseen.
         """
-        digest = hashlib.sha256()
-        source = self.metadata.source
-        if source is not None:
-            digest.update(source.name.encode() + b"\0" + source.read_bytes())
-        for values in (self.metadata.row_numbers, self.metadata.stack_indices):
-            digest.update(values.astype("<i8").tobytes())
-        digest.update(self.metadata.contrast_sign.astype("<f8").tobytes())
-        stacks = dict.fromkeys(self.metadata.stack_paths.tolist())
-        for stack in sorted(stacks, key=lambda name: (Path(name).name, name)):
-            _hash_file(digest, Path(stack))
-        return digest.hexdigest()
+        return hash_of_data(self.metadata, (self.offset, self.factor))
 
     def _refuse_empty(self) -> None:
         if self.n == 0:
-            raise InputError(f"{self._source} selects no particles: widen the selection")
+            raise InputError(f"{self.source_name} selects no particles: widen the selection")
 
     @property
-    def _source(self) -> str:
+    def source_name(self) -> str:
+        """The particle file, for messages."""
         return str(self.metadata.source or "the particle set")
 
-    def _where(self, row: int) -> str:
-        """Names a particle: the file and its row there."""
-        return f"{self._source} row {self.metadata.row_numbers[row]}"
+    def where(self, row: int) -> str:
+        """Names a particle, for messages: the file and its row there."""
+        return f"{self.source_name} row {self.metadata.row_numbers[row]}"
+
+    def image_name(self, row: int) -> str:
+        """Names a particle's image, for messages: its number from 1, and its stack."""
+        place = self.metadata.stack_indices[row] + 1
+        return f"image {place} of {self.metadata.stack_paths[row]}"
 
     def _by_stack(self, rows: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:
-        """Each stack with the places in `rows` of its particles, ordered as in the stack."""
+        """Each stack with the indices in `rows` of its particles, ordered as in the stack."""
         if len(rows) == 0:
             return
         _, numbers = np.unique(self.metadata.stack_paths[rows], return_inverse=True)
@@ -222,8 +212,8 @@ class ParticleSet:
         stack = Path(self.metadata.stack_paths[row])
         if not stack.is_file():
             raise InputError(
-                f"{self._where(row)}: its stack {stack} does not exist: correct rlnImageName or "
-                "blob/path, or give the folder of the stacks as image_dir"
+                f"{self.where(row)}: its stack {stack} does not exist: correct rlnImageName or "
+                "blob/path, or give the folder of the stacks as --image-dir"
             )
         return read_header(stack)
 
@@ -235,7 +225,7 @@ class ParticleSet:
             if (height, width) != (box, box):
                 square = "" if height == width else " and not square"
                 raise InputError(
-                    f"{self._where(int(rows[0]))}: the images of {stack} are {width} x {height} "
+                    f"{self.where(int(rows[0]))}: the images of {stack} are {width} x {height} "
                     f"pixels{square} but the box is {box}: extract all particles with one box "
                     "or correct rlnImageSize"
                 )
@@ -243,11 +233,18 @@ class ParticleSet:
                 self._stacks.clear()
             self._stacks[stack] = open_stack(stack)
         data = self._stacks[stack]
+        unnumbered = np.flatnonzero(~self.metadata.numbered[rows])
+        if len(unnumbered) and len(data) > 1:
+            raise InputError(
+                f"{self.where(int(rows[unnumbered].min()))}: {stack} holds {len(data)} images and "
+                "rlnImageName does not say which one this is: write number@stack (or give 2-D "
+                "particles, if the file is a volume)"
+            )
         beyond = np.flatnonzero(self.metadata.stack_indices[rows] >= len(data))
         if len(beyond):
             row = int(rows[beyond].min())
             raise InputError(
-                f"{self._where(row)}: image {self.metadata.stack_indices[row] + 1} is beyond the "
+                f"{self.where(row)}: image {self.metadata.stack_indices[row] + 1} is beyond the "
                 f"{len(data)} images of {stack}: give the stack that the file was written for"
             )
         return data
@@ -256,8 +253,7 @@ class ParticleSet:
         size = self.pixel_size_angstrom
         if not (np.isfinite(size) and size > 0.0):
             raise InputError(
-                f"{self._source}: the pixel size is {size:g} Angstrom: give a positive number as "
-                "pixel_size_angstrom"
+                f"{self.source_name}: the pixel size is {size:g} Angstrom: give --pixel-size"
             )
 
     def _pixel_size_remark(self, stack: str, rows: np.ndarray) -> str | None:
@@ -271,23 +267,24 @@ class ParticleSet:
             f"{self.pixel_size_angstrom:g}: the particle file's value is used"
         )
 
+    def _repeated_images(self) -> list[str]:
+        """A remark where rows share an image, as after symmetry expansion or by mistake."""
+        _, first = np.unique(self.image_numbers(), return_index=True)
+        again = np.setdiff1d(np.arange(self.n), first)
+        if len(again) == 0:
+            return []
+        row = int(again[0])
+        return [
+            f"{self.where(row)}: {self.image_name(row)} is in more than one row ({len(again)} such "
+            "rows): each counts as a particle of its own, and error bars come out too small"
+        ]
+
     def _check_values(self) -> None:
-        for start in range(0, self.n, _CHECK_BLOCK):
-            rows = np.arange(start, min(start + _CHECK_BLOCK, self.n))
-            pixels = self.images(rows).reshape(len(rows), -1)
-            low, high = pixels.min(axis=1), pixels.max(axis=1)
-            faults = [
-                (~(np.isfinite(low) & np.isfinite(high)), "has values that are not finite"),
-                (low == high, "has the same value in every pixel"),
-            ]
-            for bad, fault in faults:
-                if np.any(bad):
-                    row = int(rows[np.argmax(bad)])
-                    place = self.metadata.stack_indices[row] + 1
-                    raise InputError(
-                        f"{self._where(row)}: image {place} of {self.metadata.stack_paths[row]} "
-                        f"{fault}: remove the row or extract the particle again"
-                    )
+        for row, fault in sorted(unusable(self.statistics()).items()):
+            raise InputError(
+                f"{self.where(row)}: {self.image_name(row)} {fault}: remove the row or extract "
+                "the particle again"
+            )
 
 
 def _as_slice(indices: np.ndarray) -> np.ndarray | slice:
@@ -295,16 +292,3 @@ def _as_slice(indices: np.ndarray) -> np.ndarray | slice:
     if len(indices) and np.array_equal(indices, np.arange(indices[0], indices[0] + len(indices))):
         return slice(int(indices[0]), int(indices[0]) + len(indices))
     return indices
-
-
-def _hash_file(digest: "hashlib._Hash", path: Path) -> None:
-    if not path.is_file():
-        raise InputError(f"{path} does not exist: give the folder of the stacks as image_dir")
-    size = path.stat().st_size
-    digest.update(f"{path.name}\0{size}\0".encode())
-    with open(path, "rb") as file:
-        digest.update(file.read(1024))
-        last = max(size - _HASH_SAMPLE_BYTES, 0)
-        for offset in np.linspace(0, last, _HASH_SAMPLES).astype(np.int64):
-            file.seek(int(offset))
-            digest.update(file.read(_HASH_SAMPLE_BYTES))

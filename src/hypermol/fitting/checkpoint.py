@@ -1,4 +1,4 @@
-"""Checkpoints: a chain's whole state between two sweeps, written atomically."""
+"""Checkpoints: all unknowns of a chain and its tunings, between two sweeps, written atomically."""
 
 from typing import Any, NamedTuple
 
@@ -6,89 +6,97 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from hypermol.data.latents import Latents
-from hypermol.fitting.sampler import ChainState
-from hypermol.inference.ensemble import MoveSize
-from hypermol.io.store import RunDirectory
-from hypermol.molecule.protocol import Coefficients, LinearMolecule
-from hypermol.posterior.priors import Nuisance
-
-#: In place of a chain's number: where chains part.
-BRANCH = -1
+from hypermol.fitting.sweep import ChainState, Sweep, Tunings
+from hypermol.io.errors import InputError
+from hypermol.io.store import Arrays, RunDirectory
+from hypermol.molecule.protocol import SlicedMolecule
 
 
 class Checkpoint(NamedTuple):
-    """A state, the sweeps done to reach it, and the support's radius if it is known."""
+    """What was saved of a chain, as arrays by their paths, and the sweeps done to reach it."""
 
-    state: ChainState
+    arrays: Arrays
     done: int
-    radius: float | None
 
 
-def checkpoint_name(chain: int) -> str:
-    """Where a chain's checkpoint is in the run directory."""
-    return "checkpoints/branch.npz" if chain == BRANCH else f"checkpoints/c{chain:02d}.npz"
-
-
-def save_checkpoint(directory: RunDirectory, chain: int, checkpoint: Checkpoint) -> None:
-    """Write a chain's checkpoint over its last one."""
-    state = checkpoint.state
-    groups: dict[str, Any] = {
-        "latents": state.latents,
-        "nuisance": state.nuisance,
-        "size": state.size,
-    }
-    arrays = {
-        f"{group}.{name}": value
-        for group, values in groups.items()
-        for name, value in values._asdict().items()
-    }
-    radius = np.nan if checkpoint.radius is None else checkpoint.radius
-    arrays |= {f"theta.{i:03d}": leaf for i, leaf in enumerate(jax.tree.leaves(state.theta))}
-    arrays |= {"done": checkpoint.done, "radius": radius}
-    directory.write_arrays(
-        checkpoint_name(chain), {key: np.asarray(v) for key, v in arrays.items()}
-    )
-
-
-def load_checkpoint(directory: RunDirectory, chain: int) -> Checkpoint | None:
-    """A chain's checkpoint, or None; caches are refreshed by the blocks that read them.
-
-    theta comes as a bare list of arrays, which `with_theta` puts in its molecule's form.
-    """
-    if not directory.has(checkpoint_name(chain)):
-        return None
-    arrays = directory.read_arrays(checkpoint_name(chain))
-
-    def group(name: str) -> dict[str, jax.Array]:
-        prefix = name + "."
-        return {
-            key.removeprefix(prefix): jnp.asarray(value)
-            for key, value in arrays.items()
-            if key.startswith(prefix)
-        }
-
-    state = ChainState(
-        theta=Coefficients([value for _, value in sorted(group("theta").items())]),
-        nuisance=Nuisance(**group("nuisance")),
-        latents=Latents(**group("latents")),
-        size=MoveSize(**group("size")),
-        prepared=jnp.zeros(0),
-    )
-    radius = float(arrays["radius"])
-    return Checkpoint(state, int(arrays["done"]), None if np.isnan(radius) else radius)
-
-
-def with_theta(state: ChainState, molecule: LinearMolecule) -> ChainState:
-    """A loaded state with theta in the form of the molecule that it was saved from."""
-    form = jax.tree.structure(jax.eval_shape(molecule.init, jax.random.key(0)))
-    return state._replace(theta=jax.tree.unflatten(form, jax.tree.leaves(state.theta)))
-
-
-def motion_arrays(motion: Any) -> dict[str, np.ndarray]:
-    """A sample's entries for the trajectories' parameters: motion.part.parameter."""
-    leaves = jax.tree_util.tree_leaves_with_path(motion)
+def named_leaves(tree: Any, prefix: str) -> Arrays:
+    """The leaves of a pytree by their paths: prefix.path."""
+    leaves = jax.tree_util.tree_leaves_with_path(tree)
     return {
-        "motion." + jax.tree_util.keystr(path, simple=True, separator="."): np.asarray(leaf)
+        prefix + "." + jax.tree_util.keystr(path, simple=True, separator="."): np.asarray(leaf)
         for path, leaf in leaves
     }
+
+
+def with_leaves(like: Any, arrays: Arrays, prefix: str) -> Any:
+    """A pytree of the structure of `like` with the leaves that `named_leaves` wrote.
+
+    Raises:
+        KeyError: one of them is not there.
+    """
+    names = named_leaves(jax.tree.map(lambda x: np.zeros(0), like), prefix)
+    leaves = [jnp.asarray(arrays[name]) for name in names]
+    return jax.tree.unflatten(jax.tree.structure(like), leaves)
+
+
+def chain_name(chain: int) -> str:
+    """Where a chain's checkpoint is in the run directory."""
+    return f"checkpoints/c{chain:02d}.npz"
+
+
+def branch_name(start: int) -> str:
+    """Where the end of a start is, from which its chains part."""
+    return f"checkpoints/start{start:02d}.npz"
+
+
+def save(
+    directory: RunDirectory, name: str, state: ChainState, tunings: Tunings, done: int
+) -> None:
+    """Write a checkpoint over the last one of its name."""
+    arrays = named_leaves(state, "state") | named_leaves(tunings, "tuning")
+    directory.write_arrays(name, arrays | {"done": np.asarray(done)})
+
+
+def load(directory: RunDirectory, name: str) -> Checkpoint | None:
+    """A checkpoint, or None where there is none."""
+    if not directory.has(name):
+        return None
+    arrays = directory.read_arrays(name)
+    if "done" not in arrays or not any(key.startswith("state.") for key in arrays):
+        raise InputError(
+            f"{directory.path / name} was left by another version of hypermol: run it again into "
+            "another --out"
+        )
+    return Checkpoint(arrays, int(arrays["done"]))
+
+
+def restored_state(found: Checkpoint, molecule: SlicedMolecule, like: ChainState) -> ChainState:
+    """The state of a checkpoint, whose theta is of a molecule.
+
+    Args:
+        found: as loaded.
+        molecule: of the stage that it was left in.
+        like: a state of any form, for the structure of the rest.
+    """
+    theta = jax.eval_shape(molecule.init, jax.random.key(0))
+    return with_leaves(like._replace(theta=theta), found.arrays, "state")
+
+
+def restored_tunings(found: Checkpoint, fresh: Tunings) -> Tunings:
+    """The saved tunings in place of fresh ones, as they were left."""
+    return with_leaves(fresh, found.arrays, "tuning")
+
+
+def carried_tunings(found: Checkpoint, fresh: Tunings, sweep: Sweep) -> Tunings:
+    """At a new stage: what every block makes of its tuning at the last one, if it was there."""
+    carried = dict(fresh)
+    for block in sweep:
+        prefix = f"tuning.{block.name}"
+        try:
+            before = with_leaves(fresh[block.name], found.arrays, prefix)
+        except KeyError:
+            continue
+        same = jax.tree.map(lambda a, b: jnp.shape(a) == jnp.shape(b), before, fresh[block.name])
+        if all(jax.tree.leaves(same)):
+            carried[block.name] = block.carry(before, fresh[block.name])
+    return carried

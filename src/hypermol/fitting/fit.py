@@ -1,81 +1,49 @@
 """The main job: from a particle set to posterior samples of a moving molecule.
 
-Read this first. `fit` runs every chain through the stages of a schedule; a stage is a number of
-equal sweeps at one resolution; a sweep draws every unknown in turn (`sampler`). Burn-in stages
-also adapt proposal widths and the prior's spectrum; the sampling stage changes nothing but the
-unknowns and keeps samples. Everything needed to go on is in the checkpoint, and the key of a
-sweep depends on its place alone, so a resumed run ends bit-identical.
+Read this first. A run is a tuple of stages (`stages`), each a number of equal sweeps at one
+resolution (`level`); a sweep draws every unknown in turn (`sweep`, `blocks`). Burn-in stages also
+adapt their kernels; the sampling stage changes nothing but the unknowns and keeps samples. Stages
+are the outer loop and chains the inner one, so that one level's images are held at a time. Between
+stages a chain lives in its checkpoint alone (`chain`), and the key of a sweep depends on its number
+alone: a resumed run ends bit-identical.
 """
 
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import final
+from typing import NamedTuple, final
 
-import numpy as np
-
-from hypermol.data.particles import ParticleSet, load_particles
-from hypermol.fitting.blocks.moving_frame import moving_frame_block
-from hypermol.fitting.checkpoint import (
-    BRANCH,
-    Checkpoint,
-    load_checkpoint,
-    save_checkpoint,
-    with_theta,
-)
-from hypermol.fitting.march import (
-    Level,
-    carry,
-    check_contrast,
-    estimate_spectrum,
-    first_state,
-    half_set_maps,
-    make_level,
-    support_radius_angstrom,
-)
-from hypermol.fitting.record import sample_arrays, trace_numbers
+from hypermol.data import ParticleSet, ParticleSource, inspect
+from hypermol.fitting import maps
+from hypermol.fitting.blocks.choice import sweep_blocks
+from hypermol.fitting.chain import ChainFiles, Standing
+from hypermol.fitting.level import Level, Levels
 from hypermol.fitting.run_info import begin_run, describe, end_run, start_clock
-from hypermol.fitting.sampler import (
-    ChainState,
-    Info,
-    Sweep,
-    molecule_block,
-    motion_blocks,
-    nuisance_block,
-    particle_block,
-    run_sweep,
-)
-from hypermol.fitting.stages import Stage, adapt, default_schedule, make_plan, sweep_key
+from hypermol.fitting.stages import Stage, make_schedule, sweep_key
+from hypermol.fitting.sweep import Sweep, adapt_tunings, run_sweep, trace_numbers
 from hypermol.io.store import RunDirectory
-from hypermol.molecule.protocol import LinearMolecule
-from hypermol.posterior.priors import draw_nuisance, draw_pose_widths
-from hypermol.recipe.density_priors import read_density_prior
-from hypermol.recipe.design import Grid, consensus
 from hypermol.recipe.options import FitOptions, make_design
-
-#: Error of theta's draws in posterior standard deviations: adds 1 % to their variance at most.
-_TOLERANCE = 0.1
-_MAX_ITERATIONS = 100
-_STATE_STEPS = 2
-_ADAPT_GAIN = 0.3
-#: Keys of the steps between stages start here, past those of any sweep.
-_CARRIES = 1 << 30
-#: Radius of the first map's support as a fraction of the box.
-FIRST_RADIUS = 0.45
 
 
 @final
 @dataclass(frozen=True)
 class Progress:
-    """What a sweep reports: where the chain is, and the record that trace.jsonl keeps."""
+    """What a sweep reports.
 
-    chain: int
-    chains: int
+    Attributes:
+        stage, chain, sweep: where the run is.
+        chains, images: how many there are.
+        share: of the work that is done, 0 to 1.
+        record: the line that trace.jsonl keeps.
+    """
+
     stage: Stage
+    chain: int
     sweep: int
-    schedule: tuple[Stage, ...]
+    chains: int
     images: int
+    share: float
     record: dict
 
 
@@ -83,209 +51,163 @@ Listener = Callable[[Progress], None]
 
 
 def fit(
-    particles_path: str | Path,
+    source: ParticleSource,
     out: str | Path,
     options: FitOptions,
     listener: Listener = lambda progress: None,
     resume: bool = False,
-    image_dir: str | Path | None = None,
+    say: Callable[[str], None] = lambda remark: None,
 ) -> RunDirectory:
     """Sample the posterior of eq. 29 for a particle set.
 
     Args:
-        particles_path: RELION STAR or cryoSPARC .cs file.
+        source: RELION STAR or cryoSPARC .cs file, and where its images are.
         out: run directory to write.
         options: the model and the schedule.
         listener: called after every sweep.
         resume: go on with the run in `out` from its checkpoints; more samples or chains may be
             asked for than before.
-        image_dir: folder of the image stacks, where they are not beside the particle file.
+        say: called with each remark on the particles, a sentence.
 
     Raises:
         InputError: names the file, row or option, and the remedy.
     """
     clock = start_clock()
-    particles = load_particles(
-        particles_path, image_dir=image_dir, invert_contrast=options.invert_contrast
+    particles, remarks = inspect(
+        source.load(invert_contrast=options.invert_contrast),
+        leave_out_outliers=options.leave_out_outliers,
+        normalise=options.normalise,
     )
-    particles.check()
-    schedule = default_schedule(make_plan(options, particles))
-    directory = RunDirectory.open(out) if resume else RunDirectory.create(out)
     design = make_design(options, particles.box, particles.pixel_size_angstrom)
-    space = design.state_space(particles.box, particles.pixel_size_angstrom)
-    info = describe(particles, particles_path, options, schedule, space)
-    begin_run(directory, info, options, resume)
-    job = _Job(particles, options, schedule, directory, listener)
-    for chain in range(options.chains):
-        job.run_chain(chain)
-    info["radius_angstrom"] = job.radius
-    end_run(directory, info, clock)
+    schedule = make_schedule(options, particles, design)
+    directory = RunDirectory.open(out) if resume else RunDirectory.create(out)
+    for remark in remarks:
+        say(remark)
+    info = describe(particles, source, options, schedule, design) | {"remarks": remarks}
+    begin_run(directory, info, options, particles.metadata, resume)
+    levels = Levels(particles, options, design, max(stage.kmax for stage in schedule))
+    files = ChainFiles(directory, options.seed, options.starts)
+    job = _Job(particles, options, schedule, levels, files, listener)
+    job.run()
+    end_run(directory, info | {"radius_angstrom": files.found.radius_angstrom}, clock)
     return directory
 
 
-def sweep_blocks(stage: Stage, level: Level) -> Sweep:
-    """All blocks of a stage's sweep: particles, the moving frame, the molecule, mu.
+class _Bench(NamedTuple):
+    """What a stage is run on: its level, and the blocks of its sweep."""
 
-    Where the frame is free, its step stands between poses and theta: after theta, the old map
-    would pull the poses back.
-    """
-    free = level.molecule.frame_is_free
-    draws = (draw_nuisance, draw_pose_widths) if stage.learn_widths else (draw_nuisance,)
-    return (
-        particle_block(level.posterior, stage.candidates, _STATE_STEPS),
-        *((moving_frame_block(level.posterior),) if free else ()),
-        molecule_block(level.posterior, _TOLERANCE, _MAX_ITERATIONS),
-        *motion_blocks(level.posterior),
-        nuisance_block(level.posterior, draws),
-    )
+    stage: Stage
+    level: Level
+    blocks: Sweep
 
 
 @final
+@dataclass(frozen=True)
 class _Job:
-    """One fit in progress: levels and compiled sweeps are shared by its chains."""
+    """One fit in progress."""
 
-    def __init__(
-        self,
-        particles: ParticleSet,
-        options: FitOptions,
-        schedule: tuple[Stage, ...],
-        directory: RunDirectory,
-        listener: Listener,
-    ):
-        self.particles, self.options, self.schedule = particles, options, schedule
-        self.directory, self.listener = directory, listener
-        self.radius = options.radius_angstrom
-        size = (particles.box, particles.pixel_size_angstrom)
-        self.design = make_design(options, *size)
-        self.density_prior = read_density_prior(options.density_prior, *size)
-        self._levels: dict[tuple, Level] = {}
-        self._sweeps: dict[tuple, Sweep] = {}
+    particles: ParticleSet
+    options: FitOptions
+    schedule: tuple[Stage, ...]
+    levels: Levels
+    files: ChainFiles
+    listener: Listener
 
-    def run_chain(self, chain: int) -> None:
-        """Take one chain from its checkpoint, its branch or its start through all stages."""
-        state, done = self._load(chain)
-        level: Level | None = None
-        first = 0
+    def run(self) -> None:
+        """All stages in turn, every chain through each that it has not finished."""
+        first, before = 0, None
+        bench: _Bench | None = None
+        self.files.tidy(range(self.options.chains))
         for stage in self.schedule:
             last = first + stage.sweeps
-            if done <= last:
-                key = sweep_key(self.options.seed, chain, _CARRIES + first)
-                new = self._level(stage)
-                if state is None:
-                    state = first_state(new)
-                elif level is None:
-                    state = with_theta(state, new.molecule)
-                elif done == first and level is not None:
-                    state = carry(key, state, level, new)
-                level = new
-                for sweep in range(max(done, first), last):
-                    state = self._sweep(chain, stage, sweep, first, state, level)
-                if done < last:
-                    self._end_stage(chain, stage, last, state, level)
-            first, done = last, max(done, last)
-        if chain == 0 and state is not None and level is not None:
-            self.directory.write_arrays("halves.npz", half_set_maps(level, state, self._halves()))
+            behind = [chain for chain in self._members(stage) if self.files.done(chain) < last]
+            if behind:
+                if bench and bench.level.form.key != self.levels.key(stage, self.files.found):
+                    bench = None  # its images are let go before others are taken
+                bench = self._bench(stage, bench)
+                self._run_stage(bench, before, first, behind)
+            first, before = last, stage
 
-    def _sweep(
-        self, chain: int, stage: Stage, sweep: int, first: int, state: ChainState, level: Level
-    ) -> ChainState:
+    def _members(self, stage: Stage) -> range:
+        """The chains that run a stage: of a shared one, one for each start."""
+        chains = self.options.chains
+        return range(min(self.options.starts, chains) if stage.is_shared else chains)
+
+    def _bench(self, stage: Stage, last: _Bench | None) -> _Bench:
+        """A stage's level and blocks; the last stage's, where that was of the same form."""
+        if not stage.burn_in and self.files.found.spectrum is None:
+            self.files.learn(spectrum=self.files.mean_spectrum(range(self.options.chains)))
+        if last is not None:
+            level = last.level
+            if last.stage.kernels == stage.kernels and not stage.burn_in:
+                return _Bench(stage, level, tuple(b for b in last.blocks if b.is_exact))
+        else:
+            level = self.levels.level(stage, self.files.found)
+            if not level.molecule.is_linear and self.files.found.log_gain is None:
+                self.files.learn(log_gain=maps.log_gain(level))
+                level = self.levels.level(stage, self.files.found)
+        blocks = sweep_blocks(stage, level.posterior, self.options.start_steps)
+        if not stage.burn_in and not all(block.is_exact for block in blocks):
+            raise ValueError(f"stage {stage.name!r} keeps samples of sweeps that are not exact")
+        return _Bench(stage, level, blocks)
+
+    def _run_stage(
+        self, bench: _Bench, before: Stage | None, first: int, chains: list[int]
+    ) -> None:
+        """Chains that are behind, one after another, on one level's data."""
+        stage, level, blocks = bench
+        last, total = first + stage.sweeps, sum(stage.sweeps for stage in self.schedule)
+        for chain in chains:
+            old = None if before is None else self.levels.form(before, self.files.found)
+            at = self.files.enter(chain, first, old, level, blocks)
+            if self.options.spectrum == "flat" and at.done == first:
+                at = at.flattened()
+            for _ in range(at.done, last):
+                at = self._sweep(chain, bench, first, at)
+            self.files.save(chain, at)
+            if stage.finds_radius and chain == 0:
+                self._learn_from_first_map(level, at)
+            if last == total and chain == 0:
+                maps.write_half_maps(self.files.directory, self.particles, level, at.state)
+        if stage.is_shared:
+            self.files.branch(chains)
+
+    def _learn_from_first_map(self, level: Level, at: Standing) -> None:
+        density = level.molecule.mean(at.state.theta)
+        maps.check_contrast(level, density)
+        radius = self.options.radius_angstrom
+        if radius is None:
+            radius = maps.support_radius_angstrom(level, density)
+        self.files.learn(radius_angstrom=radius)
+
+    def _sweep(self, chain: int, bench: _Bench, first: int, at: Standing) -> Standing:
         """One sweep, its adaptation while burning in, its sample while sampling, its record."""
-        began = time.time()
-        blocks = self._blocks(stage, level)
-        if sweep == first and stage.burn_in:
-            blocks = blocks[1:]  # a new level's theta first, given what is known of the particles
+        stage, level, blocks = bench
+        began, sweep = time.time(), at.done
         key = sweep_key(self.options.seed, chain, sweep)
-        state, info = run_sweep(key, blocks, state, level.data)
-        if stage.burn_in:
-            state = self._adapt(stage, state, info, level)
+        state, infos = run_sweep(key, blocks, at.state, at.tunings, level.data)
+        tunings = adapt_tunings(blocks, at.tunings, infos) if stage.burn_in else at.tunings
+        at = Standing(state, tunings, sweep + 1)
+        at.check_finite(stage.name)
         kept = not stage.burn_in and (sweep - first + 1) % stage.keep_every == 0
         if kept:
-            name = self.directory.sample_name(chain, sweep)
-            arrays = sample_arrays(level.molecule, state, self.particles.n)
-            self.directory.write_arrays(name, arrays)
+            self.files.keep(chain, at, level, self.particles.n)
         record = {"chain": chain, "sweep": sweep, "stage": stage.name, "kept": kept}
-        record |= {**trace_numbers(state, info), "seconds": time.time() - began}
-        self.directory.append_trace(record)
-        if (sweep + 1) % self.options.checkpoint_every == 0:
-            self._save(chain, sweep + 1, state)
+        record |= {**trace_numbers(blocks, infos), "seconds": time.time() - began}
+        self.files.directory.append_trace(record)
+        if at.done % self.options.checkpoint_every == 0:
+            self.files.save(chain, at)
         chains, images = self.options.chains, self.particles.n
-        self.listener(Progress(chain, chains, stage, sweep, self.schedule, images, record))
-        return state
+        share = self._share(stage, chain, sweep - first + 1)
+        self.listener(Progress(stage, chain, sweep, chains, images, share, record))
+        return at
 
-    def _adapt(self, stage: Stage, state: ChainState, info: Info, level: Level) -> ChainState:
-        """Burn-in only: the prior's spectrum, and the widths of the proposals that moved."""
-        state = estimate_spectrum(level, state)
-        if stage.candidates.rotations == 1 or "particles.moved_rotation" not in info:
-            return state
-        rotation, shift = info["particles.moved_rotation"], info["particles.moved_shift"]
-        widest = state.nuisance.pose_sd_rad
-        return state._replace(size=adapt(state.size, rotation, shift, _ADAPT_GAIN, widest))
-
-    def _end_stage(
-        self, chain: int, stage: Stage, last: int, state: ChainState, level: Level
-    ) -> None:
-        """Leave what later stages and chains start from."""
-        if chain == 0 and stage is self.schedule[0]:
-            first_map = level.molecule.mean(state.theta)
-            check_contrast(level, first_map)
-            if self.radius is None:
-                self.radius = support_radius_angstrom(level, first_map)
-        self._save(chain, last, state)
-        if chain == 0 and last == self._branch():
-            self._save(BRANCH, last, state)
-
-    def _branch(self) -> int:
-        """The sweep after which chains part: the subspace fixes the gauge of their states."""
-        shared = [stage for stage in self.schedule if stage.basis in ("constant", "subspace")]
-        if len(shared) == len(self.schedule):
-            shared = shared[:1]
-        return sum(stage.sweeps for stage in shared)
-
-    def _level(self, stage: Stage) -> Level:
-        """The stage's posterior with its data, read once for all chains."""
-        first = stage is self.schedule[0]
-        radius = self.radius
-        if radius is None or (first and self.options.radius_angstrom is None):
-            radius = FIRST_RADIUS * self.particles.box * self.particles.pixel_size_angstrom
-        key = (stage.basis, stage.kmax, stage.n_terms, radius)
-        if key not in self._levels:
-            grid = Grid(self.particles.box, self.particles.pixel_size_angstrom, stage.kmax, radius)
-            if stage.basis == "constant":
-                molecule: LinearMolecule = consensus(grid)
-            elif stage.basis == "subspace":
-                molecule = self.design.subspace(grid, stage.n_terms - 1)
-            else:
-                molecule = self.design.molecule(grid, stage.n_terms)
-            self._levels[key] = make_level(
-                self.particles, molecule, grid.voxels, self.options.prior, self.density_prior
-            )
-        return self._levels[key]
-
-    def _blocks(self, stage: Stage, level: Level) -> Sweep:
-        """The stage's sweep, compiled once for all chains."""
-        key = (id(level), stage.candidates, stage.learn_widths)
-        if key not in self._sweeps:
-            self._sweeps[key] = sweep_blocks(stage, level)
-        settles = stage.burn_in and stage.candidates.rotations > 1
-        return tuple(block for block in self._sweeps[key] if settles or block.name != "frame")
-
-    def _halves(self) -> np.ndarray:
-        """Half sets [N] of 1 and 2: the input's, or odd and even particles."""
-        given = self.particles.half_set
-        return given if np.all(given > 0) else 1 + np.arange(self.particles.n) % 2
-
-    def _save(self, chain: int, done: int, state: ChainState) -> None:
-        save_checkpoint(self.directory, chain, Checkpoint(state, done, self.radius))
-
-    def _load(self, chain: int) -> tuple[ChainState | None, int]:
-        """The chain's checkpoint, else the branch point, else nothing; with sweeps done."""
-        found = load_checkpoint(self.directory, chain)
-        if found is None and chain > 0:
-            found = load_checkpoint(self.directory, BRANCH)
-        if found is None:
-            self.directory.truncate_trace(chain, 0)
-            return None, 0
-        self.radius = found.radius
-        self.directory.truncate_trace(chain, found.done)
-        self.directory.drop_samples_from(chain, found.done)
-        return found.state, found.done
+    def _share(self, stage: Stage, chain: int, sweeps: int) -> float:
+        """Share of the whole run's work that is done."""
+        total, done = 0.0, 0.0
+        for other in self.schedule:
+            cost = other.cost * other.sweeps * len(self._members(other))
+            if other is stage:
+                done = total + stage.cost * (chain * stage.sweeps + sweeps)
+            total += cost
+        return done / total

@@ -1,12 +1,13 @@
 """How well a fitted model predicts images that it has not seen: held-out log-likelihood.
 
 Given theta and mu, an image's latents are integrated out: contrast exactly, states on a grid,
-rotation and shift by importance sampling about where a short chain on the image alone spent its
-time. Hypotheses about a molecule are ordered by the mean over images (sec. 6.1): a model that is
-too rigid cannot explain them, one that is too free has spread its prior too thin.
+rotation, shift and the states that are positions by importance sampling about where a short chain
+on the image alone spent its time. Hypotheses about a molecule are ordered by the mean over images
+(sec. 6.1): a model that is too rigid cannot explain them, one that is too free has spread its
+prior too thin.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -14,15 +15,15 @@ import numpy as np
 from jax import Array
 
 from hypermol.data.latents import Consensus, ImageBlocks
-from hypermol.fitting.march import Level, first_state
-from hypermol.fitting.sampler import ChainState, particle_block
-from hypermol.fitting.stages import adapt
+from hypermol.fitting.blocks.particles_by_candidates import particles_by_candidates
+from hypermol.fitting.level import Level
+from hypermol.fitting.march import first_state
+from hypermol.fitting.sweep import ChainState
 from hypermol.inference.ensemble import CandidateCounts, contrast_marginal
 from hypermol.inference.target import Separable
-from hypermol.posterior.conditional import particle_conditional
+from hypermol.posterior.particle_conditional import particles_separable
 from hypermol.posterior.posterior import Posterior
-from hypermol.posterior.priors import Nuisance, pose_vector
-from hypermol.space.fourier import FULL_PLANE_WEIGHT
+from hypermol.posterior.priors import Hyperparameters, pose_vector
 from hypermol.space.rotation import (
     matrix_from_quaternion,
     quaternion_from_vector,
@@ -42,6 +43,7 @@ class Effort(NamedTuple):
         burn_in, kept: sweeps of its own chain.
         rotations, shifts: importance draws; all pairs are weighed.
         states: points of the grid of states.
+        positions: draws of positions for each rotation, where any state is one.
     """
 
     burn_in: int = 20
@@ -49,6 +51,7 @@ class Effort(NamedTuple):
     rotations: int = 24
     shifts: int = 16
     states: int = 144
+    positions: int = 8
 
 
 EFFORT = Effort()
@@ -96,24 +99,48 @@ def _fitted(draws: np.ndarray, prior_sd: float) -> _Proposal:
     )
 
 
-def _chain(level: Level, state: ChainState, effort: Effort) -> tuple[np.ndarray, np.ndarray]:
-    """Rotation vectors [S, N', 3] and shifts [S, N', 2] from the consensus, all blocks in a row."""
-    block = particle_block(level.posterior, CandidateCounts(5, 3, 36), 1)
-    vectors, shifts = [], []
+class _Visited(NamedTuple):
+    """Where an image's own chain was: rotation vectors [S, N', 3] and shifts [S, N', 2] from the
+    consensus, states [S, N', dim]."""
+
+    vectors: np.ndarray
+    shifts: np.ndarray
+    states: np.ndarray
+
+
+def _chain(level: Level, state: ChainState, effort: Effort) -> _Visited:
+    """A short chain of every image on its own."""
+    block = particles_by_candidates(level.posterior, CandidateCounts(5, 3, 36))
+    tuning = block.init(state, level.data)
+    found = []
     for sweep in range(effort.burn_in + effort.kept):
-        state, info = block.step(jax.random.key(sweep), state, level.data)
+        state, info = block.step(jax.random.key(sweep), state, tuning, level.data)
         if sweep < effort.burn_in:
-            moved = info["moved_rotation"], info["moved_shift"]
-            size = adapt(state.size, *moved, 0.3, state.nuisance.pose_sd_rad)
-            state = state._replace(size=size)
+            tuning = block.adapt(tuning, info)
             continue
         latents, consensus = state.latents, level.data.consensus
-        vectors.append(np.asarray(pose_vector(latents.quaternion, consensus.quaternion)))
-        shifts.append(np.asarray(latents.shift_px - consensus.shift_px))
-    return (
-        np.stack(vectors).reshape(effort.kept, -1, 3).astype(np.float64),
-        np.stack(shifts).reshape(effort.kept, -1, 2).astype(np.float64),
+        visited = (
+            pose_vector(latents.quaternion, consensus.quaternion),
+            latents.shift_px - consensus.shift_px,
+            latents.state,
+        )
+        found.append(jax.device_get(visited))
+    shapes, n = (3, 2, level.molecule.state_space.dim), level.data.images.present.size
+    return _Visited(
+        *(
+            np.stack(values).reshape(effort.kept, n, size).astype(np.float64)
+            for values, size in zip(zip(*found, strict=True), shapes, strict=True)
+        )
     )
+
+
+def _shares(level: Level, states: np.ndarray, n: int) -> np.ndarray:
+    """Share of a chain's states [S, N', dim] that each of about n nodes is nearest to, [N', T]."""
+    space = level.molecule.state_space
+    nodes = np.asarray(space.nodes(n), np.float64)
+    away = np.sum(space.difference(states[:, :, None], nodes) ** 2, axis=-1)
+    nearest = np.argmin(away, axis=-1)
+    return np.mean(nearest[..., None] == np.arange(len(nodes)), axis=0)
 
 
 def _log_contrast_evidence(along: Array, power: Array, precision: Array) -> Array:
@@ -121,62 +148,98 @@ def _log_contrast_evidence(along: Array, power: Array, precision: Array) -> Arra
     return contrast_marginal(along, power, precision) + 0.5 * (jnp.log(precision) - precision)
 
 
+def _weighed_states(
+    posterior: Posterior, target: Separable, shares: Array, key: Array, shape: tuple[int, int, int]
+) -> tuple[Array, Array]:
+    """States that every view is paired with, and the logarithms of their weights.
+
+    All nodes with their prior's; of molecules some of whose states are positions, one node a view,
+    drawn half by where the image's chain was and half evenly, with prior over chance.
+
+    Args:
+        posterior, target: of a block.
+        shares: [B, T] of the chain's visits to the nodes.
+        key: of the draws.
+        shape: (B, J, about T).
+
+    Returns:
+        states [B, J, T or 1, dim] and log weights [B, J, T or 1].
+    """
+    block, views, n = shape
+    nodes = posterior.molecule.state_space.nodes(n)
+    prior = jax.nn.log_softmax(target.log_state(nodes))
+    if not any(target.is_position):
+        every = (block, views, len(nodes))
+        return jnp.broadcast_to(nodes, (*every, nodes.shape[-1])), jnp.broadcast_to(prior, every)
+    chance = jnp.log(0.5 * shares + 0.5 / len(nodes))
+    chosen = jax.random.categorical(key, chance, shape=(views, block)).T
+    weight = prior[chosen] - jnp.take_along_axis(chance, chosen, axis=1)
+    return nodes[chosen][:, :, None], weight[:, :, None]
+
+
+class _Item(NamedTuple):
+    """What the evidence of one block is made from."""
+
+    images: ImageBlocks
+    consensus: Consensus
+    turns: _Proposal
+    slips: _Proposal
+    shares: Array
+    key: Array
+
+
 def _block_evidence(
-    posterior: Posterior,
-    target: Separable,
-    given: tuple[ImageBlocks, Consensus, Nuisance],
-    proposals: tuple[_Proposal, _Proposal],
-    key: Array,
-    effort: Effort,
+    posterior: Posterior, prepared: Any, mu: Hyperparameters, item: _Item, effort: Effort
 ) -> Array:
     """log p(image | theta, mu) for one block, [B]."""
-    images, consensus, nuisance = given
-    keys = jax.random.split(key)
-    turns = proposals[0].draw(keys[0], effort.rotations, nuisance.pose_sd_rad)
-    slips = proposals[1].draw(keys[1], effort.shifts, nuisance.shift_sd_px)
+    images, consensus = item.images, item.consensus
+    target = particles_separable(posterior, prepared, mu, consensus, images)
+    keys = jax.random.split(item.key, 3)
+    n_views = effort.rotations * (effort.positions if any(target.is_position) else 1)
+    turns = item.turns.draw(keys[0], n_views, mu.pose_sd_rad)
+    slips = item.slips.draw(keys[1], effort.shifts, mu.shift_sd_px)
     quaternions = quaternion_multiply(quaternion_from_vector(turns), consensus.quaternion[:, None])
-    states = posterior.molecule.state_space.nodes(effort.states)
-    places = jnp.zeros((*turns.shape[:2], states.shape[-1]))
+    states, weight = _weighed_states(
+        posterior, target, item.shares, keys[2], (len(turns), n_views, effort.states)
+    )
     gram, linear = target.evidence(
-        matrix_from_quaternion(quaternions), places, consensus.shift_px[:, None] + slips
+        matrix_from_quaternion(quaternions), states[:, :, 0], consensus.shift_px[:, None] + slips
     )
     weights = target.weights(states)
-    along = jnp.einsum("bjsf,tf->bjst", linear, weights)
-    power = jnp.einsum("tf,bjfg,tg->bjt", weights, gram, weights)[:, :, None]
+    along = jnp.einsum("bjsf,bjtf->bjst", linear, weights)
+    power = jnp.einsum("bjtf,bjfg,bjtg->bjt", weights, gram, weights)[:, :, None]
     score = _log_contrast_evidence(along, power, target.contrast_precision)
-    chance = target.log_state(states)
-    score = score + (chance - jax.nn.logsumexp(chance))
-    turn_sd, slip_sd = nuisance.pose_sd_rad, nuisance.shift_sd_px
-    turned = log_normal(turns, turn_sd) - proposals[0].log_density(turns, turn_sd)
-    slipped = log_normal(slips, slip_sd) - proposals[1].log_density(slips, slip_sd)
-    score = jax.nn.logsumexp(score, axis=-1)
+    score = jax.nn.logsumexp(score + weight[:, :, None], axis=-1)
+    turn_sd, slip_sd = mu.pose_sd_rad, mu.shift_sd_px
+    turned = log_normal(turns, turn_sd) - item.turns.log_density(turns, turn_sd)
+    slipped = log_normal(slips, slip_sd) - item.slips.log_density(slips, slip_sd)
     score = score + turned[:, :, None] + slipped[:, None]
-    score = jax.nn.logsumexp(score, axis=(1, 2)) - np.log(effort.rotations * effort.shifts)
-    variance = nuisance.noise_variance[posterior.plane.shells]
-    noise = jnp.sum(0.5 * FULL_PLANE_WEIGHT * jnp.abs(images.pixels) ** 2 / variance, axis=-1)
-    return score - noise - jnp.sum(jnp.log(variance))
+    score = jax.nn.logsumexp(score, axis=(1, 2)) - np.log(n_views * effort.shifts)
+    return score + posterior.log_likelihood(images.pixels, jnp.zeros_like(images.pixels), mu)
 
 
 def _evidence(level: Level, state: ChainState, number: int, effort: Effort) -> np.ndarray:
     """log p(image | theta, mu) of all images under one sample, float64 [N]."""
     posterior, data = level.posterior, level.data
     shape = data.images.present.shape
-    vectors, shifts = _chain(level, state, effort)
+    visited = _chain(level, state, effort)
     fitted = (
-        _fitted(vectors, float(state.nuisance.pose_sd_rad)),
-        _fitted(shifts, float(state.nuisance.shift_sd_px)),
+        _fitted(visited.vectors, float(state.mu.pose_sd_rad)),
+        _fitted(visited.shifts, float(state.mu.shift_sd_px)),
+        jnp.asarray(_shares(level, visited.states, effort.states), jnp.float32),
     )
-    proposals = jax.tree.map(lambda x: x.reshape(*shape, *x.shape[1:]), fitted)
-
-    def one(item) -> Array:
-        images, consensus, proposal, key = item
-        target = particle_conditional(posterior, state.prepared, state.nuisance, consensus, images)
-        given = (images, consensus, state.nuisance)
-        return _block_evidence(posterior, target, given, proposal, key, effort)
-
+    turns, slips, shares = jax.tree.map(lambda x: x.reshape(*shape, *x.shape[1:]), fitted)
     keys = jax.random.split(jax.random.key(number), shape[0])
-    evaluate = jax.jit(lambda items: jax.lax.map(one, items))
-    values = evaluate((data.images, data.consensus, proposals, keys))
+    items = _Item(data.images, data.consensus, turns, slips, shares, keys)
+
+    @jax.jit
+    def evaluate(theta: Any, mu: Hyperparameters, items: _Item) -> Array:
+        prepared = posterior.molecule.prepare(theta)
+        return jax.lax.map(
+            lambda item: _block_evidence(posterior, prepared, mu, item, effort), items
+        )
+
+    values = evaluate(state.theta, state.mu, items)
     return np.asarray(values, np.float64)[np.asarray(data.images.present) > 0]
 
 
@@ -188,21 +251,22 @@ def held_out_log_likelihood(
     Args:
         level: the molecule and posterior of the fit, with the held-out images as its data.
         samples: states of the fit of which theta and mu count; their latents belong to others.
-        effort: see `Effort`. States that move what is sliced are not supported.
+        effort: see `Effort`.
 
     Returns:
         float64 [N], in nats, up to a constant that is the same for every model of these images.
 
     Raises:
-        ValueError: the model has trajectories.
+        ValueError: positions without bounds (free rigid bodies), which no grid covers.
     """
-    if any(level.molecule.turning):
-        raise ValueError("states of trajectories cannot be integrated on a grid of weights")
+    spaces = level.molecule.state_space.simple_spaces
+    unbounded = any(space.dim and not space.has_occupancy for space in spaces)
+    if any(level.molecule.is_position) and unbounded:
+        raise ValueError("positions without bounds, of rigid bodies, cannot be laid on a grid")
     start = first_state(level)
     found = []
     for number, sample in enumerate(samples):
-        prepared = level.molecule.prepare(sample.theta)
-        state = start._replace(theta=sample.theta, nuisance=sample.nuisance, prepared=prepared)
+        state = start._replace(theta=sample.theta, mu=sample.mu)
         found.append(_evidence(level, state, number, effort))
     stacked = np.stack(found)
     best = stacked.max(axis=0)

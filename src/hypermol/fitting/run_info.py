@@ -5,19 +5,21 @@ import platform
 import time
 from dataclasses import asdict
 from importlib.metadata import version
-from pathlib import Path
 from typing import NamedTuple
 
 import jax
 import numpy as np
 
 from hypermol.data.particles import ParticleSet
+from hypermol.data.source import ParticleSource
 from hypermol.fitting.stages import Stage
 from hypermol.io.errors import InputError
+from hypermol.io.metadata import ParticleMetadata
+from hypermol.io.run_input import keep_input
 from hypermol.io.store import RunDirectory
-from hypermol.recipe.options import FitOptions
+from hypermol.recipe.design import AnyDesign
+from hypermol.recipe.options import STATE_NAME, FitOptions
 from hypermol.recipe.toml import write_recipe
-from hypermol.space.state_space import StateSpace
 
 #: Options that a resumed run may have more of.
 _GROWING = ("samples", "chains")
@@ -39,15 +41,17 @@ def start_clock() -> Clock:
 
 def describe(
     particles: ParticleSet,
-    path: str | Path,
+    source: ParticleSource,
     options: FitOptions,
     schedule: tuple[Stage, ...],
-    space: StateSpace,
+    design: AnyDesign,
 ) -> dict:
     """run.json: what is run, on what, with what, and over which states."""
     last = schedule[-1]
+    space = design.state_space(particles.box, particles.pixel_size_angstrom)
     return {
-        "particles": str(Path(path).resolve()),
+        "particles": str(source.path.resolve()),
+        "source": source.as_json(),
         "data_hash": particles.data_hash(),
         "n_particles": particles.n,
         "box": particles.box,
@@ -55,8 +59,9 @@ def describe(
         "kmax": last.kmax,
         "state_space": type(space).__name__.lower(),
         "state_names": list(space.names),
-        "state_name": space.names[0] if space.names else options.state_name,
-        "basis": last.basis,
+        "state_name": space.names[0] if space.names else options.state_name or STATE_NAME,
+        "basis": design.kind,
+        "shown": list(design.shown_parts),
         "n_terms": last.n_terms,
         "chains": options.chains,
         "poses": options.poses,
@@ -81,6 +86,12 @@ def check_same_run(directory: RunDirectory, info: dict) -> None:
     """
     before = directory.read_json("run.json")
     then, now = before["options"], info["options"]
+    if "source" not in before or then.keys() != now.keys():
+        raise InputError(
+            f"--resume: {directory.path} was run by another version of hypermol "
+            f"({before.get('versions', {}).get('hypermol', 'unknown')}), whose chains this one "
+            "cannot go on with: run again into another --out"
+        )
     for key in _GROWING:
         if now[key] < then[key]:
             raise InputError(
@@ -100,8 +111,16 @@ def check_same_run(directory: RunDirectory, info: dict) -> None:
             )
 
 
-def begin_run(directory: RunDirectory, info: dict, options: FitOptions, resume: bool) -> None:
-    """Write run.json and recipe.toml; of a run that goes on, after a look at what it was.
+def begin_run(
+    directory: RunDirectory,
+    info: dict,
+    options: FitOptions,
+    particles: ParticleMetadata,
+    resume: bool,
+) -> None:
+    """Write run.json, recipe.toml and the run's own copy of its particles.
+
+    Of a run that goes on, after a look at what it was.
 
     Raises:
         InputError: the run to go on with is of other data or options.
@@ -110,6 +129,7 @@ def begin_run(directory: RunDirectory, info: dict, options: FitOptions, resume: 
         check_same_run(directory, info)
         before = directory.read_json("run.json")
         info = info | {key: before[key] for key in _SPENT if key in before}
+    keep_input(directory, particles)
     directory.write_json("run.json", info)
     write_recipe(directory.path / "recipe.toml", options)
 

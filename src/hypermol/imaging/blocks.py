@@ -40,12 +40,15 @@ def particle_ctf(particles: ParticleSet, plane: HalfPlane) -> np.ndarray:
 
 
 def to_blocks(values: np.ndarray, block: int) -> Array:
-    """[N, ...] to [n_blocks, block, ...]; the last block is filled with the first particles."""
+    """[N, ...] to [n_blocks, block, ...]; the last block is filled with the first particles.
+
+    Blocks may share the memory of `values`, which is not to be written to any more.
+    """
     n = len(values)
     filled = -(-n // block) * block
-    index = np.arange(filled) % n
-    index[n:] = np.arange(filled - n) % n
-    return jnp.asarray(values[index].reshape(filled // block, block, *values.shape[1:]))
+    if filled > n:  # images are large: copied only where something is added
+        values = values[np.arange(filled) % n]
+    return jnp.asarray(values.reshape(filled // block, block, *values.shape[1:]))
 
 
 def from_blocks(values: Array, n: int) -> np.ndarray:

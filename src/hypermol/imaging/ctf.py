@@ -14,9 +14,9 @@ def electron_wavelength_angstrom(voltage_kv: Array | np.ndarray) -> Array:
 
 
 def ctf_values(parameters: CtfParameters, frequencies: Array | np.ndarray) -> Array:
-    """CTF with astigmatism, phase shift and Gaussian envelope.
+    """CTF with astigmatism, phase shift, Gaussian envelope and scale.
 
-    `CTF = sin(-chi + phi_pc) exp(-B k^2 / 4)` with `chi = pi lambda dz(theta) k^2 -
+    `CTF = scale sin(-chi + phi_pc) exp(-B k^2 / 4)` with `chi = pi lambda dz(theta) k^2 -
     pi/2 Cs lambda^3 k^4` negated so that the value at k = 0 is `+sin(phi_pc)`, where
     `phi_pc = phase shift + asin(amplitude contrast)`: positive at zero frequency with white
     particles (RELION's `getCTF`).
@@ -47,4 +47,4 @@ def ctf_values(parameters: CtfParameters, frequencies: Array | np.ndarray) -> Ar
     )
     chi = jnp.pi * wavelength * defocus * k2 - 0.5 * jnp.pi * aberration * wavelength**3 * k2**2
     envelope = jnp.exp(-0.25 * column(parameters.b_factor_angstrom2) * k2)
-    return jnp.sin(chi + phase) * envelope
+    return column(parameters.scale) * jnp.sin(chi + phase) * envelope

@@ -7,13 +7,13 @@ from jax import Array
 
 from hypermol.data.latents import Latents
 from hypermol.imaging.operator import Imaging, Microscope
-from hypermol.molecule.protocol import LinearMolecule
+from hypermol.molecule.protocol import SlicedMolecule
 from hypermol.space.fourier import HalfPlane
 from hypermol.space.rotation import matrix_from_quaternion
 
 
 def predict(
-    molecule: LinearMolecule,
+    molecule: SlicedMolecule,
     prepared: Any,
     latents: Latents,
     ctf: Array,

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import final
 
 from jax import Array
+from typing_extensions import override
 
 from hypermol.space.fourier import HalfPlane, shift_phases
 
@@ -49,11 +50,13 @@ class Imaging(abc.ABC):
 class Microscope(Imaging):
     """Cryo-EM in the weak-phase approximation (eq. 6): the CTF, and shifts in the image plane."""
 
+    @override
     def transfer(self, ctf: Array, plane: HalfPlane) -> Array:
         """The CTFs themselves, [..., K]."""
         del plane
         return ctf
 
+    @override
     def phases(self, plane: HalfPlane, shifts_px: Array) -> Array:
         """exp(-2 pi i k.s), complex [..., K]."""
         return shift_phases(plane, shifts_px)

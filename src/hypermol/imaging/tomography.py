@@ -20,6 +20,7 @@ from typing import final
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
+from typing_extensions import override
 
 from hypermol.data.latents import Consensus, ImageBlocks
 from hypermol.imaging.blocks import image_blocks, to_blocks
@@ -43,11 +44,13 @@ class ParallelBeam(Imaging):
 
     pixel_size: float
 
+    @override
     def transfer(self, ctf: Array, plane: HalfPlane) -> Array:
         """Weight of the view x pixel size x the pixel's aperture: [..., 1] -> [..., K]."""
         aperture = np.prod(np.sinc(plane.frequencies / plane.box), axis=-1)
         return ctf * jnp.asarray(self.pixel_size * aperture, jnp.float32)
 
+    @override
     def phases(self, plane: HalfPlane, shifts_px: Array) -> Array:
         """1, whatever the shifts: the axis of the gantry is known."""
         del plane

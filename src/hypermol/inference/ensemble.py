@@ -52,13 +52,13 @@ class CandidateCounts(NamedTuple):
         shifts_per_axis: shifts along x and along y.
         states: asked of the lattice of states that act through the weights (a finite set of
             states is always weighed as a whole).
-        turns: candidates for the states that move what is sliced; not both these and rotations.
+        positions: candidates for the states that are positions; not both these and rotations.
     """
 
     rotations: int
     shifts_per_axis: int
     states: int
-    turns: int = 1
+    positions: int = 1
 
 
 class Moved(NamedTuple):
@@ -104,7 +104,7 @@ def rotation_candidates(
 
 
 def shift_candidates(key: Array, shift: Array, width: Array, per_axis: int) -> tuple[Array, Array]:
-    """A square lattice [B, per_axis^2, 2] with the current shift at a random place [B].
+    """A square lattice [B, per_axis^2, 2] with the current shift as a random one of its points [B].
 
     The spacing is `width` [B] times a fresh factor, whatever the shift: a fixed spacing would
     hold the chain on one lattice for ever.
@@ -118,31 +118,31 @@ def shift_candidates(key: Array, shift: Array, width: Array, per_axis: int) -> t
     return shift[:, None] + lattice, place
 
 
-#: Bounds of the scatter of turning states, whose width is drawn anew, log-uniformly.
-_TURN_WIDTHS = (0.01, 0.5)
+#: Bounds of the scatter of positions, whose width is drawn anew, log-uniformly.
+_POSITION_WIDTHS = (0.01, 0.5)
 
 
 def state_candidates(
     key: Array, state: Array, target: Separable, space: StateSpace, counts: CandidateCounts
 ) -> Array:
-    """Candidate states [B, J, T, dim]: T lattice members for each of J = counts.turns places.
+    """Candidate states [B, J, T, dim]: T lattice members for each of J = counts.positions views.
 
-    Turning states scatter evenly about a hidden pivot, with a random width that does not depend on
+    Positions scatter evenly about a hidden pivot, with a random width that does not depend on
     them; the others take every member of their lattice.
     """
     lattice = jax.vmap(lambda tau: target.lattice(tau, counts.states))(state)
-    if counts.turns == 1:
+    if counts.positions == 1:
         return lattice[:, None]
     keys = jax.random.split(key, 3)
-    low, high = np.log(_TURN_WIDTHS)
+    low, high = np.log(_POSITION_WIDTHS)
     width = jnp.exp(jax.random.uniform(keys[0], (len(state), 1, 1), minval=low, maxval=high))
-    if sum(target.turning) > 1:  # all at once would seldom fit
+    if sum(target.is_position) > 1:  # all at once would seldom fit
         width = width * jax.random.bernoulli(keys[2], 0.5, (len(state), 1, state.shape[1]))
-    steps = width * jax.random.normal(keys[1], (len(state), counts.turns, state.shape[1]))
+    steps = width * jax.random.normal(keys[1], (len(state), counts.positions, state.shape[1]))
     pivot = space.wrap(state + steps[:, 0])
     others = space.wrap(pivot[:, None] + steps[:, 1:])
-    places = jnp.concatenate([state[:, None], others], axis=1)[:, :, None]
-    return jnp.where(jnp.asarray(target.turning), places, lattice[:, None])
+    views = jnp.concatenate([state[:, None], others], axis=1)[:, :, None]
+    return jnp.where(jnp.asarray(target.is_position), views, lattice[:, None])
 
 
 def contrast_marginal(linear: Array, gram: Array, precision: Array) -> Array:
@@ -174,7 +174,7 @@ def candidate_step(
 ) -> tuple[Particles, tuple[Array, Array], Moved]:
     """Draw (rotation, shift, state) of each particle from its candidates, contrast integrated out.
 
-    Candidates are places (rotations, or turning states at the one rotation) x shifts x a lattice
+    Candidates are views (rotations, or positions at the one rotation) x shifts x a lattice
     of the other states.
 
     Returns:
@@ -182,8 +182,8 @@ def candidate_step(
         poses, and what moved.
     """
     keys = jax.random.split(key, 4)
-    if min(counts.rotations, counts.turns) > 1:
-        raise ValueError("rotations and turning states are moved in separate steps")
+    if min(counts.rotations, counts.positions) > 1:
+        raise ValueError("rotations and positions are moved in separate steps")
     rotations, allowed = rotation_candidates(
         keys[0], particles.quaternion, target.rotation_prior, size.rotation_rad, counts.rotations
     )
@@ -191,12 +191,12 @@ def candidate_step(
         keys[1], particles.shift_px, size.shift_px, counts.shifts_per_axis
     )
     states = state_candidates(keys[3], particles.state, target, space, counts)
-    n_places = max(counts.rotations, counts.turns)
-    rotations = jnp.broadcast_to(rotations, (len(rotations), n_places, 4))
-    allowed = jnp.broadcast_to(allowed, (len(rotations), n_places))
-    states = jnp.broadcast_to(states, (len(states), n_places, *states.shape[2:]))
-    places = states[:, :, 0]  # the weights' own states do not matter to the slices
-    gram, linear = target.evidence(matrix_from_quaternion(rotations), places, shifts)
+    n_views = max(counts.rotations, counts.positions)
+    rotations = jnp.broadcast_to(rotations, (len(rotations), n_views, 4))
+    allowed = jnp.broadcast_to(allowed, (len(rotations), n_views))
+    states = jnp.broadcast_to(states, (len(states), n_views, *states.shape[2:]))
+    views = states[:, :, 0]  # the weights' own states do not matter to the slices
+    gram, linear = target.evidence(matrix_from_quaternion(rotations), views, shifts)
     weights = target.weights(states)
     along = jnp.einsum("bjsf,bjtf->bjst", linear, weights)
     power = jnp.einsum("bjtf,bjfg,bjtg->bjt", weights, gram, weights)[:, :, None]
@@ -237,7 +237,7 @@ def state_step(
     gram, linear = local
     keys = jax.random.split(key)
     proposal = space.propose(keys[0], state, width)
-    proposal = jnp.where(jnp.asarray(target.turning, bool), state, proposal)
+    proposal = jnp.where(jnp.asarray(target.is_position, bool), state, proposal)
 
     def score(tau: Array) -> Array:
         weights = target.weights(tau)

@@ -64,27 +64,37 @@ def refresh(state: State, target: Density) -> State:
     return init(state.position, target)
 
 
+def gaussian_walk(
+    width: Array | float, wrap: Callable[[Position], Position] = lambda position: position
+) -> Callable[[Array, Position], Position]:
+    """A proposal that adds Gaussian noise of standard deviation `width`.
+
+    `wrap` brings proposals back into the space without breaking their symmetry
+    (`StateSpace.wrap`), so that q cancels in eq. 15.
+    """
+
+    def propose(key: Array, position: Position) -> Position:
+        noise = white_noise(key, position)
+        return wrap(jax.tree_util.tree_map(lambda x, n: x + width * n, position, noise))
+
+    return propose
+
+
 def step(
     key: Array,
     state: State,
     target: Density,
-    width: Array | float,
-    wrap: Callable[[Position], Position] = lambda position: position,
+    propose: Callable[[Array, Position], Position],
 ) -> tuple[State, Info]:
-    """One step: add Gaussian noise of standard deviation `width`, then accept or stay.
+    """One step: propose, then accept or stay.
 
     Args:
         key: random key.
         state: the chain.
         target: eq. 15's h, up to a constant.
-        width: scalar, standard deviation of the proposal.
-        wrap: brings proposals back into the space without breaking their symmetry
-            (`StateSpace.wrap`), so that q cancels in eq. 15.
+        propose: (key, position) -> position, there and back equally likely.
     """
     keys = jax.random.split(key)
-    moved = jax.tree_util.tree_map(
-        lambda x, noise: x + width * noise, state.position, white_noise(keys[0], state.position)
-    )
-    proposal = init(wrap(moved), target)
+    proposal = init(propose(keys[0], state.position), target)
     log_ratio = jnp.sum(proposal.log_density - state.log_density)
     return metropolis_choice(keys[1], log_ratio, proposal, state)

@@ -77,20 +77,20 @@ class RotationPrior(NamedTuple):
 
 
 class Separable(NamedTuple):
-    """A block of particles whose images are linear in contrast x weights(state) at a known pose.
+    """A block of particles whose images are linear in contrast x weights(state) at a known view.
 
-    The log-likelihood of contrast a and state t at place j and shift m is
-    `a w.linear[j, m] - a^2 w.gram[j].w / 2` with `w = weights(t)`. A place is a rotation together
-    with the states that `turning` marks (they move what is sliced); the other states act through
-    the weights alone.
+    The log-likelihood of contrast a and state t at view j and shift m is
+    `a w.linear[j, m] - a^2 w.gram[j].w / 2` with `w = weights(t)`. A view is a rotation together
+    with the states that `is_position` marks (they move what is sliced; eq. 26); the other states
+    act through the weights alone.
 
     Attributes:
         evidence: (rotations [B, J, 3, 3], states [B, J, dim], shifts_px [B, S, 2]) ->
             (gram [B, J, F, F], linear [B, J, S, F]).
         weights: states [..., dim] -> [..., F].
         lattice: (state [dim], n) -> [T, dim], about n members of the lattice that holds the
-            state; states that turn stay as they are.
-        turning: per state variable, whether it is part of the place.
+            state; positions stay as they are.
+        is_position: per state variable, whether it is part of the view.
         rotation_prior: prior of rotations; candidates are drawn so as to need no density of it.
         log_shift: (shifts_px [B, S, 2]) -> [B, S] log prior of shifts.
         log_state: states [..., dim] -> [...] log prior of states.
@@ -100,7 +100,7 @@ class Separable(NamedTuple):
     evidence: Callable[[Array, Array, Array], tuple[Array, Array]]
     weights: Callable[[Array], Array]
     lattice: Callable[[Array, int], Array]
-    turning: tuple[bool, ...]
+    is_position: tuple[bool, ...]
     rotation_prior: RotationPrior
     log_shift: Callable[[Array], Array]
     log_state: Callable[[Array], Array]

@@ -3,7 +3,7 @@
 from hypermol.io.cryosparc import read_particles_cs
 from hypermol.io.errors import InputError
 from hypermol.io.metadata import CtfParameters, ParticleMetadata
-from hypermol.io.mrc import StackWriter, Volume, open_stack, read_volume, write_stack, write_volume
+from hypermol.io.mrc import Volume, open_stack, read_volume, write_stack, write_volume
 from hypermol.io.star import read_particles_star, write_particles_star
 from hypermol.io.structures import Structure, read_structure
 
@@ -11,7 +11,6 @@ __all__ = [
     "CtfParameters",
     "InputError",
     "ParticleMetadata",
-    "StackWriter",
     "Structure",
     "Volume",
     "open_stack",

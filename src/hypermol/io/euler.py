@@ -1,9 +1,13 @@
-"""RELION's Euler angles and rotation vectors as rotation matrices (NumPy, float64).
+"""RELION's Euler angles and rotation vectors as rotation matrices (SciPy's, float64).
 
-`R` takes molecule coordinates to microscope coordinates (CONVENTIONS.md).
+`R` takes molecule coordinates to microscope coordinates (CONVENTIONS.md); it is the inverse of the
+turn that RELION's (rot, tilt, psi) describe about the molecule's own axes z, y, z.
 """
 
 import numpy as np
+from scipy.spatial.transform import Rotation
+
+_RELION_AXES = "ZYZ"
 
 
 def rotation_from_euler(
@@ -19,44 +23,22 @@ def rotation_from_euler(
     Returns:
         float64 [..., 3, 3].
     """
-    angles = np.broadcast_arrays(*(np.deg2rad(a) for a in (rot_deg, tilt_deg, psi_deg)))
-    ca, cb, cg = (np.cos(a) for a in angles)
-    sa, sb, sg = (np.sin(a) for a in angles)
-    entries = [
-        [cg * cb * ca - sg * sa, cg * cb * sa + sg * ca, -cg * sb],
-        [-sg * cb * ca - cg * sa, -sg * cb * sa + cg * ca, sg * sb],
-        [sb * ca, sb * sa, cb],
-    ]
-    return np.stack([np.stack(row, axis=-1) for row in entries], axis=-2)
+    angles = np.stack(np.broadcast_arrays(rot_deg, tilt_deg, psi_deg), axis=-1)
+    turn = Rotation.from_euler(_RELION_AXES, angles, degrees=True)
+    return turn.inv().as_matrix()
 
 
 def euler_from_rotation(rotation: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """(rot, tilt, psi) in degrees, with tilt in [0, 180], of rotation matrices [..., 3, 3].
 
-    psi is what remains once rot and tilt are undone, so that the three angles give back the
-    rotation also where tilt is 0 or 180 degrees and rot alone means nothing.
+    Where tilt is within 1e-7 rad of 0 or 180 degrees, rot and psi turn about one axis: psi is 0
+    and rot holds both.
     """
-    matrix = np.asarray(rotation, dtype=np.float64)
-    sin_tilt = np.hypot(matrix[..., 2, 0], matrix[..., 2, 1])
-    rot = np.arctan2(matrix[..., 2, 1], matrix[..., 2, 0])
-    tilt = np.arctan2(sin_tilt, matrix[..., 2, 2])
-    without_psi = rotation_from_euler(np.rad2deg(rot), np.rad2deg(tilt), 0.0)
-    first_row = matrix[..., 0, :]
-    psi = np.arctan2(
-        np.sum(first_row * without_psi[..., 1, :], axis=-1),
-        np.sum(first_row * without_psi[..., 0, :], axis=-1),
-    )
-    return np.rad2deg(rot), np.rad2deg(tilt), np.rad2deg(psi)
+    turn = Rotation.from_matrix(rotation).inv()
+    angles = turn.as_euler(_RELION_AXES, degrees=True, suppress_warnings=True)
+    return angles[..., 0], angles[..., 1], angles[..., 2]
 
 
 def rotation_from_vector(vector: np.ndarray) -> np.ndarray:
     """Rotation matrices [..., 3, 3] by |v| radians, counter-clockwise about v [..., 3]."""
-    v = np.asarray(vector, dtype=np.float64)
-    angle = np.linalg.norm(v, axis=-1)[..., None, None]
-    zero = np.zeros_like(v[..., 0])
-    x, y, z = v[..., 0], v[..., 1], v[..., 2]
-    rows = [[zero, -z, y], [z, zero, -x], [-y, x, zero]]
-    cross = np.stack([np.stack(row, axis=-1) for row in rows], axis=-2)
-    first = np.sinc(angle / np.pi)
-    second = 0.5 * np.sinc(angle / (2.0 * np.pi)) ** 2
-    return np.eye(3) + first * cross + second * (cross @ cross)
+    return Rotation.from_rotvec(vector).as_matrix()

@@ -5,12 +5,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
 
 @dataclass(frozen=True)
 class CtfParameters:
-    """CTF parameters of N particles, each field float64 [N]."""
+    """CTF parameters of N particles, each field float64 [N].
+
+    `scale` is a factor of the whole CTF (rlnCtfScalefactor, ctf/scale), 1 where it is left out.
+    """
 
     defocus_u_angstrom: np.ndarray
     defocus_v_angstrom: np.ndarray
@@ -20,6 +22,11 @@ class CtfParameters:
     amplitude_contrast: np.ndarray
     phase_shift_deg: np.ndarray
     b_factor_angstrom2: np.ndarray
+    scale: np.ndarray = field(default_factory=lambda: np.zeros(0))
+
+    def __post_init__(self) -> None:
+        if len(self.scale) == 0 and len(self) > 0:
+            object.__setattr__(self, "scale", np.ones(len(self)))
 
     def __len__(self) -> int:
         return len(self.defocus_u_angstrom)
@@ -56,7 +63,7 @@ class ParticleMetadata:
 
     Attributes:
         stack_paths: str [N], absolute path of the stack that holds the image.
-        stack_indices: int64 [N], the image's place in its stack, from 0.
+        stack_indices: int64 [N], the image's number in its stack, from 0.
         rotations: float64 [N, 3, 3], R from molecule to microscope (RELION's Euler matrix).
         shifts_angstrom: float64 [N, 2], (x, y): the particle lies at +s (RELION's origin is -s).
         ctf: CTF parameters of N particles.
@@ -65,12 +72,13 @@ class ParticleMetadata:
         half_set: int64 [N]: 1 or 2, and 0 for particles in no half set.
         optics_group: int64 [N].
         table: the input's own blocks as text, for the round trip: `particles` (DataFrame of N
-            rows), `optics` (absent in older files), and any other block under its own name.
+            rows), `optics` (absent in older files), and any other block under its own name; of .cs
+            files what `io.cryosparc_write` keeps.
         particle_block: name in the file of the block kept as `table["particles"]`.
         row_numbers: int64 [N], the particle's row in the input file, from 1 (for messages).
         contrast_sign: float64 [N], +1 or -1: factor that makes particles white.
-        ctf_scale: float64 [N], RELION's rlnCtfScalefactor; kept, but not part of `ctf` because
-            the contrast of eq. 5 takes it up.
+        numbered: bool [N], False where the input names a file without the image's number in it,
+            so that the file must hold a single image.
         source: the file that was read, or None.
         has_poses: False where the file has no angles and `rotations` are identities.
         remarks: sentences about things in the file that the imaging model leaves out.
@@ -90,7 +98,7 @@ class ParticleMetadata:
     particle_block: str = "particles"
     row_numbers: np.ndarray = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
     contrast_sign: np.ndarray = field(default_factory=lambda: np.zeros(0))
-    ctf_scale: np.ndarray = field(default_factory=lambda: np.zeros(0))
+    numbered: np.ndarray = field(default_factory=lambda: np.zeros(0, dtype=bool))
     source: Path | None = None
     has_poses: bool = True
     has_ctf: bool = True
@@ -101,7 +109,7 @@ class ParticleMetadata:
         defaults = {
             "row_numbers": np.arange(1, n + 1),
             "contrast_sign": np.ones(n),
-            "ctf_scale": np.ones(n),
+            "numbered": np.ones(n, dtype=bool),
         }
         for name, value in defaults.items():
             if len(getattr(self, name)) == 0 and n > 0:
@@ -121,13 +129,12 @@ class ParticleMetadata:
         }
         changes["ctf"] = self.ctf.take(chosen)
         changes["table"] = {
-            name: _take_rows(block, chosen) if name in PER_PARTICLE_BLOCKS else block
-            for name, block in self.table.items()
+            name: _take_rows(name, block, chosen) for name, block in self.table.items()
         }
         return replace(self, **changes)
 
 
-#: Blocks of `ParticleMetadata.table` that have one row a particle.
+#: Tables of text in `ParticleMetadata.table` that have one row a particle; arrays have too.
 PER_PARTICLE_BLOCKS = ("particles", "cryosparc")
 
 _PER_PARTICLE = (
@@ -140,9 +147,11 @@ _PER_PARTICLE = (
     "optics_group",
     "row_numbers",
     "contrast_sign",
-    "ctf_scale",
+    "numbered",
 )
 
 
-def _take_rows(block: pd.DataFrame, rows: np.ndarray) -> pd.DataFrame:
-    return block.iloc[rows].reset_index(drop=True)
+def _take_rows(name: str, block: Any, rows: np.ndarray) -> Any:
+    if isinstance(block, np.ndarray):
+        return block[rows]
+    return block.iloc[rows].reset_index(drop=True) if name in PER_PARTICLE_BLOCKS else block

@@ -1,32 +1,33 @@
-"""MRC volumes and image stacks.
+"""MRC volumes and image stacks, by mrcfile.
 
 Modes 0 (int8), 1 (int16), 2 (float32), 6 (uint16) and 12 (float16) are read, of either byte
-order; stacks are memory-mapped. Headers in the wild lack the `MAP` stamp, give voxel size 0 or
+order; data are memory-mapped. Headers in the wild lack the `MAP` stamp, give voxel size 0 or
 call an image stack a volume: all of these are accepted, and only a file whose data cannot be
 found is refused.
 """
 
 import math
 import os
-import sys
 import warnings
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 
 import mrcfile
 import numpy as np
-from mrcfile.dtypes import HEADER_DTYPE
-from mrcfile.utils import data_dtype_from_header, machine_stamp_from_byte_order, mode_from_dtype
+from mrcfile.utils import data_dtype_from_header
 from numpy.typing import DTypeLike
 
+from hypermol.io.atomic import replacing
 from hypermol.io.errors import InputError
 
 READABLE_MODES = (0, 1, 2, 6, 12)
 WRITABLE_DTYPES = ("int8", "int16", "float32", "uint16", "float16")
-_HEADER_BYTES = 1024
 _COMPRESSED = {b"\x1f\x8b": "gunzip", b"BZ": "bunzip2"}
+_STAMP = slice(208, 211)
 _VOXEL_TOLERANCE = 1e-3
+# mrcfile's own label holds the time, and the same input would not give the same file
+_LABEL = b"Written by hypermol"
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,16 +51,12 @@ class MrcHeader:
 
     Attributes:
         shape: (sections, rows, columns).
-        dtype: of the data, with its byte order.
-        offset: of the data in the file, in bytes.
         voxel_size_angstrom: (x, y, z); zeros where the header does not say.
         axes: the axis (1 = x, 2 = y, 3 = z) of (sections, rows, columns).
         origin: (x, y, z) in Angstrom.
     """
 
     shape: tuple[int, int, int]
-    dtype: np.dtype
-    offset: int
     voxel_size_angstrom: tuple[float, float, float]
     axes: tuple[int, int, int]
     origin: tuple[float, float, float]
@@ -72,31 +69,7 @@ def read_header(path: str | Path) -> MrcHeader:
         InputError: the file is missing, compressed, not MRC, of a mode that holds no real
             images, or shorter than its header says.
     """
-    path = Path(path)
-    raw = _read_raw_header(path)
-    mode = int(raw.mode)
-    if mode not in READABLE_MODES:
-        known = ", ".join(str(m) for m in READABLE_MODES)
-        raise InputError(f"{path} has MRC mode {mode}: convert it to one of the modes {known}")
-    shape = (int(raw.nz), int(raw.ny), int(raw.nx))
-    offset = _HEADER_BYTES + int(raw.nsymbt)
-    if min(shape) < 1 or int(raw.nsymbt) < 0:
-        raise InputError(
-            f"{path} is not a readable MRC file (its header gives {shape[2]} x {shape[1]} x "
-            f"{shape[0]} voxels): write it again"
-        )
-    dtype = data_dtype_from_header(raw)
-    _check_length(path, shape, dtype.itemsize, offset)
-    axes = (int(raw.maps), int(raw.mapr), int(raw.mapc))
-    voxel = _voxel_size(raw)
-    return MrcHeader(
-        shape=shape,
-        dtype=dtype,
-        offset=offset,
-        voxel_size_angstrom=voxel,
-        axes=axes if sorted(axes) == [1, 2, 3] else (3, 2, 1),
-        origin=_origin(raw, voxel),
-    )
+    return _open(Path(path))[0]
 
 
 def read_volume(path: str | Path) -> Volume:
@@ -105,10 +78,8 @@ def read_volume(path: str | Path) -> Volume:
     Raises:
         InputError: as `read_header`, or the voxels are not cubes.
     """
-    path = Path(path)
-    header = read_header(path)
+    header, stored = _open(Path(path))
     order = tuple(header.axes.index(axis) for axis in (3, 2, 1))
-    data = np.transpose(_map_data(path, header), order)
     sizes = header.voxel_size_angstrom
     if max(sizes) - min(sizes) > _VOXEL_TOLERANCE * max(sizes) and min(sizes) > 0:
         raise InputError(
@@ -116,19 +87,19 @@ def read_volume(path: str | Path) -> Volume:
             "it to cubic voxels or correct the cell in its header"
         )
     size = float(sizes[0]) if min(sizes) > 0 else None
-    return Volume(np.ascontiguousarray(data, dtype=np.float32), size, header.origin)
+    data = np.ascontiguousarray(np.transpose(stored, order), dtype=np.float32)
+    return Volume(data, size, header.origin)
 
 
 def open_stack(path: str | Path) -> np.ndarray:
     """Memory-map a stack read-only as [n, y, x] in the file's own type.
 
-    A file with a single image gives n = 1.
+    A file with a single image gives n = 1. The file is closed with the array.
 
     Raises:
         InputError: as `read_header`.
     """
-    path = Path(path)
-    return _map_data(path, read_header(path))
+    return _open(Path(path))[1]
 
 
 def write_volume(
@@ -141,100 +112,75 @@ def write_volume(
     array = np.asarray(data, dtype=np.float32)
     if array.ndim != 3:
         raise ValueError(f"a volume has 3 axes, not {array.ndim}")
-    header = _new_header(array.shape, array.dtype, voxel_size_angstrom)
-    header["ispg"] = 1
-    header["mz"] = array.shape[0]
-    header["cella"]["z"] = array.shape[0] * voxel_size_angstrom
-    for axis, value in zip("xyz", origin, strict=True):
-        header["origin"][axis] = value
-    statistics = _Statistics()
-    statistics.add(array)
-    statistics.store(header)
-    partial = _partial_name(Path(path))
-    with open(partial, "wb") as file:
-        file.write(header.tobytes())
-        file.write(np.ascontiguousarray(array).tobytes())
-    os.replace(partial, path)
+    with replacing(path) as partial, mrcfile.new(partial, array, overwrite=True) as file:
+        file.voxel_size = voxel_size_angstrom
+        file.header.origin = origin
+        file.header.label[0] = _LABEL
 
 
 def write_stack(
     path: str | Path,
-    images: np.ndarray,
+    images: Iterable[np.ndarray],
     pixel_size_angstrom: float,
     dtype: DTypeLike = "float32",
 ) -> None:
-    """Write images [n, y, x] as an image stack (space group 0)."""
-    with StackWriter(path, pixel_size_angstrom, dtype) as writer:
-        writer.append(images)
+    """Write images as an image stack (space group 0), piece by piece.
 
+    The file takes its name when it is whole; a failure leaves nothing.
 
-class StackWriter:
-    """Writes an image stack piece by piece; the file takes its name when it is closed.
+    Args:
+        path: of the stack.
+        images: [n, y, x], or anything that gives images [y, x] or pieces [m, y, x] in turn.
+        pixel_size_angstrom: of the images.
+        dtype: of the stack, one of `WRITABLE_DTYPES`.
 
-    Use it as a context manager. If the body fails, nothing is left under the name.
+    Raises:
+        ValueError: there are no images, their shapes differ, or a value is too large for the type.
     """
+    kind = np.dtype(dtype)
+    if kind.name not in WRITABLE_DTYPES:
+        raise ValueError(f"dtype {kind.name} is none of {', '.join(WRITABLE_DTYPES)}")
+    with replacing(path) as partial:
+        _write_pieces(partial, _pieces(images, kind), pixel_size_angstrom)
 
-    def __init__(
-        self, path: str | Path, pixel_size_angstrom: float, dtype: DTypeLike = "float32"
-    ) -> None:
-        self._path = Path(path)
-        self._partial = _partial_name(self._path)
-        self._pixel_size = float(pixel_size_angstrom)
-        self._dtype = np.dtype(dtype).newbyteorder("=")
-        if self._dtype.name not in WRITABLE_DTYPES:
-            raise ValueError(f"dtype {self._dtype.name} is none of {', '.join(WRITABLE_DTYPES)}")
-        self._image_shape: tuple[int, int] | None = None
-        self._n = 0
-        self._statistics = _Statistics()
-        self._file = open(self._partial, "wb")  # noqa: SIM115 - closed by close()
-        self._file.write(bytes(_HEADER_BYTES))
 
-    def append(self, images: np.ndarray) -> None:
-        """Add images [n, y, x], or one image [y, x], in the stack's type.
+def _write_pieces(path: Path, pieces: Iterator[np.ndarray], pixel_size_angstrom: float) -> None:
+    """mrcfile writes the header and the first piece; the others follow by plain writes.
 
-        Raises:
-            ValueError: the shape differs from the earlier images', or a value is too large for
-                the stack's type.
-        """
-        array = np.asarray(images)
+    A memory map would have to know their number, and kills the process where the disk is full.
+    """
+    first = next(pieces, None)
+    if first is None:
+        raise ValueError("a stack needs at least one image")
+    with mrcfile.new(path, first, overwrite=True) as file:
+        file.set_image_stack()
+        file.voxel_size = pixel_size_angstrom
+        file.header.label[0] = _LABEL
+        header = file.header.copy()
+    statistics = _Statistics()
+    statistics.add(first)
+    with open(path, "r+b") as file:
+        file.seek(0, os.SEEK_END)
+        for piece in pieces:
+            if piece.shape[1:] != first.shape[1:]:
+                raise ValueError(f"images of {piece.shape[1:]} in a stack of {first.shape[1:]}")
+            file.write(piece.tobytes())
+            header.nz += len(piece)
+            statistics.add(piece)
+        statistics.store(header)
+        file.seek(0)
+        file.write(header.tobytes())
+
+
+def _pieces(images: Iterable[np.ndarray], dtype: np.dtype) -> Iterator[np.ndarray]:
+    """Pieces [m, y, x] of at least one image, in the stack's type."""
+    for piece in images:
+        array = np.asarray(piece)
         array = array[None] if array.ndim == 2 else array
         if array.ndim != 3:
             raise ValueError(f"images have 3 axes [n, y, x], not {array.ndim}")
-        if self._image_shape is None:
-            self._image_shape = (array.shape[1], array.shape[2])
-        if array.shape[1:] != self._image_shape:
-            raise ValueError(f"images of {array.shape[1:]} in a stack of {self._image_shape}")
-        stored = _cast(array, self._dtype)
-        self._file.write(np.ascontiguousarray(stored).tobytes())
-        self._statistics.add(stored)
-        self._n += len(stored)
-
-    def close(self) -> None:
-        """Write the header and give the file its name."""
-        if self._file.closed:
-            return
-        shape = (self._n, *(self._image_shape or (0, 0)))
-        header = _new_header(shape, self._dtype, self._pixel_size)
-        self._statistics.store(header)
-        self._file.seek(0)
-        self._file.write(header.tobytes())
-        self._file.close()
-        os.replace(self._partial, self._path)
-
-    def __enter__(self) -> "StackWriter":
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        if kind is None:
-            self.close()
-            return
-        self._file.close()
-        self._partial.unlink(missing_ok=True)
+        if len(array):
+            yield _cast(array, dtype)
 
 
 class _Statistics:
@@ -246,8 +192,6 @@ class _Statistics:
         self.total, self.total_squares = 0.0, 0.0
 
     def add(self, array: np.ndarray) -> None:
-        if array.size == 0:
-            return
         values = array.astype(np.float64)
         self.count += values.size
         self.minimum = min(self.minimum, float(values.min()))
@@ -256,82 +200,79 @@ class _Statistics:
         self.total_squares += float(np.vdot(values, values))
 
     def store(self, header: np.ndarray) -> None:
-        if self.count == 0:
-            return
         mean = self.total / self.count
         header["dmin"], header["dmax"], header["dmean"] = self.minimum, self.maximum, mean
         header["rms"] = math.sqrt(max(self.total_squares / self.count - mean**2, 0.0))
 
 
-def _new_header(shape: tuple[int, ...], dtype: np.dtype, size_angstrom: float) -> np.ndarray:
-    """Header of an image stack [n, y, x]; `write_volume` makes it a volume's."""
-    header = np.zeros((), dtype=HEADER_DTYPE)
-    header["nz"], header["ny"], header["nx"] = shape
-    header["mz"], header["my"], header["mx"] = 1, shape[1], shape[2]
-    header["mode"] = mode_from_dtype(dtype)
-    header["mapc"], header["mapr"], header["maps"] = 1, 2, 3
-    header["cella"]["x"] = shape[2] * size_angstrom
-    header["cella"]["y"] = shape[1] * size_angstrom
-    header["cella"]["z"] = size_angstrom
-    for angle in ("alpha", "beta", "gamma"):
-        header["cellb"][angle] = 90.0
-    header["map"] = b"MAP "
-    header["machst"] = machine_stamp_from_byte_order("<" if sys.byteorder == "little" else ">")
-    header["nversion"] = 20141
-    header["nlabl"] = 1
-    header["label"][0] = b"Written by hypermol"
-    return header
-
-
 def _cast(array: np.ndarray, dtype: np.dtype) -> np.ndarray:
-    with np.errstate(over="ignore"):
+    with np.errstate(over="ignore", invalid="ignore"):
         stored = array.astype(dtype)
     if dtype.kind == "f":
         lost = bool(np.any(np.isinf(stored) & np.isfinite(array)))
     else:
         limits = np.iinfo(dtype)
-        lost = array.size > 0 and (array.min() < limits.min or array.max() > limits.max)
+        lost = not (array.min() >= limits.min and array.max() <= limits.max)  # NaN is lost too
     if lost:
         raise ValueError(f"values do not fit {dtype.name}: use float32")
     return stored
 
 
-def _partial_name(path: Path) -> Path:
-    return path.with_name(path.name + ".part")
-
-
-def _read_raw_header(path: Path) -> np.recarray:
+def _open(path: Path) -> tuple[MrcHeader, np.ndarray]:
+    """What the header says, and the data [sections, rows, columns], mapped."""
     if not path.is_file():
         raise InputError(f"{path} does not exist: check the path")
     with open(path, "rb") as file:
-        start = file.read(2)
-    if start in _COMPRESSED:
-        raise InputError(f"{path} is compressed: decompress it with {_COMPRESSED[start]} first")
+        start = file.read(_STAMP.stop)
+    if start[:2] in _COMPRESSED and start[_STAMP] != b"MAP":
+        raise InputError(f"{path} is compressed: decompress it with {_COMPRESSED[start[:2]]} first")
     try:
         with (
             warnings.catch_warnings(action="ignore"),
-            mrcfile.open(path, mode="r", permissive=True, header_only=True) as file,
+            mrcfile.mmap(path, mode="r", permissive=True) as file,
         ):
-            header: np.recarray = file.header.copy()
-    except (ValueError, OSError) as error:
+            raw, data = file.header, file.data
+    except (ValueError, OSError, ZeroDivisionError) as error:
         raise InputError(
             f"{path} cannot be read as MRC ({error}): check that it is an MRC file and was "
             "copied whole"
         ) from error
-    if header.shape != ():
-        raise InputError(f"{path} is shorter than an MRC header: copy or write it again")
-    return header
-
-
-def _check_length(path: Path, shape: tuple[int, int, int], item_bytes: int, offset: int) -> None:
-    expected = offset + math.prod(shape) * item_bytes
-    actual = path.stat().st_size
-    if actual < expected:
-        whole = max(actual - offset, 0) // (shape[1] * shape[2] * item_bytes)
+    shape = (int(raw.nz), int(raw.ny), int(raw.nx))
+    if int(raw.mode) not in READABLE_MODES:
+        known = ", ".join(str(m) for m in READABLE_MODES)
         raise InputError(
-            f"{path} is cut off: it has {actual} of {expected} bytes and {whole} of {shape[0]} "
-            "sections: copy or write it again"
+            f"{path} has MRC mode {int(raw.mode)}: convert it to one of the modes {known}"
         )
+    if min(shape) < 1 or (data is not None and data.size != math.prod(shape)):
+        raise InputError(
+            f"{path} is not a readable MRC file (its header gives {shape[2]} x {shape[1]} x "
+            f"{shape[0]} voxels, {raw.mz} sections to a volume): write it again"
+        )
+    if data is None:
+        raise InputError(_why_unmapped(path, raw, shape))
+    axes = (int(raw.maps), int(raw.mapr), int(raw.mapc))
+    voxel = _voxel_size(raw)
+    header = MrcHeader(
+        shape=shape,
+        voxel_size_angstrom=voxel,
+        axes=axes if sorted(axes) == [1, 2, 3] else (3, 2, 1),
+        origin=_origin(raw, voxel),
+    )
+    return header, data.reshape(shape)
+
+
+def _why_unmapped(path: Path, raw: np.recarray, shape: tuple[int, int, int]) -> str:
+    """Why mrcfile could not map the data of a file whose header makes sense."""
+    section_bytes = shape[1] * shape[2] * data_dtype_from_header(raw).itemsize
+    offset = raw.nbytes + int(raw.nsymbt)
+    expected, actual = offset + shape[0] * section_bytes, path.stat().st_size
+    if actual >= expected:
+        return f"{path} cannot be memory-mapped: copy it to a local disk"
+    whole = max(actual - offset, 0) // section_bytes
+    return (
+        f"{path} is cut off: it has {actual} of {expected} bytes and {whole} of {shape[0]} "
+        "sections: copy or write it again"
+    )
 
 
 def _voxel_size(raw: np.recarray) -> tuple[float, float, float]:
@@ -350,7 +291,3 @@ def _origin(raw: np.recarray, voxel: tuple[float, float, float]) -> tuple[float,
         starts = (int(raw.nxstart), int(raw.nystart), int(raw.nzstart))
         origin = [start * size for start, size in zip(starts, voxel, strict=True)]
     return origin[0], origin[1], origin[2]
-
-
-def _map_data(path: Path, header: MrcHeader) -> np.ndarray:
-    return np.memmap(path, header.dtype, mode="r", offset=header.offset, shape=header.shape)

@@ -2,20 +2,34 @@
 
 Defaults of optional columns: origins 0; rlnDefocusV = rlnDefocusU; rlnDefocusAngle, rlnPhaseShift
 and rlnCtfBfactor 0; rlnCtfScalefactor 1; rlnRandomSubset 0 (no half set); rlnOpticsGroup 1.
-Beam tilt, higher aberrations and anisotropic magnification are kept in the table but are no part
-of the imaging model.
+Columns that the imaging model leaves out are kept in the table, and remarked (`star_kinds`).
 """
 
 from collections.abc import Collection
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from hypermol.io.errors import InputError
 from hypermol.io.euler import rotation_from_euler
-from hypermol.io.image_paths import resolve_stacks
+from hypermol.io.image_paths import resolve_stacks, split_image_name
 from hypermol.io.metadata import CtfParameters, ParticleMetadata
 from hypermol.io.mrc import read_header
+from hypermol.io.ranges import (
+    ABERRATION,
+    AMPLITUDE_CONTRAST,
+    ANGLE_DEG,
+    B_FACTOR,
+    PIXEL_SIZE,
+    SCALE,
+    VOLTAGE,
+    odd_euler_angles,
+    odd_optics,
+    refuse_impossible,
+    refuse_wrong_defocus,
+)
+from hypermol.io.star_kinds import refuse_other_kinds, star_remarks
 from hypermol.io.star_tables import (
     IMAGE_NAME,
     ParticleColumns,
@@ -32,19 +46,17 @@ CONTRAST_SIGN_COLUMN = "hypermolContrastSign"
 #: What `allow_missing` may name.
 OPTIONAL_PARTS = ("poses", "ctf")
 
-#: Terms outside the imaging model: their columns, each with the value that means "none".
-_UNMODELLED = {
-    "beam tilt": {"rlnBeamTiltX": 0.0, "rlnBeamTiltY": 0.0},
-    "odd aberrations": {"rlnOddZernike": 0.0},
-    "even aberrations": {"rlnEvenZernike": 0.0},
-    "anisotropic magnification": {
-        "rlnMagMat00": 1.0,
-        "rlnMagMat01": 0.0,
-        "rlnMagMat10": 0.0,
-        "rlnMagMat11": 1.0,
-    },
+#: What each column may hold; the defocus has rules of its own.
+_RANGES = {
+    "rlnVoltage": VOLTAGE,
+    "rlnSphericalAberration": ABERRATION,
+    "rlnAmplitudeContrast": AMPLITUDE_CONTRAST,
+    "rlnDefocusAngle": ANGLE_DEG,
+    "rlnPhaseShift": ANGLE_DEG,
+    "rlnCtfBfactor": B_FACTOR,
+    "rlnCtfScalefactor": SCALE,
 }
-_NEUTRAL_TOLERANCE = 1e-9
+_DEFOCUS = ("rlnDefocusU", "rlnDefocusV")
 
 _PIXEL_SIZE_COLUMNS = ("rlnImagePixelSize", "rlnPixelSize")
 _SIZE_TOLERANCE = 1e-3
@@ -62,7 +74,7 @@ def read_particles_star(
 
     Args:
         path: the STAR file.
-        image_dir: folder that the stacks are looked for in first (see `io.image_paths`).
+        image_dir: folder that the stacks are in, if not beside the file (see `io.image_paths`).
         pixel_size_angstrom: overrides the file. Without it the pixel size is rlnImagePixelSize,
             else rlnPixelSize, else rlnDetectorPixelSize / rlnMagnification, else the header of
             the first stack.
@@ -85,12 +97,13 @@ def read_particles_star(
     columns = ParticleColumns(path, table["particles"], table.get("optics"))
     if len(columns) == 0:
         raise InputError(f"{path} lists no particles: give a file with at least one row")
-    _refuse_unsupported(columns)
-    names, indices = _split_image_names(columns)
+    refuse_other_kinds(columns)
+    names, indices, numbered = _split_image_names(columns)
     stacks = resolve_stacks(names, path, image_dir)
+    _refuse_words_before_at(columns, stacks, numbered)
     pixel_size = chosen_pixel_size(pixel_size_angstrom) or _pixel_size(columns, stacks)
     has_poses, has_ctf = _parts_present(columns, allow_missing)
-    return ParticleMetadata(
+    metadata = ParticleMetadata(
         stack_paths=stacks,
         stack_indices=indices,
         rotations=_rotations(columns, has_poses),
@@ -102,13 +115,15 @@ def read_particles_star(
         optics_group=columns.groups,
         table=table,
         particle_block=block_name,
-        contrast_sign=columns.numbers_or(CONTRAST_SIGN_COLUMN, 1.0),
-        ctf_scale=columns.numbers_or("rlnCtfScalefactor", 1.0),
+        contrast_sign=_contrast_sign(columns),
+        numbered=numbered,
         source=path.absolute(),
         has_poses=has_poses,
         has_ctf=has_ctf,
-        remarks=_remarks(columns),
+        remarks=star_remarks(columns),
     )
+    said = (*_pose_remarks(columns, has_poses), *(odd_optics(metadata) if has_ctf else ()))
+    return replace(metadata, remarks=(*metadata.remarks, *said))
 
 
 def check_allow_missing(allow_missing: Collection[str]) -> None:
@@ -120,9 +135,12 @@ def check_allow_missing(allow_missing: Collection[str]) -> None:
 
 def chosen_pixel_size(pixel_size_angstrom: float | None) -> float | None:
     """The option as given, once it is known to be a size (shared with `io.cryosparc`)."""
-    if pixel_size_angstrom is not None and not 0.0 < pixel_size_angstrom < np.inf:
+    if pixel_size_angstrom is None:
+        return None
+    if not PIXEL_SIZE.low <= pixel_size_angstrom <= PIXEL_SIZE.high:
         raise InputError(
-            f"pixel_size_angstrom is {pixel_size_angstrom:g}: give a positive number of Angstrom"
+            f"--pixel-size is {pixel_size_angstrom:g}: give a number of Angstrom between "
+            f"{PIXEL_SIZE.low:g} and {PIXEL_SIZE.high:g}"
         )
     return pixel_size_angstrom
 
@@ -133,67 +151,45 @@ def _parts_present(columns: ParticleColumns, allow_missing: Collection[str]) -> 
     return has_poses or "poses" not in allow_missing, has_ctf or "ctf" not in allow_missing
 
 
-def _refuse_unsupported(columns: ParticleColumns) -> None:
-    if np.any(columns.numbers_or("rlnImageDimensionality", 2.0) == 3.0):
-        raise InputError(
-            f"{columns.path} lists 3-D subtomograms (rlnImageDimensionality 3): give 2-D particles"
-        )
-    if np.any(columns.numbers_or("rlnCtfDataAreCtfPremultiplied", 0.0) == 1.0):
-        raise InputError(
-            f"{columns.path} lists images premultiplied by the CTF "
-            "(rlnCtfDataAreCtfPremultiplied 1): extract them again without premultiplication"
-        )
+def _split_image_names(columns: ParticleColumns) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Stack names str [N], places int64 [N] from 0 and whether a place is given, bool [N].
 
-
-def _remarks(columns: ParticleColumns) -> tuple[str, ...]:
-    """One sentence that lists the optical terms that the file has and the model leaves out."""
-    found = [
-        term
-        for term, neutral in _UNMODELLED.items()
-        for name, value in neutral.items()
-        if columns.has(name) and any(_differs(text, value) for text in set(columns.text(name)))
-    ]
-    if not found:
-        return ()
-    terms = ", ".join(dict.fromkeys(found))
-    return (
-        f"{columns.path} has {terms}, which the imaging model leaves out: the highest shells may "
-        "suffer",
-    )
-
-
-def _differs(text: object, neutral: float) -> bool:
-    """Whether a number, or any number of a list such as [0.1,0,-0.3], is not `neutral`."""
-    numbers = str(text).strip("[]").split(",")
-    try:
-        return any(abs(float(number) - neutral) > _NEUTRAL_TOLERANCE for number in numbers)
-    except ValueError:
-        return False
-
-
-def _split_image_names(columns: ParticleColumns) -> tuple[np.ndarray, np.ndarray]:
-    """Stack names str [N] and places int64 [N] from 0, of `000012@stack.mrcs` or `image.mrc`."""
+    `000012@stack.mrcs` is the twelfth image of a stack, `image.mrc` a file with one image.
+    """
     names: list[str] = []
     indices = np.zeros(len(columns), dtype=np.int64)
+    numbered = np.zeros(len(columns), dtype=bool)
     for row, text in enumerate(columns.text(IMAGE_NAME)):
-        number, separator, name = str(text).partition("@")
-        if not separator:
-            name, number = number, "1"
-        if not number.isdigit() or int(number) < 1 or not name:
-            raise InputError(
-                f"{columns.path} row {row + 1}: {IMAGE_NAME} is {text!r}: write it as "
-                "number@stack with number 1 or more"
-            )
+        number, name = split_image_name(str(text))
+        numbered[row] = bool(number)
+        indices[row] = int(number or "1") - 1
+        if not name or indices[row] < 0:
+            raise _misnamed(columns, row)
         names.append(name)
-        indices[row] = int(number) - 1
-    return np.array(names), indices
+    return np.array(names), indices, numbered
+
+
+def _refuse_words_before_at(
+    columns: ParticleColumns, stacks: np.ndarray, numbered: np.ndarray
+) -> None:
+    """Refuse `x@stack.mrcs`, unless a file has that name."""
+    for row in np.flatnonzero(~numbered):
+        if "@" in stacks[row] and not Path(stacks[row]).is_file():
+            raise _misnamed(columns, int(row))
+
+
+def _misnamed(columns: ParticleColumns, row: int) -> InputError:
+    return InputError(
+        f"{columns.path} row {row + 1}: {IMAGE_NAME} is {columns.text(IMAGE_NAME)[row]!r}: write "
+        "it as number@stack with number 1 or more"
+    )
 
 
 def _pixel_size(columns: ParticleColumns, stacks: np.ndarray) -> float:
     name = columns.first_present(_PIXEL_SIZE_COLUMNS)
     if name is not None:
-        return _one_value(columns, name, columns.numbers_or(name, 0.0))
-    if all(columns.has(name) for name in _OLD_PIXEL_COLUMNS):
+        sizes = columns.numbers_or(name, 0.0)
+    elif all(columns.has(name) for name in _OLD_PIXEL_COLUMNS):
         detector_um = columns.numbers_or(_OLD_PIXEL_COLUMNS[0], 0.0)
         magnification = columns.numbers_or(_OLD_PIXEL_COLUMNS[1], 0.0)
         if np.any(magnification <= 0.0):
@@ -202,20 +198,27 @@ def _pixel_size(columns: ParticleColumns, stacks: np.ndarray) -> float:
                 f"{columns.path} row {row}: rlnMagnification is not positive: correct it or add "
                 "a column rlnImagePixelSize in Angstrom"
             )
+        name = "rlnDetectorPixelSize / rlnMagnification"
         sizes = detector_um * 1e4 / magnification
-        return _one_value(columns, "rlnDetectorPixelSize / rlnMagnification", sizes)
-    return _pixel_size_of_header(columns, Path(stacks[0]))
+    else:
+        return _pixel_size_of_header(columns, Path(stacks[0]))
+    size = _one_value(columns, name, sizes)
+    refuse_impossible(columns.path, name, sizes, PIXEL_SIZE)
+    return size
 
 
 def _pixel_size_of_header(columns: ParticleColumns, stack: Path) -> float:
     size = read_header(stack).voxel_size_angstrom[0] if stack.is_file() else 0.0
-    if size <= 0.0:
-        where = "has voxel size 0 in its header" if stack.is_file() else "is missing"
+    if size <= 0.0 or size == 1.0:
+        where = "is missing"
+        if stack.is_file():
+            where = f"has voxel size {size:g} in its header, which programs write by default"
         raise InputError(
             f"{columns.path} gives no pixel size (rlnImagePixelSize, or rlnDetectorPixelSize with "
-            f"rlnMagnification) and {stack} {where}: add rlnImagePixelSize in Angstrom or pass "
-            "pixel_size_angstrom"
+            f"rlnMagnification) and {stack} {where}: add rlnImagePixelSize in Angstrom or give "
+            "--pixel-size"
         )
+    refuse_impossible(stack, "the header's voxel size", np.full(1, size), PIXEL_SIZE)
     return size
 
 
@@ -231,9 +234,9 @@ def _one_value(columns: ParticleColumns, name: str, values: np.ndarray) -> float
             "rescale the particles to one pixel size and box, or select one optics group"
         )
     if first <= 0.0:
+        or_option = "" if name == "rlnImageSize" else ", or --pixel-size"
         raise InputError(
-            f"{columns.path} row 1: {name} is {first:g}: give a positive number, or pass "
-            "pixel_size_angstrom"
+            f"{columns.path} row 1: {name} is {first:g}: give a positive number{or_option}"
         )
     return first
 
@@ -241,7 +244,23 @@ def _one_value(columns: ParticleColumns, name: str, values: np.ndarray) -> float
 def _box(columns: ParticleColumns) -> int | None:
     if not columns.has("rlnImageSize"):
         return None
-    return int(_one_value(columns, "rlnImageSize", columns.numbers_or("rlnImageSize", 0.0)))
+    box = _one_value(columns, "rlnImageSize", columns.numbers_or("rlnImageSize", 0.0))
+    if box != int(box):
+        raise InputError(
+            f"{columns.path} row 1: rlnImageSize is {box:g}: give the side of the images in pixels"
+        )
+    return int(box)
+
+
+def _contrast_sign(columns: ParticleColumns) -> np.ndarray:
+    sign = columns.numbers_or(CONTRAST_SIGN_COLUMN, 1.0)
+    strange = np.flatnonzero(np.abs(sign) != 1.0)
+    if len(strange):
+        raise InputError(
+            f"{columns.path} row {strange[0] + 1}: {CONTRAST_SIGN_COLUMN} is "
+            f"{sign[strange[0]]:g}: it must be 1 or -1"
+        )
+    return sign
 
 
 def _rotations(columns: ParticleColumns, has_poses: bool) -> np.ndarray:
@@ -255,7 +274,20 @@ def _rotations(columns: ParticleColumns, has_poses: bool) -> np.ndarray:
         )
         for name in EULER_COLUMNS
     ]
+    for name, values in zip(EULER_COLUMNS, angles, strict=True):
+        refuse_impossible(columns.path, name, values, ANGLE_DEG)
     return rotation_from_euler(*angles)
+
+
+def _pose_remarks(columns: ParticleColumns, has_poses: bool) -> tuple[str, ...]:
+    said: list[str] = []
+    for angstrom, pixels in zip(ORIGIN_ANGSTROM_COLUMNS, ORIGIN_PIXEL_COLUMNS, strict=True):
+        if columns.has(angstrom) and columns.has(pixels):
+            said.append(f"{columns.path} has {angstrom}, which is used, and {pixels}, which is not")
+    if has_poses:
+        angles = np.stack([columns.numbers_or(name, 0.0) for name in EULER_COLUMNS], axis=-1)
+        said += odd_euler_angles(columns.path, angles)
+    return tuple(said)
 
 
 def _shifts(columns: ParticleColumns, pixel_size: float) -> np.ndarray:
@@ -276,6 +308,13 @@ def _ctf(columns: ParticleColumns) -> CtfParameters:
         return columns.numbers(name, purpose, remedy)
 
     defocus_u = required("rlnDefocusU", "the defocus in Angstrom")
+    for name, quantity in _RANGES.items():
+        if columns.has(name):
+            refuse_impossible(columns.path, name, columns.numbers_or(name, 0.0), quantity)
+    phase_shift = columns.numbers_or("rlnPhaseShift", 0.0)
+    for name in _DEFOCUS:
+        defocus = columns.numbers_or(name, defocus_u)
+        refuse_wrong_defocus(columns.path, name, defocus, phase_shift)
     return CtfParameters(
         defocus_u_angstrom=defocus_u,
         defocus_v_angstrom=columns.numbers_or("rlnDefocusV", defocus_u),
@@ -289,8 +328,9 @@ def _ctf(columns: ParticleColumns) -> CtfParameters:
             "the fraction of amplitude contrast",
             "add it with the value that the CTF was estimated with, 0.1 for most",
         ),
-        phase_shift_deg=columns.numbers_or("rlnPhaseShift", 0.0),
+        phase_shift_deg=phase_shift,
         b_factor_angstrom2=columns.numbers_or("rlnCtfBfactor", 0.0),
+        scale=columns.numbers_or("rlnCtfScalefactor", 1.0),
     )
 
 

@@ -4,16 +4,15 @@ Every value is kept as the text that the file has, so that what is not changed i
 as it was.
 """
 
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
-import starfile
 
 from hypermol.io.errors import InputError
+from hypermol.io.star_text import parse_star
 
 IMAGE_NAME = "rlnImageName"
 OPTICS_GROUP = "rlnOpticsGroup"
@@ -25,9 +24,8 @@ def read_blocks(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise InputError(f"{path} does not exist: check the path")
     try:
-        labels = re.findall(r"^\s*_(\S+)", path.read_text(), re.MULTILINE)
-        blocks = starfile.read(path, always_dict=True, parse_as_string=labels)
-    except (ValueError, IndexError, OSError) as error:
+        blocks = parse_star(path.read_text(encoding="utf-8-sig"))
+    except (ValueError, OSError) as error:
         reason = " ".join(str(error).split())
         raise InputError(
             f"{path} cannot be read as a STAR file ({reason}): check that every row has one value "
@@ -35,7 +33,7 @@ def read_blocks(path: Path) -> dict[str, Any]:
         ) from error
     if not blocks:
         raise InputError(f"{path} has no data_ block: give a RELION particle STAR file")
-    return {name: block for name, block in blocks.items() if block is not None}
+    return dict(blocks)
 
 
 def find_particles(path: Path, blocks: dict[str, Any]) -> str:
@@ -83,6 +81,24 @@ class ParticleColumns:
         """Whether either block has the column."""
         return name in self._particles or (self._optics is not None and name in self._optics)
 
+    @property
+    def names(self) -> list[str]:
+        """Names of all columns, of the particle block first."""
+        optics = [] if self._optics is None else list(self._optics)
+        return list(dict.fromkeys([*self._particles, *optics]))
+
+    def in_both_blocks(self) -> list[str]:
+        """Names of columns that the optics block has too, the group's number left out."""
+        if self._optics is None:
+            return []
+        return [n for n in self._particles if n in self._optics and n != OPTICS_GROUP]
+
+    def both(self, name: str) -> tuple[np.ndarray, np.ndarray]:
+        """Values as str [N] of the particle block and of the optics block, of one column."""
+        assert self._optics is not None
+        optics = self._optics[name].to_numpy(dtype=object)[self._optics_rows]
+        return self._particles[name].to_numpy(dtype=object), optics
+
     def text(self, name: str) -> np.ndarray:
         """Values as str [N] of a column that `has` is true for."""
         if name in self._particles:
@@ -124,20 +140,19 @@ class ParticleColumns:
     def _match_groups(self) -> tuple[np.ndarray, np.ndarray]:
         """rlnOpticsGroup int64 [N] and the row of each in the optics block."""
         n = len(self._particles)
+        known = self._known_groups()
         if OPTICS_GROUP in self._particles:
-            text = self._particles[OPTICS_GROUP].to_numpy(dtype=object)
-            groups = self._to_numbers(OPTICS_GROUP, text).astype(np.int64)
+            groups = self._integers(self._particles)
+        elif known is None or len(known) == 1:
+            groups = np.full(n, 1 if known is None else known[0])
         else:
-            groups = np.ones(n, dtype=np.int64)
-        if self._optics is None:
+            raise InputError(
+                f"{self.path} has {len(known)} optics groups but no column {OPTICS_GROUP} beside "
+                f"{IMAGE_NAME}, so that no particle's group is known: add the column, or leave one "
+                "row in data_optics"
+            )
+        if known is None:
             return groups, np.zeros(n, dtype=np.int64)
-        if OPTICS_GROUP in self._optics:
-            text = self._optics[OPTICS_GROUP].to_numpy(dtype=object)
-            known = self._to_numbers(OPTICS_GROUP, text).astype(np.int64)
-        else:
-            known = np.arange(1, len(self._optics) + 1)
-        if OPTICS_GROUP not in self._particles and len(known) == 1:
-            groups = np.full(n, known[0])
         order = np.argsort(known)
         place = np.clip(np.searchsorted(known[order], groups), 0, len(known) - 1)
         rows = order[place]
@@ -148,3 +163,36 @@ class ParticleColumns:
                 "data_optics block: add it there or correct the row"
             )
         return groups, rows
+
+    def _known_groups(self) -> np.ndarray | None:
+        """Numbers of the optics block's rows, each once; None without a block."""
+        if self._optics is None:
+            return None
+        if len(self._optics) == 0:
+            raise InputError(f"{self.path} has no row in data_optics: add one, or remove the block")
+        if OPTICS_GROUP not in self._optics:
+            if len(self._optics) > 1:
+                raise InputError(
+                    f"{self.path} has {len(self._optics)} rows but no {OPTICS_GROUP} in "
+                    "data_optics: add the column"
+                )
+            return np.ones(1, dtype=np.int64)
+        known = self._integers(self._optics)
+        numbers, counts = np.unique(known, return_counts=True)
+        if np.any(counts > 1):
+            raise InputError(
+                f"{self.path} has optics group {numbers[np.argmax(counts > 1)]} more than once in "
+                "data_optics: leave one row a group"
+            )
+        return known
+
+    def _integers(self, block: pd.DataFrame) -> np.ndarray:
+        text = block[OPTICS_GROUP].to_numpy(dtype=object)
+        numbers = self._to_numbers(OPTICS_GROUP, text)
+        broken = np.flatnonzero(numbers != np.rint(numbers))
+        if len(broken):
+            raise InputError(
+                f"{self.path} row {broken[0] + 1}: {OPTICS_GROUP} is {text[broken[0]]}: give an "
+                "integer"
+            )
+        return numbers.astype(np.int64)

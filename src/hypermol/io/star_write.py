@@ -1,17 +1,17 @@
 """Writing RELION particle files: the input's columns as they were, new poses and new columns."""
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
-import starfile
 
+from hypermol.io.atomic import write_text
 from hypermol.io.euler import euler_from_rotation
-from hypermol.io.image_paths import name_from
+from hypermol.io.image_paths import name_from, split_image_name
 from hypermol.io.metadata import ParticleMetadata
+from hypermol.io.star_output import star_text
 from hypermol.io.star_read import (
     CONTRAST_SIGN_COLUMN,
     EULER_COLUMNS,
@@ -31,9 +31,10 @@ def write_particles_star(
     """Write particles as a STAR file with every block and column of the input.
 
     What is not replaced is written with the input's own text. Origins keep the input's unit
-    (rlnOriginX in pixels or rlnOriginXAngst). Stack names stay if they lead to the same stack
-    from the new folder or one above it, and are made relative to the new folder otherwise.
-    Particles that came from no STAR file get RELION 3.1 blocks.
+    (rlnOriginX in pixels or rlnOriginXAngst). Priors of replaced angles and origins, which
+    RELION keeps for helices, become the new values. Stack names stay if they lead to the same
+    stack from the new folder or one above it, where a RELION project may begin, and are
+    absolute otherwise. Particles that came from no STAR file get RELION 3.1 blocks.
 
     Args:
         path: the file to write.
@@ -41,6 +42,9 @@ def write_particles_star(
         extra_columns: name to values [N] of columns to add (or replace).
         rotations: float [N, 3, 3], new poses.
         shifts_angstrom: float [N, 2], new shifts (the origin written is minus these).
+
+    Raises:
+        InputError: a text cannot be written in a STAR file, or the file system refused.
     """
     path = Path(path)
     from_star = "particles" in metadata.table
@@ -62,16 +66,16 @@ def write_particles_star(
         metadata.particle_block if from_star and name == "particles" else name: block
         for name, block in tables.items()
     }
-    partial = path.with_name(path.name + ".part")
-    starfile.write(named, partial, na_rep="nan")
-    os.replace(partial, path)
+    write_text(path, star_text(named))
 
 
 def relion_tables(metadata: ParticleMetadata) -> dict[str, Any]:
     """RELION 3.1 blocks (text) of particles that came from no STAR file.
 
     Each combination of optics group, voltage, aberration and amplitude contrast becomes an
-    optics group. Columns of `table["cryosparc"]` are added to the particles.
+    optics group. Columns of `table["cryosparc"]` are added to the particles. Images that must be
+    multiplied by -1 get a phase shift of half a turn more, which does the same to the CTF, in
+    RELION's own column; without a CTF they get the column hypermolContrastSign.
     """
     ctf = metadata.ctf
     keys = np.stack(
@@ -105,14 +109,14 @@ def relion_tables(metadata: ParticleMetadata) -> dict[str, Any]:
             "rlnDefocusU": ctf.defocus_u_angstrom,
             "rlnDefocusV": ctf.defocus_v_angstrom,
             "rlnDefocusAngle": ctf.defocus_angle_deg,
-            "rlnPhaseShift": ctf.phase_shift_deg,
+            "rlnPhaseShift": _signed_phase_deg(metadata),
             "rlnCtfBfactor": ctf.b_factor_angstrom2,
-            "rlnCtfScalefactor": metadata.ctf_scale,
+            "rlnCtfScalefactor": ctf.scale,
         }
     particles[OPTICS_GROUP] = groups.ravel() + 1
     if np.any(metadata.half_set > 0):
         particles["rlnRandomSubset"] = metadata.half_set
-    if np.any(metadata.contrast_sign != 1.0):
+    if not metadata.has_ctf and np.any(metadata.contrast_sign != 1.0):
         particles[CONTRAST_SIGN_COLUMN] = metadata.contrast_sign.astype(np.int64)
     frame = _text_frame(particles)
     if metadata.has_poses:
@@ -122,6 +126,12 @@ def relion_tables(metadata: ParticleMetadata) -> dict[str, Any]:
     if extra is not None:
         frame = pd.concat([frame, extra.reset_index(drop=True)], axis=1)
     return {"optics": _text_frame(optics), "particles": frame}
+
+
+def _signed_phase_deg(metadata: ParticleMetadata) -> np.ndarray:
+    """Phase shifts [N] in (-180, 180], half a turn further where the contrast sign is -1."""
+    turned = metadata.ctf.phase_shift_deg + 180.0 * (metadata.contrast_sign < 0.0)
+    return np.where(turned > 180.0, turned - 360.0, turned)
 
 
 def column_text(values: np.ndarray) -> np.ndarray:
@@ -142,21 +152,33 @@ def _fixed(values: np.ndarray) -> np.ndarray:
 
 
 def _set_rotations(particles: pd.DataFrame, rotations: np.ndarray) -> None:
+    """Write angles, and let priors of angles say the same.
+
+    Whether an angle was flipped against its prior no longer means anything.
+    """
     for name, angle in zip(EULER_COLUMNS, euler_from_rotation(rotations), strict=True):
         particles[name] = _fixed(angle)
+        if f"{name}Prior" in particles:
+            particles[f"{name}Prior"] = particles[name]
+        if f"{name}Flip" in particles:
+            del particles[f"{name}Flip"]
 
 
 def _set_shifts(particles: pd.DataFrame, shifts: np.ndarray, pixel_size: float) -> None:
-    """Write origins in each unit that the table has; in Angstrom if it has none."""
+    """Write origins in each unit that the table has (in Angstrom if it has none), and priors."""
     origins = 0.0 - np.asarray(shifts, dtype=np.float64)
     in_pixels = any(name in particles for name in ORIGIN_PIXEL_COLUMNS)
     in_angstrom = any(name in particles for name in ORIGIN_ANGSTROM_COLUMNS)
-    if in_pixels:
-        for axis, name in enumerate(ORIGIN_PIXEL_COLUMNS):
-            particles[name] = _fixed(origins[:, axis] / pixel_size)
-    if in_angstrom or not in_pixels:
-        for axis, name in enumerate(ORIGIN_ANGSTROM_COLUMNS):
-            particles[name] = _fixed(origins[:, axis])
+    for axis, (pixels, angstrom) in enumerate(
+        zip(ORIGIN_PIXEL_COLUMNS, ORIGIN_ANGSTROM_COLUMNS, strict=True)
+    ):
+        values = {pixels: origins[:, axis] / pixel_size, angstrom: origins[:, axis]}
+        for name in (pixels,) * in_pixels + (angstrom,) * (in_angstrom or not in_pixels):
+            particles[name] = _fixed(values[name])
+        for name, value in values.items():
+            prior = f"{name.removesuffix('Angst')}Prior{'Angst' * name.endswith('Angst')}"
+            if prior in particles:
+                particles[prior] = _fixed(value)
 
 
 def _image_names(path: Path, metadata: ParticleMetadata, names: pd.Series) -> np.ndarray:
@@ -165,9 +187,9 @@ def _image_names(path: Path, metadata: ParticleMetadata, names: pd.Series) -> np
     known: dict[tuple[str, str], str] = {}
     written = []
     for text, stack in zip(names, metadata.stack_paths, strict=True):
-        number, separator, name = str(text).rpartition("@")
+        number, name = split_image_name(str(text))
         key = (name, str(stack))
         if key not in known:
             known[key] = name_from(folder, *key)
-        written.append(f"{number}{separator}{known[key]}")
+        written.append(f"{number}{'@' * bool(number)}{known[key]}")
     return np.array(written, dtype=object)

@@ -6,33 +6,24 @@
     samples/c00_000012.npz one kept sweep of chain 0
     checkpoints/c00.npz    the latest state of chain 0
     posterior.nc           all samples as ArviZ reads them
+    input.npz              the particle table that the run was made of (io/run_input.py)
 
 Every file is written under another name and then renamed, so none is ever half there.
 """
 
 import json
-import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, final
+from typing import Any, final
 from zipfile import BadZipFile
 
 import numpy as np
 
+from hypermol.io.atomic import append_line, make_folder, replacing, write_text
 from hypermol.io.errors import InputError
 
 Arrays = dict[str, np.ndarray]
-
-
-def _replace(path: Path, write: Callable[[BinaryIO], object]) -> None:
-    """Write through a temporary neighbour and rename it into place."""
-    temporary = path.with_name(path.name + ".part")
-    with open(temporary, "wb") as handle:
-        write(handle)
-        handle.flush()
-        os.fsync(handle.fileno())
-    os.replace(temporary, path)
 
 
 def read_npz(path: Path, remedy: str, entries: tuple[str, ...] | None = None) -> Arrays:
@@ -48,6 +39,17 @@ def read_npz(path: Path, remedy: str, entries: tuple[str, ...] | None = None) ->
         raise InputError(f"{path} cannot be read ({error}): {remedy}") from error
 
 
+def write_npz(path: Path, arrays: Arrays, compressed: bool = False) -> None:
+    """Write an .npz atomically.
+
+    Raises:
+        OutputError: the file system refused.
+    """
+    save = np.savez_compressed if compressed else np.savez
+    with replacing(path) as partial, open(partial, "wb") as handle:
+        save(handle, **arrays)  # type: ignore[arg-type]
+
+
 @final
 @dataclass(frozen=True)
 class RunDirectory:
@@ -60,7 +62,7 @@ class RunDirectory:
         """Start a run in a new or empty directory.
 
         Raises:
-            InputError: the directory already holds a run.
+            InputError: the directory already holds a run, or cannot be made.
         """
         run = cls(Path(path))
         if run.exists():
@@ -69,7 +71,7 @@ class RunDirectory:
                 "or choose another --out"
             )
         for folder in ("samples", "checkpoints"):
-            (run.path / folder).mkdir(parents=True, exist_ok=True)
+            make_folder(run.path / folder)
         return run
 
     @classmethod
@@ -93,8 +95,7 @@ class RunDirectory:
 
     def write_json(self, name: str, content: dict[str, Any]) -> None:
         """Write a JSON file atomically."""
-        text = json.dumps(content, indent=2, sort_keys=True)
-        _replace(self.path / name, lambda handle: handle.write(text.encode()))
+        write_text(self.path / name, json.dumps(content, indent=2, sort_keys=True))
 
     def read_json(self, name: str) -> dict[str, Any]:
         """Read a JSON file."""
@@ -102,7 +103,7 @@ class RunDirectory:
 
     def write_arrays(self, name: str, arrays: Arrays) -> None:
         """Write an .npz atomically."""
-        _replace(self.path / name, lambda handle: np.savez(handle, **arrays))  # type: ignore[arg-type]
+        write_npz(self.path / name, arrays)
 
     def read_arrays(self, name: str, entries: tuple[str, ...] | None = None) -> Arrays:
         """Read an .npz, or only some of its entries.
@@ -118,8 +119,7 @@ class RunDirectory:
 
     def append_trace(self, record: dict[str, Any]) -> None:
         """Add one line to trace.jsonl."""
-        with open(self.path / "trace.jsonl", "a") as handle:
-            handle.write(json.dumps(record) + "\n")
+        append_line(self.path / "trace.jsonl", json.dumps(record))
 
     def read_trace(self) -> list[dict[str, Any]]:
         """All lines of trace.jsonl."""
@@ -136,7 +136,7 @@ class RunDirectory:
             if record["chain"] != chain or record["sweep"] < sweep
         ]
         text = "".join(json.dumps(record) + "\n" for record in kept)
-        _replace(self.path / "trace.jsonl", lambda handle: handle.write(text.encode()))
+        write_text(self.path / "trace.jsonl", text)
 
     def sample_name(self, chain: int, sweep: int) -> str:
         """Name of the sample of one sweep."""

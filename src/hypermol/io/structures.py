@@ -16,7 +16,7 @@ _PSF_ELEMENTS += ["Co", "Ni", "Cu", "Zn", "Se", "Br", "I"]
 _POLYMER_ELEMENTS = ("H", "D", "C", "N", "O", "S", "P", "Se")
 _RESIDUE_ATOMS = ("CA", "C1'", "C1*")
 _WATERS = ("TIP3", "HOH", "WAT", "SOL", "TIP")
-#: Places in a DCD file's control record.
+#: Entries of a DCD file's control record.
 _N_FIXED, _HAS_CELL, _HAS_FOURTH = 8, 10, 11
 
 

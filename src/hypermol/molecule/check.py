@@ -240,10 +240,9 @@ def _check_density(probe: Probe) -> Iterator[Finding]:
         return
     theta, tau = probe.smooth_theta, probe.states[0]
     wanted = probe.fourier(theta, probe.k, tau)
-    basis = getattr(probe.model, "basis", None)
     if len(inspect.signature(density).parameters) == 2:
         values = density(theta, tau)
-        step = getattr(basis, "box_angstrom", 2.0 * probe.radius_angstrom) / len(values)
+        step = getattr(probe.model, "box_angstrom", 2.0 * probe.radius_angstrom) / len(values)
     else:
         side = _GRID_SIDE
         step = 2.0 * probe.radius_angstrom / side
@@ -298,7 +297,7 @@ def _check_features(probe: Probe) -> Iterator[Finding]:
     model = probe.model
     if not isinstance(model, LinearMolecule):
         return
-    box = getattr(getattr(model, "basis", model), "box_angstrom", None)
+    box = getattr(model, "box_angstrom", None)
     if box is None:
         text = "it offers features, but no box_angstrom turns 1/box to 1/Angstrom: name it"
         yield Finding("features", False, text)

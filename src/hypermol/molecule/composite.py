@@ -1,13 +1,15 @@
-"""Composite hyper-molecules (eq. 3, 25-26): parts with their own regions, states and motions.
+"""Hyper-molecules (eq. 3, 20-21, 25-26): parts with their own regions, states and motions.
 
 `V(r, tau) = sum over parts m and their places p of V_m(S_p^T r, tau_mp)`: a part is an expansion in
 its own region (eq. 21), carried by a trajectory (eq. 27); places are its copies under symmetry
-operators S_p (Remark 5), which share coefficients and trajectory and have their own states.
+operators S_p (Remark 5), which share coefficients and trajectory and have their own states. The
+generic molecule is one part (`expansion`).
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, NamedTuple, final
+from typing import Any, final
 
 import jax
 import jax.numpy as jnp
@@ -15,25 +17,17 @@ import numpy as np
 from jax import Array
 
 from hypermol.molecule import composite_march
-from hypermol.molecule.composite_march import carried_density, shown_densities, shown_path
-from hypermol.molecule.parts import Part, factor_columns, fill_knobs, named_factors
+from hypermol.molecule.composite_march import placed_density, shown_densities, shown_path
+from hypermol.molecule.parts import Part, Seat, factor_columns, fill_knobs, named_factors, seats
 from hypermol.molecule.protocol import Coefficients
+from hypermol.molecule.spatial_basis.base import SpatialBasis
+from hypermol.molecule.state_basis import StateBasis
 from hypermol.space.normal import Normal
 from hypermol.space.product import Product
 from hypermol.space.state_space import Point, StateSpace
 
-#: States whose mean density stands for the mean molecule.
+#: States whose mean density stands for the mean of parts that move.
 _MEAN_STATES = 16
-
-
-class Seat(NamedTuple):
-    """A place with the coordinates it reads: of its state basis, and of its trajectory."""
-
-    part: Part
-    rotation: np.ndarray
-    deforms: np.ndarray
-    moves: np.ndarray
-    number: int
 
 
 @final
@@ -51,28 +45,12 @@ class Composite:
 
     @cached_property
     def _seats(self) -> tuple[Seat, ...]:
-        where = {name: i for i, name in enumerate(self.state_space.names)}
-        seats: list[Seat] = []
-        for part in self.parts:
-            for place in part.places:
-                named = dict(zip(part.own_knobs, place.knobs, strict=True))
+        return seats(self.parts, self.state_space)
 
-                def columns(space: StateSpace, named: dict[str, str] = named) -> np.ndarray:
-                    return np.array([where[named[name]] for name in space.names], int)
-
-                seats.append(
-                    Seat(
-                        part,
-                        np.asarray(place.rotation, np.float32),
-                        columns(part.state_basis.space),
-                        columns(part.trajectory.space),
-                        len(seats),
-                    )
-                )
-        return tuple(seats)
+    is_linear = True
 
     @cached_property
-    def turning(self) -> tuple[bool, ...]:
+    def is_position(self) -> tuple[bool, ...]:
         """Knobs that trajectories read."""
         mask = np.zeros(self.state_space.dim, bool)
         for seat in self._seats:
@@ -81,8 +59,10 @@ class Composite:
 
     @property
     def frame_is_free(self) -> bool:
-        """No: a part that a knob does not move, or its own region, holds the frame."""
-        return False
+        """Of one part that deforms, up to what its bases resolve; of several, those that a knob
+        does not move, or their own regions, hold the frame."""
+        alone = len(self._seats) == 1 and self._seats[0].rests
+        return alone and self.state_space.dim > 0 and bool(self.whole_terms.any())
 
     @cached_property
     def _starts(self) -> dict[str, int]:
@@ -150,24 +130,36 @@ class Composite:
     def log_prior(self, theta: Coefficients) -> Array:
         """Unit-level Gaussian prior of the maps, and the trajectories' own."""
         ones = jnp.ones((len(self.term_labels), self.parts[0].basis.n_shells))
-        energy = self.term_products(theta.maps, self.precision(theta.maps, ones))
-        return -0.5 * jnp.sum(energy) + self.log_prior_motion(theta.motion)
+        return -0.5 * jnp.sum(self.prior_energy(theta, ones)) + self.log_prior_beside(theta)
 
-    def log_prior_motion(self, motion: dict[str, Any]) -> Array:
+    def prior_energy(self, theta: Coefficients, spectrum: Array) -> Array:
+        """Of the maps, [T]."""
+        return self.term_products(theta.maps, self.precision(theta.maps, spectrum))
+
+    def log_prior_beside(self, theta: Coefficients) -> Array:
         """log density of all trajectories' parameters."""
         return sum(
-            (part.trajectory.log_prior(motion[part.name]) for part in self.parts), jnp.zeros(())
+            (part.trajectory.log_prior(theta.motion[part.name]) for part in self.parts),
+            jnp.zeros(()),
         )
 
+    def parameters(self, theta: Coefficients) -> dict[str, Any]:
+        """The trajectories'."""
+        return theta.motion
+
     def fourier(self, theta: Coefficients, k: Array, tau: Array) -> Array:
-        """V-hat(k, tau), complex [n], at k [n, 3] in 1/Angstrom, by direct evaluation."""
+        """V-hat(k, tau), complex [n], at k [n, 3] in 1/Angstrom, in orthonormal image units, by
+        direct evaluation."""
         total = jnp.zeros(len(k), jnp.complex64)
         for seat in self._seats:
-            frame = seat.part.trajectory.frame(theta.motion[seat.part.name], tau[seat.moves])
-            turned = k @ seat.rotation
-            values = seat.part.basis.fourier(theta.maps[seat.part.name], turned @ frame.rotation)
-            phase = jnp.exp(-2j * jnp.pi * (turned @ frame.translation))
-            total = total + phase * (seat.part.state_basis(tau[seat.deforms]) @ values)
+            part, turned = seat.part, seat.turned(k)
+            if seat.rests:
+                values = part.basis.fourier(theta.maps[part.name], turned)
+            else:
+                frame = part.trajectory.frame(theta.motion[part.name], tau[seat.moves])
+                phase = jnp.exp(-2j * jnp.pi * (turned @ frame.translation))
+                values = part.basis.fourier(theta.maps[part.name], turned @ frame.rotation) * phase
+            total = total + seat.weights(tau) @ values
         return total
 
     def prepare(self, theta: Coefficients) -> tuple[dict[str, Array], dict[str, Any]]:
@@ -198,8 +190,8 @@ class Composite:
     ) -> Array:
         """One place's slices, [B, F_m, K]: U seen from R S Q, moved by R S t."""
         (grids, motion), part = prepared, seat.part
-        placed = rotations @ seat.rotation
-        if not len(seat.moves):
+        placed = seat.turned(rotations)
+        if seat.rests:
             return part.basis.slices(grids[part.name], placed, frequencies)
         frames = jax.vmap(lambda tau: part.trajectory.frame(motion[part.name], tau))(
             states[:, seat.moves]
@@ -212,15 +204,15 @@ class Composite:
 
     def weights(self, tau: Array) -> Array:
         """Each place's P_q at its own states, [..., F]."""
-        return jnp.concatenate(
-            [seat.part.state_basis(tau[..., seat.deforms]) for seat in self._seats], axis=-1
-        )
+        return jnp.concatenate([seat.weights(tau) for seat in self._seats], axis=-1)
 
     def lattice(self, tau: Array, n: int) -> Array:
         """The product of the lattices of the knobs that no trajectory reads, [T, dim]."""
+        if not any(self.is_position):
+            return self.state_space.lattice(tau, n)
         still, columns = [], []
         for factor, own in factor_columns(self.state_space):
-            if factor.dim and not self.turning[own[0]]:
+            if factor.dim and not self.is_position[own[0]]:
                 still.append(factor)
                 columns.append(own)
         if not still:
@@ -273,7 +265,7 @@ class Composite:
     def resize(self, theta: Coefficients, source: Any) -> Coefficients:
         """See `composite_march`: from another level of these parts, or from a whole density."""
         fresh = self.init(jax.random.key(0))
-        if isinstance(source, Composite):
+        if isinstance(source, Composite) and self._starts.keys() == source._starts.keys():
             return composite_march.resized(self.parts, fresh, source.parts, theta)
         return composite_march.from_whole(self.parts, fresh, source.mean(theta))
 
@@ -293,7 +285,7 @@ class Composite:
         for part in self.parts:
             old = [seat.deforms for seat in source.seats_of(part.name)]
             new = [seat.deforms for seat in self.seats_of(part.name)]
-            if len(old[0]):
+            if old and len(old[0]):
                 maps = np.asarray(theta.maps[part.name])
                 tau[:, new] = composite_march.ordered_states(part, maps, states[:, old])
         return tau
@@ -311,15 +303,14 @@ class Composite:
 
     def density(self, theta: Coefficients, tau: Array) -> Array:
         """V(., tau) on the common grid, [n, n, n]."""
+        return self._density(self._seats, theta, tau)
+
+    def _density(self, some: Iterable[Seat], theta: Coefficients, tau: Array) -> Array:
+        """What some places add to the density."""
         total = jnp.zeros((self.parts[0].basis.n,) * 3)
-        for seat in self._seats:
-            weights = seat.part.state_basis(tau[seat.deforms])
-            maps = jnp.tensordot(weights, theta.maps[seat.part.name], axes=1)[None]
-            if not len(seat.moves) and np.allclose(seat.rotation, np.eye(3)):
-                total = total + seat.part.basis.density(maps)[0]
-            else:
-                frame = seat.part.trajectory.frame(theta.motion[seat.part.name], tau[seat.moves])
-                total = total + carried_density(seat.part.basis, maps, seat.rotation, frame)
+        for seat in some:
+            maps = jnp.tensordot(seat.weights(tau), theta.maps[seat.part.name], axes=1)
+            total = total + placed_density(seat, maps, theta.motion, tau)
         return total
 
     def shown(self, theta: Coefficients) -> Array:
@@ -329,27 +320,41 @@ class Composite:
         densities at nodes; free rigid motions are shown at rest.
         """
         return jnp.concatenate(
-            [
-                shown_densities(seat.part, seat.rotation, theta.maps, theta.motion)
-                for seat in self._seats
-            ]
+            [shown_densities(seat, theta.maps, theta.motion) for seat in self._seats]
         )
 
     def shown_weights(self, tau: Array) -> Array:
         """Place by place: P_q, times the path's own expansion where the place moves."""
         weights = []
         for seat in self._seats:
-            terms = seat.part.state_basis(tau[..., seat.deforms])
+            terms = seat.weights(tau)
             path = shown_path(seat.part.trajectory)(tau[..., seat.moves])
             both = path[..., :, None] * terms[..., None, :]
             weights.append(both.reshape(*tau.shape[:-1], -1))
         return jnp.concatenate(weights, axis=-1)
 
     def mean(self, theta: Coefficients) -> np.ndarray:
-        """Mean density over states drawn from the base measure, [n, n, n]."""
-        states = self.state_space.sample_base(jax.random.key(0), (_MEAN_STATES,))
-        densities = jax.lax.map(lambda tau: self.density(theta, tau), states)
-        return np.asarray(densities.mean(axis=0))
+        """Mean density over the states' base measure, [n, n, n]: exact for parts that rest, over
+        a few drawn states for those that move."""
+        total = jnp.zeros((self.parts[0].basis.n,) * 3)
+        for seat in (seat for seat in self._seats if seat.rests):
+            mean = jnp.asarray(seat.part.state_basis.mean_of(theta.maps[seat.part.name]))
+            total = total + placed_density(seat, mean, theta.motion, jnp.zeros(0))
+        moving = [seat for seat in self._seats if not seat.rests]
+        if moving:
+            states = self.state_space.sample_base(jax.random.key(0), (_MEAN_STATES,))
+            drawn = jax.lax.map(lambda tau: self._density(moving, theta, tau), states)
+            total = total + drawn.mean(axis=0)
+        return np.asarray(total)
+
+
+def expansion(basis: SpatialBasis, state_basis: StateBasis) -> Composite:
+    """The generic molecule of eq. 20-21, V(r, tau) = sum_q V_q(r) P_q(tau): a part without a name.
+
+    The homogeneous molecule has one term, linear subspaces (PPCA) have P_q = tau_q, continuous
+    motions have cosines, polynomials or Fourier terms.
+    """
+    return composite((Part("", basis, state_basis),))
 
 
 def composite(parts: tuple[Part, ...]) -> Composite:

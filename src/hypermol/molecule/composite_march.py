@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from hypermol.molecule.parts import Part
+from hypermol.molecule.parts import Part, Seat
 from hypermol.molecule.protocol import Coefficients
 from hypermol.molecule.spatial_basis.base import SpatialBasis
 from hypermol.molecule.state_basis import (
@@ -123,6 +123,15 @@ def carried_density(basis: SpatialBasis, maps: Array, operator: np.ndarray, fram
     return jnp.fft.fftshift(density)
 
 
+def placed_density(seat: Seat, maps: Array, motion: dict[str, Any], tau: Array) -> Array:
+    """One density of a place, of coefficients [*shape], on the grid [n, n, n] where it is seen."""
+    part = seat.part
+    if seat.rests and not seat.is_turned:
+        return part.basis.density(maps[None])[0]
+    frame = part.trajectory.frame(motion[part.name], tau[seat.moves])
+    return carried_density(part.basis, maps[None], seat.rotation, frame)
+
+
 #: Terms of the expansion that shows a place moving with one knob: half turns, or turns twice.
 _SHOWN_TERMS = 33
 
@@ -137,23 +146,21 @@ def shown_path(trajectory: Trajectory) -> StateBasis:
     return Constant()
 
 
-def shown_densities(
-    part: Part, operator: np.ndarray, maps: dict[str, Array], motion: dict[str, Any]
-) -> Array:
+def shown_densities(seat: Seat, maps: dict[str, Array], motion: dict[str, Any]) -> Array:
     """One place's densities, [G n_terms, n, n, n] with G terms of its path, the path's first."""
-    path, trajectory = shown_path(part.trajectory), part.trajectory
-    own, rest = motion[part.name], jnp.zeros(trajectory.space.dim)
-    if path.n_terms == 1 and np.allclose(operator, np.eye(3)):
-        return part.basis.density(maps[part.name])
+    part, trajectory = seat.part, seat.part.trajectory
+    path, terms = shown_path(trajectory), maps[part.name]
+    if path.n_terms == 1 and not seat.is_turned:
+        return part.basis.density(terms)
 
     def carried(tau: Array) -> Array:
-        frame = trajectory.frame(own, tau)
+        frame = trajectory.frame(motion[part.name], tau)
         return jnp.stack(
-            [carried_density(part.basis, term[None], operator, frame) for term in maps[part.name]]
+            [carried_density(part.basis, term[None], seat.rotation, frame) for term in terms]
         )
 
     if path.n_terms == 1:
-        return carried(rest)
+        return carried(jnp.zeros(trajectory.space.dim))
     with jax.ensure_compile_time_eval():  # numbers, also where maps and motion are traced
         nodes = path.space.nodes(_SHOWN_TERMS)
         inverse = np.linalg.pinv(np.asarray(path(nodes), np.float64)).astype(np.float32)

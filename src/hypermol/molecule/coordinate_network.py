@@ -1,4 +1,4 @@
-"""A coordinate network: a neural network of place and state that carries and weighs density.
+"""A coordinate network: a neural network of space and state that carries and weighs density.
 
 Gaussians sit on a lattice c_j in a ball. A small network f(c, tau) says how far the density at c
 has moved and how much of it there is, so that, with weights b_j,
@@ -44,7 +44,7 @@ class CoordinateNetwork:
         spacing_angstrom: of the lattice; the Gaussians' standard deviation is 0.6 of it.
         travel_angstrom: D, largest displacement along each axis.
         hidden: units of each of the hidden layers.
-        n_waves: random plane waves of the place that the network sees, beside the place itself.
+        n_waves: random plane waves of the point that the network sees, beside the point itself.
         init_spread: `init` draws at this many prior standard deviations. Small starts hardly move,
             so that the largest motion of the data is found first and the state does not fold.
     """

@@ -139,7 +139,7 @@ class ElasticNetwork:
         return jnp.sum(jnp.stack(terms))
 
     def centres(self, theta: Theta, tau: Array) -> Array:
-        """Positions [n, 3] in Angstrom at the state tau [d]."""
+        """The atoms' points [n, 3] in Angstrom in the state tau [d]."""
         along = self.amplitude_angstrom * jnp.exp(theta["log_amplitude"]) * (2.0 * tau - 1.0)
         coordinates = jnp.concatenate([along, along @ theta["mixing"]])
         return jnp.asarray(self.rest_angstrom) + jnp.tensordot(coordinates, self.modes, axes=1)

@@ -2,9 +2,10 @@
 
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import final
+from typing import NamedTuple, final
 
 import numpy as np
+from jax import Array
 
 from hypermol.molecule.spatial_basis.base import SpatialBasis
 from hypermol.molecule.state_basis import StateBasis
@@ -47,7 +48,7 @@ class Place:
 @final
 @dataclass(frozen=True)
 class Part:
-    """A component (eq. 25).
+    """A part: a component of eq. 25.
 
     Attributes:
         name: unique in its composite.
@@ -109,3 +110,49 @@ def factor_columns(space: StateSpace) -> list[tuple[StateSpace, np.ndarray]]:
         (factor, np.arange(end - factor.dim, end))
         for factor, end in zip(space.simple_spaces, ends, strict=True)
     ]
+
+
+class Seat(NamedTuple):
+    """A place with the coordinates it reads: of its state basis, and of its trajectory."""
+
+    part: Part
+    rotation: np.ndarray
+    deforms: np.ndarray
+    moves: np.ndarray
+    number: int
+
+    @property
+    def rests(self) -> bool:
+        """Whether its density stays where it is."""
+        return not len(self.moves)
+
+    @property
+    def is_turned(self) -> bool:
+        """Whether its operator is not the identity."""
+        return not np.allclose(self.rotation, IDENTITY)
+
+    def turned(self, vectors: Array) -> Array:
+        """Rows [..., 3], or rotations [..., 3, 3], times the operator."""
+        return vectors @ self.rotation if self.is_turned else vectors
+
+    def weights(self, tau: Array) -> Array:
+        """P_q [..., terms] at states [..., dim] of the whole."""
+        return self.part.state_basis(tau[..., self.deforms])
+
+
+def seats(parts: tuple[Part, ...], space: StateSpace) -> tuple[Seat, ...]:
+    """Part after part, the places with their coordinates in a space of all knobs."""
+    where = {name: i for i, name in enumerate(space.names)}
+    found: list[Seat] = []
+    for part in parts:
+        for place in part.places:
+            column = {
+                own: where[knob] for own, knob in zip(part.own_knobs, place.knobs, strict=True)
+            }
+            deforms, moves = (
+                np.array([column[name] for name in own.space.names], int)
+                for own in (part.state_basis, part.trajectory)
+            )
+            rotation = np.asarray(place.rotation, np.float32)
+            found.append(Seat(part, rotation, deforms, moves, len(found)))
+    return tuple(found)

@@ -45,21 +45,23 @@ class Coefficients(NamedTuple):
     motion: Any = ()
 
 
-@runtime_checkable
-class LinearMolecule(Molecule, Protocol):
-    """A molecule whose slice is `weights(tau) . features(prepared, R, tau)`, linear in its maps.
+class SlicedMolecule(Molecule, Protocol):
+    """What the posterior asks of a molecule: slices, `weights(tau) . features(prepared, R, tau)`.
 
-    At a fixed direction its images are linear in contrast times weights(tau), so states and
-    contrasts are drawn from a small Gram matrix, and the maps given the rest are Gaussian. States
-    that `turning` marks enter the features too (trajectories); the others the weights alone.
-
-    The maps are made of T terms, the rows of the Gaussian prior's spectrum; a feature is a term
-    seen at one place, so that shared components (Remark 5) have more features than terms.
+    At a known view (a direction, with the states that are positions) its images are linear in
+    contrast times weights(tau), so that contrasts and the other states are drawn from a small Gram
+    matrix. A molecule that only has `fourier` gets all this from `by_fourier`: one feature, whose
+    every state is a position.
     """
 
     @property
-    def turning(self) -> tuple[bool, ...]:
-        """Per state variable: whether features depend on it."""
+    def is_linear(self) -> bool:
+        """Whether it is a `LinearMolecule` too: its maps given the rest are Gaussian."""
+        ...
+
+    @property
+    def is_position(self) -> tuple[bool, ...]:
+        """Per state variable: whether features depend on it (tau^position of eq. 26)."""
         ...
 
     @property
@@ -69,42 +71,17 @@ class LinearMolecule(Molecule, Protocol):
         ...
 
     @property
-    def feature_terms(self) -> np.ndarray:
-        """int [F]: the term of theta that each feature shows."""
-        ...
-
-    @property
-    def feature_places(self) -> np.ndarray:
-        """int [F]: features of one place are seen from the same direction."""
-        ...
-
-    @property
     def term_labels(self) -> tuple[tuple[str, int], ...]:
-        """Per term: the part it belongs to ("" for the whole) and its place in the state basis."""
-        ...
-
-    @property
-    def whole_terms(self) -> np.ndarray:
-        """bool [T]: terms that a density at rest takes part in."""
+        """Per term of mu's spectrum: its part ("" for the whole) and order in the state basis."""
         ...
 
     @property
     def term_sizes(self) -> np.ndarray:
-        """int [T]: free coefficients of each term."""
+        """int [T]: free coefficients of each term; T = 0 where mu has no spectrum of theta."""
         ...
 
-    @property
-    def slice_gain(self) -> np.ndarray:
-        """[n_shells, T]: see `SpatialBasis.slice_gain`."""
-        ...
-
-    @property
-    def power_gain(self) -> np.ndarray:
-        """[T]: see `SpatialBasis.power_gain`."""
-        ...
-
-    def prepare(self, theta: Coefficients) -> Any:
-        """Whatever makes slices fast, once per theta. Linear in the maps."""
+    def prepare(self, theta: Theta) -> Any:
+        """Whatever makes slices fast, once per theta. Linear in the maps of a linear molecule."""
         ...
 
     def features(self, prepared: Any, rotations: Array, states: Array, frequencies: Array) -> Array:
@@ -119,6 +96,73 @@ class LinearMolecule(Molecule, Protocol):
     def lattice(self, tau: Array, n: int) -> Array:
         """Lattice [T, dim] of the states that act through the weights, `tau` [dim] first; the
         others stay. See `StateSpace.lattice`."""
+        ...
+
+    def prior_energy(self, theta: Theta, spectrum: Array) -> Array:
+        """theta' K theta, K the Gaussian prior's matrix for precisions `spectrum` [T, n_shells]
+        per shell: one number a term, [T]."""
+        ...
+
+    def log_prior_beside(self, theta: Theta) -> Array:
+        """log density of theta beside that Gaussian, up to a constant: of trajectories, or all."""
+        ...
+
+    def shown(self, theta: Theta) -> Array:
+        """Densities [G, n, n, n] for display and analysis: V(., tau) = sum of `shown_weights`."""
+        ...
+
+    def shown_weights(self, tau: Array) -> Array:
+        """Weights [..., G] of `shown` at states [..., dim]."""
+        ...
+
+    def mean(self, theta: Theta) -> np.ndarray:
+        """Mean density over the states' base measure, [n, n, n]."""
+        ...
+
+    def parameters(self, theta: Theta) -> Any:
+        """What of theta a posterior sample keeps beside `shown`, a pytree; empty for maps alone."""
+        ...
+
+    def first_states(self, key: Array, theta: Theta, states: np.ndarray, source: Any) -> np.ndarray:
+        """States [N, dim] to start from, given another level's molecule, theta and states."""
+        ...
+
+    def resize(self, theta: Theta, source: Any) -> Theta:
+        """theta of another level of the march in this molecule's coefficients."""
+        ...
+
+
+@runtime_checkable
+class LinearMolecule(SlicedMolecule, Protocol):
+    """A molecule that is linear in its maps, which given the rest are Gaussian (sec. 4.1).
+
+    The maps are made of T terms, the rows of the Gaussian prior's spectrum; a feature is a term
+    seen at one place, so that parts with copies (Remark 5) have more features than terms.
+    """
+
+    @property
+    def feature_terms(self) -> np.ndarray:
+        """int [F]: the term of theta that each feature shows."""
+        ...
+
+    @property
+    def feature_places(self) -> np.ndarray:
+        """int [F]: features of one place are seen from the same direction."""
+        ...
+
+    @property
+    def whole_terms(self) -> np.ndarray:
+        """bool [T]: terms that a density at rest takes part in."""
+        ...
+
+    @property
+    def slice_gain(self) -> np.ndarray:
+        """[n_shells, T]: see `SpatialBasis.slice_gain`."""
+        ...
+
+    @property
+    def power_gain(self) -> np.ndarray:
+        """[T]: see `SpatialBasis.power_gain`."""
         ...
 
     def precision(self, maps: Any, spectrum: Array) -> Any:
@@ -139,35 +183,9 @@ class LinearMolecule(Molecule, Protocol):
 
     def multiply_shells(self, maps: Any, matrices: Array) -> Any:
         """Mix terms by a symmetric matrix [n_shells, T, T] per shell: preconditioners. Entries
-        between terms of different components are ignored."""
+        between terms of different parts are ignored."""
         ...
 
     def density(self, theta: Coefficients, tau: Array) -> Array:
         """V(., tau) on the molecule's grid, [n, n, n]."""
-        ...
-
-    def log_prior_motion(self, motion: Any) -> Array:
-        """log density of the trajectories' parameters up to a constant; zero without any."""
-        ...
-
-    def shown(self, theta: Coefficients) -> Array:
-        """Densities [G, n, n, n] for display and analysis: V(., tau) = sum of `shown_weights`."""
-        ...
-
-    def shown_weights(self, tau: Array) -> Array:
-        """Weights [..., G] of `shown` at states [..., dim]."""
-        ...
-
-    def mean(self, theta: Coefficients) -> np.ndarray:
-        """Mean density over the states' base measure, [n, n, n]."""
-        ...
-
-    def first_states(
-        self, key: Array, theta: Coefficients, states: np.ndarray, source: Any
-    ) -> np.ndarray:
-        """States [N, dim] to start from, given another level's molecule, theta and states."""
-        ...
-
-    def resize(self, theta: Coefficients, source: Any) -> Coefficients:
-        """theta of another level of the march in this molecule's coefficients."""
         ...

@@ -1,11 +1,10 @@
-"""Any molecule as maps times functions of its state: how black boxes are shown and kept.
+"""Any molecule as maps times functions of its state: how those that are not linear are shown.
 
 A molecule known only through `fourier` is evaluated on a grid of states and Fourier points; its
 densities there are fitted by a product of standard state bases, one for each knob. Nothing is
 inferred from this form: it is what reports, exports and scores read.
 """
 
-from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -16,18 +15,12 @@ from jax import Array
 from hypermol.io.errors import InputError
 from hypermol.molecule.protocol import LinearMolecule, Molecule
 from hypermol.molecule.spatial_basis.voxels import Voxels
-from hypermol.space.discrete import Discrete
-from hypermol.space.state_space import Circle, Interval, StateSpace
+from hypermol.molecule.state_basis import BASIS_OF, STATES_OF
+from hypermol.space.state_space import StateSpace
 
 #: Terms of each knob's basis for 1, 2, 3 and more knobs, which bounds the number of maps; as many
 #: nodes along it determine them.
 _TERMS = (17, 9, 5)
-#: State basis and its terms for a simple space and a number of terms.
-_BASES: dict[type, Callable[[Any, int], tuple[str, int]]] = {
-    Interval: lambda space, terms: ("cosine", terms),
-    Circle: lambda space, terms: ("fourier", terms),
-    Discrete: lambda space, terms: ("onehot", space.n_states),
-}
 
 
 def _terms(space: StateSpace) -> int:
@@ -42,12 +35,13 @@ def shown_states(space: StateSpace) -> dict[str, Any]:
     """
     found = []
     for simple in space.simple_spaces:
-        if type(simple) not in _BASES:
+        if type(simple) not in STATES_OF or not simple.dim:
             raise InputError(
                 f"knobs {', '.join(simple.names)} live in a {type(simple).__name__}: use Interval, "
                 "Circle, Discrete or a Product of them in state_space"
             )
-        found.append((*_BASES[type(simple)](simple, _terms(space)), simple.names[0]))
+        terms = len(simple.state_labels) or _terms(space)
+        found.append((BASIS_OF[STATES_OF[type(simple)]], terms, simple.names[0]))
     keys = ("state_basis", "n_terms", "state_name")
     if len(found) == 1:
         return dict(zip(keys, found[0], strict=True))

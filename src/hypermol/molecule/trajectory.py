@@ -12,6 +12,7 @@ from typing import Any, NamedTuple, final
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
+from typing_extensions import override
 
 from hypermol.molecule.state_basis import StateBasis
 from hypermol.space.normal import Normal
@@ -56,16 +57,16 @@ class Still(Trajectory):
 
     space = Point()
 
+    @override
     def init(self) -> Any:
-        """Nothing to learn."""
         return ()
 
+    @override
     def log_prior(self, parameters: Any) -> Array:
-        """Zero."""
         return jnp.zeros(())
 
+    @override
     def frame(self, parameters: Any, tau: Array) -> Frame:
-        """No motion."""
         return Frame(jnp.eye(3), jnp.zeros(3))
 
 
@@ -95,23 +96,24 @@ class Translation(Trajectory):
     scale_angstrom: float = 10.0
     start_angstrom: Vector = (0.0, 0.0, 0.0)
 
+    @override
     @property
     def space(self) -> StateSpace:
-        """The basis'."""
         return self.basis.space
 
+    @override
     def init(self) -> Array:
         """[n_terms - 1, 3]: `start_angstrom`, then zeros, in standard deviations."""
         path = np.zeros((self.basis.n_terms - 1, 3), np.float32)
         path[0] = self.start_angstrom
         return jnp.asarray(path / self.scale_angstrom)
 
+    @override
     def log_prior(self, parameters: Array) -> Array:
-        """Independent normals."""
         return _normal(parameters)
 
+    @override
     def frame(self, parameters: Array, tau: Array) -> Frame:
-        """Moved, not turned."""
         return Frame(jnp.eye(3), self.scale_angstrom * _varying(self.basis, tau) @ parameters)
 
 
@@ -165,9 +167,9 @@ class Hinge(Trajectory):
                 f"turns = {self.turns} needs a state on a circle: use a fourier basis, or 0"
             )
 
+    @override
     @property
     def space(self) -> StateSpace:
-        """The basis'."""
         return self.basis.space
 
     @property
@@ -179,19 +181,20 @@ class Hinge(Trajectory):
         first /= np.linalg.norm(first)
         return np.stack([first, np.cross(along, first), along])
 
+    @override
     def init(self) -> HingeParameters:
-        """As given."""
         angle = np.zeros(self.basis.n_terms - 1, np.float32)
         if len(angle):
             angle[0] = self.start_rad / self.angle_scale_rad
         return HingeParameters(jnp.zeros(2), jnp.zeros(2), jnp.asarray(angle))
 
+    @override
     def log_prior(self, parameters: HingeParameters) -> Array:
         """Standard normal, for parameters are in standard deviations."""
         return sum((_normal(value) for value in parameters), jnp.zeros(()))
 
+    @override
     def frame(self, parameters: HingeParameters, tau: Array) -> Frame:
-        """Turned about the axis."""
         axes = jnp.asarray(self._axes, jnp.float32)
         tilt = self.axis_scale_rad * parameters.axis @ axes[:2]
         axis = rotation_from_vector(tilt) @ axes[2]
@@ -224,20 +227,23 @@ class RigidBody(Trajectory):
     rotation_sd_rad: float
     shift_sd_angstrom: float
 
+    @override
     @property
     def space(self) -> Normal:
         """Six normal states."""
         kinds = [f"{kind}_{axis}" for kind in ("rotation", "shift") for axis in "xyz"]
         return Normal(tuple(f"{self.name}_{kind}" for kind in kinds))
 
+    @override
     def init(self) -> Any:
-        """Nothing to learn."""
         return ()
 
+    @override
     def log_prior(self, parameters: Any) -> Array:
         """Zero: the states have their own prior."""
         return jnp.zeros(())
 
+    @override
     def frame(self, parameters: Any, tau: Array) -> Frame:
         """Turned about the centre, then moved."""
         centre = jnp.asarray(self.centre_angstrom, jnp.float32)

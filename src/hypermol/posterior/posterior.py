@@ -1,4 +1,4 @@
-"""The posterior of eq. 29 with its four named terms.
+"""The posterior of eq. 29 with its four named terms, over any molecule.
 
 P(theta, mu, {R, tau, q} | {Y}) ~ P(theta | mu) P(mu) prod_i P(Y_i | ...) P(R_i, tau_i, q_i | mu)
 """
@@ -8,22 +8,35 @@ from typing import Any, NamedTuple, final
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 
 from hypermol.data.latents import Consensus, ImageBlocks, Latents
 from hypermol.imaging.forward import predict
 from hypermol.imaging.operator import Imaging, Microscope
-from hypermol.molecule.protocol import Coefficients, LinearMolecule
+from hypermol.molecule.protocol import SlicedMolecule
 from hypermol.posterior.density_priors import DensityPrior, NoPrior
-from hypermol.posterior.priors import HyperPrior, Nuisance, log_latents
-from hypermol.space.fourier import HalfPlane
+from hypermol.posterior.priors import Hyperparameters, HyperPrior, log_hyperparameters, log_latents
+from hypermol.space.fourier import FULL_PLANE_WEIGHT, HalfPlane
+
+
+def residual_precision(noise_variance: Any) -> Any:
+    """1 / variance of the real and of the imaginary part of half-plane residuals (eq. 10).
+
+    A half-plane pixel stands for itself and its mirror image, so that its density is
+    exp(-|r|^2 / sigma^2) / sigma^2 of a complex number.
+
+    Args:
+        noise_variance: sigma^2 of eq. 9, an array of JAX or NumPy.
+    """
+    return FULL_PLANE_WEIGHT / noise_variance
 
 
 class Terms(NamedTuple):
-    """The four terms of eq. 29; particle terms are [n_blocks, block]."""
+    """The four terms of eq. 29; particle terms are [n_blocks, B]."""
 
-    molecule_prior: Array
-    nuisance_prior: Array
+    theta_prior: Array
+    mu_prior: Array
     likelihood: Array
     particle_prior: Array
 
@@ -33,10 +46,15 @@ class Terms(NamedTuple):
 class Posterior:
     """A molecule, an image plane, priors and an instrument: all but the data and the unknowns.
 
-    `density_prior` multiplies the Gaussian prior of theta; see `density_priors`.
+    Attributes:
+        molecule: V[theta]; one that only has `fourier` comes in `molecule.by_fourier`.
+        plane: the Fourier pixels of the images.
+        prior: P(mu).
+        imaging: the instrument.
+        density_prior: multiplies the Gaussian prior of theta; see `density_priors`.
     """
 
-    molecule: LinearMolecule
+    molecule: SlicedMolecule
     plane: HalfPlane
     prior: HyperPrior
     imaging: Imaging = Microscope()
@@ -47,10 +65,61 @@ class Posterior:
         """Bins of the states' occupancy in all."""
         return self.molecule.state_space.n_bins(self.prior.n_bins)
 
+    @property
+    def shell_counts(self) -> np.ndarray:
+        """Half-plane pixels per shell, [n_shells]."""
+        return np.bincount(self.plane.shells, minlength=self.plane.n_shells)
+
+    def by_shell(self, values: Array) -> Array:
+        """Sums over the half plane's shells: [..., K] to [..., n_shells]."""
+        total = jnp.zeros((*values.shape[:-1], self.plane.n_shells), values.dtype)
+        return total.at[..., self.plane.shells].add(values)
+
+    def predict(self, prepared: Any, latents: Latents, ctf: Array) -> Array:
+        """Noiseless images of B particles, complex [B, K] (eq. 22)."""
+        return predict(self.molecule, prepared, latents, ctf, self.plane, self.imaging)
+
+    def pixel_precision(self, mu: Hyperparameters) -> Array:
+        """Of each residual of the half plane, [K]; see `residual_precision`."""
+        return residual_precision(mu.noise_variance)[self.plane.shells]
+
+    def log_likelihood(self, pixels: Array, predicted: Array, mu: Hyperparameters) -> Array:
+        """Eq. 10: log P(Y | image, mu) of images [..., K], up to a constant, [...]."""
+        precision = self.pixel_precision(mu)
+        residual = pixels - predicted
+        misfit = residual.real**2 + residual.imag**2
+        return jnp.sum(-0.5 * precision * misfit + jnp.log(0.5 * precision), axis=-1)
+
+    def prior_energy(self, theta: Any, spectrum: Array) -> Array:
+        """theta' K theta at level 1, per term [T]; empty where mu has no spectrum of theta."""
+        return self.molecule.prior_energy(theta, spectrum)
+
+    def log_prior_theta(self, theta: Any, mu: Hyperparameters) -> Array:
+        """log P(theta | mu): the Gaussian of mu's spectrum and levels, what the molecule says
+        beside it, and the density prior."""
+        energy = self.prior_energy(theta, mu.spectrum)
+        dimension = jnp.asarray(self.molecule.term_sizes, jnp.float32)
+        gaussian = jnp.sum(-0.5 * mu.level * energy + 0.5 * dimension * jnp.log(mu.level))
+        beside = self.molecule.log_prior_beside(theta)
+        if not self.density_prior.members:
+            return gaussian + beside
+        molecule: Any = self.molecule
+        return gaussian + beside + self.density_prior.log_density(molecule, theta)
+
+    def log_prior_mu(self, mu: Hyperparameters) -> Array:
+        """log P(mu)."""
+        return log_hyperparameters(mu, self.prior)
+
+    def log_prior_latents(
+        self, latents: Latents, consensus: Consensus, mu: Hyperparameters
+    ) -> Array:
+        """log P(R_i, tau_i, q_i | mu), per particle."""
+        return log_latents(latents, consensus, mu, self.molecule.state_space)
+
     def terms(
         self,
-        theta: Coefficients,
-        nuisance: Nuisance,
+        theta: Any,
+        mu: Hyperparameters,
         latents: Latents,
         consensus: Consensus,
         images: ImageBlocks,
@@ -60,57 +129,12 @@ class Posterior:
 
         def block(item: tuple[Latents, ImageBlocks]) -> Array:
             lat, img = item
-            misfit = jnp.abs(img.pixels - self.predict(prepared, lat, img)) ** 2
-            return jnp.sum(self._log_noise(misfit, nuisance), axis=-1) * img.present
+            predicted = self.predict(prepared, lat, img.ctf)
+            return self.log_likelihood(img.pixels, predicted, mu) * img.present
 
-        likelihood = jax.lax.map(block, (latents, images))
         return Terms(
-            self.log_prior_theta(theta, nuisance),
-            self.log_prior_nuisance(nuisance),
-            likelihood,
-            self.log_prior_latents(latents, consensus, nuisance) * images.present,
+            self.log_prior_theta(theta, mu),
+            self.log_prior_mu(mu),
+            jax.lax.map(block, (latents, images)),
+            self.log_prior_latents(latents, consensus, mu) * images.present,
         )
-
-    def predict(self, prepared: Any, latents: Latents, images: ImageBlocks) -> Array:
-        """Noiseless images of one block of B particles, complex [B, K] (eq. 22)."""
-        return predict(self.molecule, prepared, latents, images.ctf, self.plane, self.imaging)
-
-    def _log_noise(self, misfit: Array, nuisance: Nuisance) -> Array:
-        """log density of half-plane residuals: exp(-|r|^2 / sigma^2) / sigma^2 (eq. 10)."""
-        variance = nuisance.noise_variance[self.plane.shells]
-        return -misfit / variance - jnp.log(variance)
-
-    def prior_energy(self, theta: Coefficients, spectrum: Array) -> Array:
-        """theta' K theta at level 1, per term [T]."""
-        applied = self.molecule.precision(theta.maps, spectrum)
-        return self.molecule.term_products(theta.maps, applied)
-
-    def log_prior_theta(self, theta: Coefficients, nuisance: Nuisance) -> Array:
-        """log P(theta | mu): Gaussian with the spectrum's shape and a level per term, times the
-        density prior."""
-        energy = self.prior_energy(theta, nuisance.spectrum)
-        dimension = jnp.asarray(self.molecule.term_sizes, jnp.float32)
-        maps = jnp.sum(-0.5 * nuisance.level * energy + 0.5 * dimension * jnp.log(nuisance.level))
-        given = self.density_prior.log_density(self.molecule, theta)
-        return maps + given + self.molecule.log_prior_motion(theta.motion)
-
-    def log_prior_nuisance(self, nuisance: Nuisance) -> Array:
-        """log P(mu)."""
-        prior = self.prior
-        return (
-            jnp.sum(prior.noise.log_density(nuisance.noise_variance[1:]))
-            + prior.pose.log_density(nuisance.pose_sd_rad**2)
-            + prior.shift.log_density(nuisance.shift_sd_px**2)
-            + prior.contrast.log_density(nuisance.contrast_sd**2)
-            + jnp.sum(
-                (prior.level_shape - 1.0) * jnp.log(nuisance.level)
-                - prior.level_rate * nuisance.level
-            )
-            + (prior.occupancy - 1.0) * jnp.sum(jnp.log(nuisance.occupancy))
-        )
-
-    def log_prior_latents(
-        self, latents: Latents, consensus: Consensus, nuisance: Nuisance
-    ) -> Array:
-        """log P(R_i, tau_i, q_i | mu), per particle."""
-        return log_latents(latents, consensus, nuisance, self.molecule.state_space)

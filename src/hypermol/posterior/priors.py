@@ -1,4 +1,4 @@
-"""Priors of eq. 29: P(mu) with its conjugate draws, and P(R, tau, q | mu) of each particle.
+"""Priors of eq. 29: P(mu), and P(R, tau, q | mu) of each particle.
 
 mu holds everything that is not particle-specific: noise per shell, the Gaussian prior's spectrum
 and level, the widths of the pose and contrast priors, and how populated the states are.
@@ -7,7 +7,6 @@ and level, the widths of the pose and contrast priors, and how populated the sta
 from dataclasses import dataclass
 from typing import NamedTuple, final
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
@@ -21,8 +20,8 @@ from hypermol.space.rotation import (
 from hypermol.space.state_space import StateSpace
 
 
-class Nuisance(NamedTuple):
-    """mu: unknowns shared by all particles.
+class Hyperparameters(NamedTuple):
+    """mu of eq. 29: unknowns that all particles share beside theta.
 
     Attributes:
         noise_variance: [n_shells] sigma_k^2 of one orthonormal Fourier coefficient (eq. 9).
@@ -74,7 +73,7 @@ class InverseGamma:
 @final
 @dataclass(frozen=True)
 class HyperPrior:
-    """P(mu): weak conjugate priors, in the units of `Nuisance`.
+    """P(mu): weak conjugate priors, in the units of `Hyperparameters`.
 
     Attributes:
         noise: of each shell's variance; the default scale suits images of unit variance.
@@ -138,105 +137,24 @@ def log_state(state: Array, occupancy: Array, space: StateSpace) -> Array:
 
 
 def log_latents(
-    latents: Latents, consensus: Consensus, nuisance: Nuisance, space: StateSpace
+    latents: Latents, consensus: Consensus, mu: Hyperparameters, space: StateSpace
 ) -> Array:
     """log P(R, tau, q | mu) [...] of particles whose latents have leading axes [...]."""
     return (
-        log_pose(latents.quaternion, consensus.quaternion, nuisance.pose_sd_rad)
-        + log_shift(latents.shift_px, consensus.shift_px, nuisance.shift_sd_px)
-        + log_contrast(latents.contrast, nuisance.contrast_sd)
-        + log_state(latents.state, nuisance.occupancy, space)
+        log_pose(latents.quaternion, consensus.quaternion, mu.pose_sd_rad)
+        + log_shift(latents.shift_px, consensus.shift_px, mu.shift_sd_px)
+        + log_contrast(latents.contrast, mu.contrast_sd)
+        + log_state(latents.state, mu.occupancy, space)
     )
 
 
-class Statistics(NamedTuple):
-    """Sufficient statistics of all particles and of theta for the conjugate draws of mu.
-
-    Attributes:
-        residual_power: [n_blocks, n_shells] sums of |residual|^2 over the half plane.
-        energy: [T] theta' K theta at level 1.
-        rotation, shift, contrast: [n_blocks] sums of squared deviations from the prior's centre.
-        occupancy: [n_blocks, n_bins] particles in each bin of the state space.
-    """
-
-    residual_power: Array
-    energy: Array
-    rotation: Array
-    shift: Array
-    contrast: Array
-    occupancy: Array
-
-
-def latent_statistics(
-    latents: Latents, consensus: Consensus, present: Array, space: StateSpace, n_bins: int
-) -> tuple[Array, Array, Array, Array]:
-    """The particles' part of `Statistics`, from blocks [n_blocks, B, ...]; n_bins in all."""
-    vector = pose_vector(latents.quaternion, consensus.quaternion)
-    moved = latents.shift_px - consensus.shift_px
-    rotation = jnp.sum(present * jnp.sum(vector**2, axis=-1), axis=1)
-    shift = jnp.sum(present * jnp.sum(moved**2, axis=-1), axis=1)
-    contrast = jnp.sum(present * (latents.contrast - 1.0) ** 2, axis=1)
-    bins = jax.nn.one_hot(space.bin(latents.state, n_bins), n_bins)
-    return rotation, shift, contrast, jnp.einsum("nb,nbo->no", present, bins)
-
-
-def draw_nuisance(
-    rng: np.random.Generator,
-    nuisance: Nuisance,
-    statistics: Statistics,
-    counts: "Counts",
-    prior: HyperPrior,
-) -> Nuisance:
-    """Noise, level, contrast width and occupancy given the rest: conjugate, exact, in float64."""
-    total = [np.asarray(value, np.float64) for value in statistics]
-    power, energy, contrast, occupied = total[0].sum(0), total[1], total[4].sum(), total[5].sum(0)
-    # n complex residuals are 2 n real ones of variance sigma^2 / 2; shell 0 is not observed
-    pixels = 2.0 * counts.particles * counts.shell_pixels
-    noise = prior.noise.draw(rng, pixels, 2.0 * power)
-    shape = prior.level_shape + 0.5 * counts.coefficients
-    level = rng.gamma(np.broadcast_to(shape, energy.shape)) / (prior.level_rate + 0.5 * energy)
-    occupancy = np.asarray(nuisance.occupancy)
-    if counts.has_occupancy:
-        occupancy = rng.dirichlet(prior.occupancy + occupied)
-    return nuisance._replace(
-        noise_variance=jnp.asarray(noise, jnp.float32),
-        level=jnp.asarray(level, jnp.float32),
-        contrast_sd=jnp.asarray(
-            np.sqrt(prior.contrast.draw(rng, counts.particles, contrast)), jnp.float32
-        ),
-        occupancy=jnp.asarray(occupancy, jnp.float32),
+def log_hyperparameters(mu: Hyperparameters, prior: HyperPrior) -> Array:
+    """log P(mu)."""
+    return (
+        jnp.sum(prior.noise.log_density(mu.noise_variance[1:]))
+        + prior.pose.log_density(mu.pose_sd_rad**2)
+        + prior.shift.log_density(mu.shift_sd_px**2)
+        + prior.contrast.log_density(mu.contrast_sd**2)
+        + jnp.sum((prior.level_shape - 1.0) * jnp.log(mu.level) - prior.level_rate * mu.level)
+        + (prior.occupancy - 1.0) * jnp.sum(jnp.log(mu.occupancy))
     )
-
-
-def draw_pose_widths(
-    rng: np.random.Generator,
-    nuisance: Nuisance,
-    statistics: Statistics,
-    counts: "Counts",
-    prior: HyperPrior,
-) -> Nuisance:
-    """Widths of the pose and shift priors given all particles: conjugate, exact."""
-    rotation = np.asarray(statistics.rotation, np.float64).sum()
-    shift = np.asarray(statistics.shift, np.float64).sum()
-    pose_variance = prior.pose.draw(rng, 3.0 * counts.particles, rotation)
-    shift_variance = prior.shift.draw(rng, 2.0 * counts.particles, shift)
-    return nuisance._replace(
-        pose_sd_rad=jnp.asarray(np.sqrt(pose_variance), jnp.float32),
-        shift_sd_px=jnp.asarray(np.sqrt(shift_variance), jnp.float32),
-    )
-
-
-class Counts(NamedTuple):
-    """How many residuals each conjugate draw of mu rests on.
-
-    Attributes:
-        particles: images that count.
-        shell_pixels: [n_shells] half-plane pixels in each shell.
-        coefficients: int [T], free coefficients of each term of theta.
-        has_occupancy: whether the state space's occupancy is learned.
-    """
-
-    particles: int
-    shell_pixels: np.ndarray
-    coefficients: np.ndarray
-    has_occupancy: bool

@@ -1,27 +1,24 @@
 """What a fit models, before grids are chosen: it builds the molecules of the march."""
 
-import abc
 from dataclasses import dataclass
-from typing import NamedTuple, final
+from typing import Any, ClassVar, NamedTuple, Protocol, final
 
-from hypermol.molecule.composite import Composite, composite
-from hypermol.molecule.expansion import Expansion
+from hypermol.molecule.composite import Composite, composite, expansion
 from hypermol.molecule.parts import Part, Place
-from hypermol.molecule.protocol import LinearMolecule
-from hypermol.molecule.region import Mask, Region
+from hypermol.molecule.protocol import Molecule, SlicedMolecule
+from hypermol.molecule.region import Ball, Mask, Region
 from hypermol.molecule.spatial_basis.base import SpatialBasis
 from hypermol.molecule.spatial_basis.gaussians import GaussianGrid
 from hypermol.molecule.spatial_basis.prolates import Prolates
 from hypermol.molecule.spatial_basis.voxels import Voxels, voxels_in
 from hypermol.molecule.state_basis import (
+    BASES,
     Constant,
-    Linear,
     ProductBasis,
     Variation,
     named_state_basis,
 )
 from hypermol.molecule.trajectory import Trajectory
-from hypermol.space.normal import Gaussian
 from hypermol.space.state_space import StateSpace
 
 
@@ -39,95 +36,68 @@ class Grid(NamedTuple):
         return Voxels(*self)
 
 
+class AnyDesign(Protocol):
+    """A molecule at any resolution and number of state terms: of parts, or a class of one's own."""
+
+    @property
+    def kind(self) -> str:
+        """Name of the generic molecule's state basis, composite, or own."""
+        ...
+
+    @property
+    def is_linear(self) -> bool:
+        """Whether the molecule is linear in its maps."""
+        ...
+
+    @property
+    def n_terms(self) -> int:
+        """Largest number of state terms of a part."""
+        ...
+
+    @property
+    def n_knobs(self) -> int:
+        """How many states a particle has that deform it."""
+        ...
+
+    @property
+    def bases(self) -> tuple[tuple[str, str, int], ...]:
+        """(part, name of its state basis, its terms) of every part."""
+        ...
+
+    def molecule(self, grid: Grid, n_terms: int) -> SlicedMolecule:
+        """The molecule of a level with at most so many state terms."""
+        ...
+
+    def subspace(self, grid: Grid, n_components: int) -> SlicedMolecule:
+        """Its linear subspace."""
+        ...
+
+    @property
+    def parts(self) -> "tuple[PartDesign, ...]":
+        """What it is composed of; none for a class of one's own."""
+        ...
+
+    def written(self, grid: Grid) -> Molecule:
+        """The molecule as its maker wrote it."""
+        ...
+
+    @property
+    def shown_parts(self) -> tuple[dict[str, Any], ...]:
+        """Part tables that samples are read by, where the recipe's own do not say."""
+        ...
+
+    def state_space(self, box: int, pixel_size_angstrom: float) -> StateSpace:
+        """Where its states live."""
+        ...
+
+
 #: Resolution of a molecule that only its states are asked of.
 _COARSE_KMAX = 4
 
 
-class Design(abc.ABC):
-    """A kind of molecule at any resolution and number of state terms."""
-
-    @property
-    @abc.abstractmethod
-    def kind(self) -> str:
-        """Name of the state basis, or composite."""
-
-    @property
-    @abc.abstractmethod
-    def n_terms(self) -> int:
-        """Largest number of state terms of a part."""
-
-    @property
-    @abc.abstractmethod
-    def n_knobs(self) -> int:
-        """How many states a particle has that deform it."""
-
-    @property
-    @abc.abstractmethod
-    def bases(self) -> tuple[tuple[str, str, int], ...]:
-        """(part, "" for the whole; name of its state basis; its terms) of every part."""
-
-    @abc.abstractmethod
-    def molecule(self, grid: Grid, n_terms: int) -> LinearMolecule:
-        """The molecule of a level with at most so many state terms."""
-
-    @abc.abstractmethod
-    def subspace(self, grid: Grid, n_components: int) -> LinearMolecule:
-        """Its linear subspace (PPCA), which finds the motion without any start."""
-
-    def state_space(self, box: int, pixel_size_angstrom: float) -> StateSpace:
-        """Where its states live."""
-        grid = Grid(box, pixel_size_angstrom, _COARSE_KMAX, 0.5 * box * pixel_size_angstrom)
-        return self.molecule(grid, self.n_terms).state_space
-
-
-def consensus(grid: Grid) -> Expansion:
+def consensus(grid: Grid) -> Composite:
     """The rigid molecule that every march begins with."""
-    return Expansion(grid.voxels, Constant())
-
-
-@final
-@dataclass(frozen=True)
-class Generic(Design):
-    """One expansion in one ball (eq. 20-21).
-
-    Attributes:
-        basis: name of the state basis.
-        terms: its terms.
-        state_name: of the knob.
-    """
-
-    basis: str
-    terms: int
-    state_name: str
-
-    @property
-    def kind(self) -> str:
-        """The state basis."""
-        return self.basis
-
-    @property
-    def n_terms(self) -> int:
-        """As given."""
-        return self.terms
-
-    @property
-    def n_knobs(self) -> int:
-        """One, or none of a rigid molecule."""
-        return int(self.terms > 1)
-
-    @property
-    def bases(self) -> tuple[tuple[str, str, int], ...]:
-        """The one."""
-        return (("", self.basis, self.terms),)
-
-    def molecule(self, grid: Grid, n_terms: int) -> Expansion:
-        """Voxels in the ball."""
-        basis = named_state_basis(self.basis, min(n_terms, self.terms), self.state_name)
-        return Expansion(grid.voxels, basis)
-
-    def subspace(self, grid: Grid, n_components: int) -> Expansion:
-        """Voxels in the ball, times Gaussian states."""
-        return Expansion(grid.voxels, Linear(Gaussian(n_components)))
+    return expansion(grid.voxels, Constant())
 
 
 #: Standard deviation of Gaussians as a share of the resolution: they fall to 1 / 6 there.
@@ -152,17 +122,6 @@ def _gaussians(region: Region, box: int, pixel_size_angstrom: float, kmax: int) 
 SPATIAL_BASES = {"voxels": voxels_in, "prolates": _prolates, "gaussians": _gaussians}
 
 
-def _capped(kind: str, terms: int, most: int) -> int:
-    """Terms of a basis at a level that allows `most`: Fourier terms come in pairs, of which one is
-    always there, and classes and hats are all there or none."""
-    if kind in ("hats", "onehot", "haar"):
-        return terms
-    if kind == "fourier":
-        most = max(most, 3)
-    capped = min(terms, most)
-    return capped - 1 if kind == "fourier" and capped % 2 == 0 else capped
-
-
 @final
 @dataclass(frozen=True)
 class PartDesign:
@@ -170,7 +129,7 @@ class PartDesign:
 
     Attributes:
         name: unique.
-        region: where its density may be.
+        region: where its density may be; None takes the ball that holds everything.
         spatial_basis: one of `SPATIAL_BASES`.
         states: (state basis, terms, knob) for each of its own knobs; constant for a rigid part.
             The bases of several knobs are multiplied, up to the largest frequency of one.
@@ -181,7 +140,7 @@ class PartDesign:
     """
 
     name: str
-    region: Region
+    region: Region | None
     spatial_basis: str
     states: tuple[tuple[str, int, str], ...]
     trajectory: Trajectory
@@ -210,9 +169,12 @@ class PartDesign:
     def part(self, grid: Grid, n_terms: int) -> Part:
         """The part at a resolution, with at most so many state terms."""
         make = SPATIAL_BASES[self.spatial_basis]
-        basis: SpatialBasis = make(self.region, grid.box, grid.pixel_size_angstrom, grid.kmax)
+        region = self.region or Ball((0.0, 0.0, 0.0), grid.radius_angstrom)
+        basis: SpatialBasis = make(region, grid.box, grid.pixel_size_angstrom, grid.kmax)
         most = n_terms if self.constant else max(n_terms, 3)  # one pair of fourier is left
-        each = [named_state_basis(kind, _capped(kind, n, most), k) for kind, n, k in self.states]
+        each = [
+            named_state_basis(kind, BASES[kind].capped(n, most), k) for kind, n, k in self.states
+        ]
         largest = max(float(one.frequencies.max()) for one in each)
         states = each[0] if len(each) == 1 else ProductBasis(tuple(each), largest)
         if not self.constant:
@@ -222,35 +184,55 @@ class PartDesign:
 
 @final
 @dataclass(frozen=True)
-class Assembly(Design):
-    """A composite of parts (eq. 25)."""
+class Design:
+    """A molecule at any resolution and number of state terms (eq. 25).
+
+    Attributes:
+        parts: names are unique; the generic molecule is one part whose name is "".
+    """
 
     parts: tuple[PartDesign, ...]
 
-    kind = "composite"
+    is_linear = True
+    shown_parts: ClassVar[tuple[dict[str, Any], ...]] = ()
+
+    @property
+    def kind(self) -> str:
+        """Name of the generic molecule's state basis, or composite."""
+        return "composite" if self.parts[0].name else self.parts[0].states[0][0]
 
     @property
     def n_terms(self) -> int:
-        """The largest of the parts'."""
+        """Largest number of state terms of a part."""
         return max(part.n_terms for part in self.parts)
 
     @property
     def n_knobs(self) -> int:
-        """Knobs of one name are one."""
+        """How many states a particle has that deform it; knobs of one name are one."""
         return len({knob for part in self.parts for knob in part.deforming})
 
     @property
     def bases(self) -> tuple[tuple[str, str, int], ...]:
-        """The parts'."""
+        """(part, name of its state basis, its terms) of every part."""
         return tuple((part.name, kind, n) for part in self.parts for kind, n, _ in part.states)
 
     def molecule(self, grid: Grid, n_terms: int) -> Composite:
-        """All parts on one grid."""
+        """The molecule of a level with at most so many state terms: all parts on one grid."""
         return composite(tuple(part.part(grid, n_terms) for part in self.parts))
 
+    def written(self, grid: Grid) -> Composite:
+        """With all of its terms."""
+        return self.molecule(grid, self.n_terms)
+
     def subspace(self, grid: Grid, n_components: int) -> Composite:
-        """Parts that deform as linear subspaces, the others at rest."""
+        """Its linear subspace (PPCA), which finds the motion without any start: parts that deform
+        as subspaces, the others at rest."""
         found = self.molecule(grid, self.n_terms).subspace(n_components)
         if found is None:
             raise ValueError("no part deforms: there is no subspace")
         return found
+
+    def state_space(self, box: int, pixel_size_angstrom: float) -> StateSpace:
+        """Where its states live."""
+        grid = Grid(box, pixel_size_angstrom, _COARSE_KMAX, 0.5 * box * pixel_size_angstrom)
+        return self.molecule(grid, self.n_terms).state_space

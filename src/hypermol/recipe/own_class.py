@@ -4,20 +4,94 @@ import importlib
 import inspect
 import sys
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, ClassVar, final
 
 from hypermol.io.errors import InputError
-from hypermol.molecule.protocol import Molecule
+from hypermol.molecule.by_fourier import ByFourier
+from hypermol.molecule.protocol import Molecule, SlicedMolecule
+from hypermol.molecule.tabulation import shown_states
+from hypermol.recipe.design import Design, Grid, PartDesign
+from hypermol.recipe.part_tables import read_parts
+from hypermol.space.state_space import StateSpace
 
 #: What a molecule of a user's own must have, as it would be written.
 _PROTOCOL = {
-    "state_space": "state_space = hypermol.space.state_space.Interval('name')",
+    "state_space": "state_space = hypermol.Interval('name')",
     "init": "def init(self, key): ...",
     "fourier": "def fourier(self, theta, k, tau): ...",
     "log_prior": "def log_prior(self, theta): ...",
 }
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class OwnDesign:
+    """A molecule of the user's own at any resolution.
+
+    Attributes:
+        model: has the four names of `molecule.protocol.Molecule`.
+        shown_parts: the part tables that it is shown as, over the same states.
+        form: their design.
+    """
+
+    model: Molecule
+    shown_parts: tuple[dict[str, Any], ...]
+    form: Design
+
+    kind = "own"
+    is_linear = False
+    parts: ClassVar[tuple[PartDesign, ...]] = ()
+
+    @property
+    def n_terms(self) -> int:
+        """Of the basis that it is shown in."""
+        return self.form.n_terms
+
+    @property
+    def n_knobs(self) -> int:
+        """All of its states."""
+        return self.form.n_knobs
+
+    @property
+    def bases(self) -> tuple[tuple[str, str, int], ...]:
+        """None that takes its terms from particles."""
+        return ()
+
+    def molecule(self, grid: Grid, n_terms: int) -> ByFourier:
+        """The same at every level; `n_terms` is of linear molecules."""
+        form = self.form.molecule(grid, self.form.n_terms)
+        side = grid.box * grid.pixel_size_angstrom
+        return ByFourier(self.model, side, form, grid.voxels)
+
+    def written(self, grid: Grid) -> Molecule:
+        """As the user wrote it."""
+        return self.model
+
+    def subspace(self, grid: Grid, n_components: int) -> SlicedMolecule:
+        """There is none.
+
+        Raises:
+            ValueError: always.
+        """
+        raise ValueError("a molecule that is not linear has no linear subspace")
+
+    def state_space(self, box: int, pixel_size_angstrom: float) -> StateSpace:
+        """The model's."""
+        return self.model.state_space
+
+
+def own_design(model: Molecule, box: int, pixel_size_angstrom: float) -> OwnDesign:
+    """The design of a molecule of the user's own on images of this size.
+
+    Raises:
+        InputError: it has a knob that cannot be shown.
+    """
+    region = {"radius_angstrom": 0.5 * box * pixel_size_angstrom}
+    table = {"name": "whole", "region": region, **shown_states(model.state_space)}
+    return OwnDesign(model, (table,), read_parts((table,), box, pixel_size_angstrom))
 
 
 def load_model(

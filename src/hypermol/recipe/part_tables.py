@@ -13,10 +13,8 @@ from hypermol.molecule.region import Ball, Mask, Region, check_inside, read_mask
 from hypermol.molecule.state_basis import BASES, Variation, named_state_basis
 from hypermol.molecule.symmetry import symmetry_operators
 from hypermol.molecule.trajectory import Hinge, RigidBody, Still, Trajectory, Translation
-from hypermol.recipe.design import SPATIAL_BASES, Assembly, Generic, Grid, PartDesign
+from hypermol.recipe.design import SPATIAL_BASES, Design, PartDesign
 
-#: Resolution at which parts are tried out against each other.
-_TRIAL_KMAX = 4
 #: Keys of a part, of its region, of a place, and of each kind of trajectory.
 PART_KEYS = (
     "name",
@@ -60,9 +58,7 @@ TRAJECTORY_KEYS: dict[str, tuple[str, ...]] = {
 }
 
 
-def read_parts(
-    tables: Sequence[Mapping[str, Any]], box: int, pixel_size_angstrom: float
-) -> Assembly:
+def read_parts(tables: Sequence[Mapping[str, Any]], box: int, pixel_size_angstrom: float) -> Design:
     """Build the design that part tables describe.
 
     Args:
@@ -91,28 +87,35 @@ def read_parts(
         except (ValueError, TypeError) as error:
             raise InputError(f"part {table['name']!r} of the model: {error}") from error
         parts[found.name] = found
-    design = Assembly(tuple(parts.values()))
+    design = Design(tuple(parts.values()))
     try:
-        design.molecule(Grid(box, pixel_size_angstrom, _TRIAL_KMAX, 0.5 * box), design.n_terms)
+        design.state_space(box, pixel_size_angstrom)
     except ValueError as error:
         raise InputError(f"the model's parts do not fit together: {error}") from error
     return design
 
 
-def read_generic(basis: str, n_terms: int | None, state_name: str) -> Generic:
-    """The design of one generic molecule.
+def read_generic(
+    basis: str, n_terms: int | None, state_name: str, spatial_basis: str = "voxels"
+) -> Design:
+    """The design of one generic molecule: a part without a name, in the ball of the level.
 
     Raises:
         InputError: a basis that is not known, or a number of terms that it cannot have.
     """
+    if spatial_basis not in SPATIAL_BASES:
+        raise InputError(
+            f"spatial_basis {spatial_basis!r} is not known: use {', '.join(SPATIAL_BASES)}"
+        )
     if basis not in BASES:
         raise InputError(f"basis {basis!r} is not known: use one of {', '.join(BASES)}")
-    terms = n_terms or BASES[basis]
+    terms = BASES[basis].n_terms if n_terms is None else n_terms
     try:
         named_state_basis(basis, terms, state_name)
     except ValueError as error:
         raise InputError(str(error)) from error
-    return Generic(basis, terms, state_name)
+    states = ((basis, terms, state_name),)
+    return Design((PartDesign("", None, spatial_basis, states, Still(), (Place(),)),))
 
 
 def _refuse_unknown(where: str, given: Mapping[str, Any], known: Sequence[str]) -> None:
@@ -149,6 +152,12 @@ def _part(table: Mapping[str, Any], box: int, pixel: float) -> PartDesign:
         raise InputError(f"{where}: a mask needs spatial_basis = 'voxels', not {spatial!r}")
     constant = _constant(where, table, states, trajectory)
     part = PartDesign(table["name"], region, spatial, states, trajectory, (), constant)
+    for knob in _listed(table.get("state_name", ())):
+        if knob not in part.own_knobs:
+            raise InputError(
+                f"{where}: state_name {knob!r} names no state, for the part neither deforms nor "
+                "moves with it: remove it, or add a state_basis"
+            )
     return replace(part, places=_places(where, table, part.own_knobs, ()))
 
 
@@ -166,7 +175,7 @@ def _states(where: str, table: Mapping[str, Any]) -> tuple[tuple[str, int, str],
     if len(kinds) > 1:
         default = [f"{table['name']}_{i}" for i in range(1, len(kinds) + 1)]
     knobs = _listed(table.get("state_name", default))
-    terms = _listed(table.get("n_terms", [BASES[kind] for kind in kinds]))
+    terms = _listed(table.get("n_terms", [BASES[kind].n_terms for kind in kinds]))
     if not len(kinds) == len(knobs) == len(terms):
         raise InputError(
             f"{where}: state_basis, n_terms and state_name hold {len(kinds)}, {len(terms)} and "
@@ -201,6 +210,9 @@ def _constant(
 def _region(where: str, table: Mapping[str, Any], box: int, pixel: float) -> Region:
     _refuse_unknown(f"{where}, region", table, REGION_KEYS)
     if "mask" in table:
+        if len(table) > 1:
+            other = next(key for key in table if key != "mask")
+            raise InputError(f"{where}: its region has a mask and {other}: remove one of the two")
         return read_mask(Path(table["mask"]), box, pixel)
     if "radius_angstrom" not in table:
         raise InputError(f"{where}: its region has no radius_angstrom (nor a mask): add one")
@@ -224,9 +236,16 @@ def _trajectory(where: str, table: Mapping[str, Any], part: Mapping[str, Any]) -
     if kind == "rigid_body":
         return RigidBody(part["name"], **values)
     basis = values.pop("basis", "chebyshev" if kind == "translation" else "cosine")
-    terms = values.pop("n_terms", 2 if basis != "fourier" else 1)
+    pairs = basis in BASES and BASES[basis].in_pairs
+    # a hinge may go round without a term of its own
+    terms = values.pop("n_terms", 2 if not pairs else 3 if kind == "translation" else 1)
     knob = values.pop("state_name", _listed(part.get("state_name", part["name"]))[0])
     path = named_state_basis(basis, terms, knob)
+    if terms == 1 and not values.get("turns"):
+        raise InputError(
+            f"{where}: its {kind} has n_terms = 1, the constant, and does not move: give at least "
+            f"{3 if pairs else 2}{' or turns' if pairs and kind == 'hinge' else ''}"
+        )
     if kind == "translation":
         return Translation(path, **values)
     for key in ("pivot_angstrom", "axis"):

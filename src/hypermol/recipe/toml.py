@@ -5,6 +5,9 @@ from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
+import tomli_w
+
+from hypermol.io.atomic import write_text
 from hypermol.io.errors import InputError
 from hypermol.posterior.priors import HyperPrior, InverseGamma
 from hypermol.recipe.density_priors import ENTRIES, read_density_prior
@@ -16,16 +19,23 @@ TABLES: dict[str, tuple[str, ...]] = {
         "basis",
         "n_terms",
         "state_name",
+        "spatial_basis",
         "resolution_angstrom",
         "radius_angstrom",
         "part",
         "type",
         "arguments",
+        "folder",
     ),
-    "data": ("invert_contrast",),
+    "data": ("invert_contrast", "leave_out_outliers", "normalise"),
     "sampling": (
         "poses",
         "chains",
+        "starts",
+        "schedule",
+        "theta",
+        "particles",
+        "spectrum",
         "burn_in",
         "samples",
         "thin",
@@ -36,52 +46,39 @@ TABLES: dict[str, tuple[str, ...]] = {
 }
 
 
-def _literal(value: Any) -> str:
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, str):
-        return '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
-    if isinstance(value, list | tuple):
-        return "[" + ", ".join(_literal(entry) for entry in value) + "]"
-    if isinstance(value, dict):
-        return "{ " + ", ".join(f"{key} = {_literal(v)}" for key, v in value.items()) + " }"
-    return repr(value)
-
-
 def write_recipe(path: str | Path, options: FitOptions) -> None:
-    """Write options as TOML; what is None (chosen from the data) is left out."""
-    lines = []
-    parts: tuple[dict[str, Any], ...] = ()
-    for table, names in TABLES.items():
-        lines.append(f"[{table}]")
-        for name in names:
-            value = getattr(options, name)
-            if name == "part":
-                parts = value
-            elif value is not None and value != {}:
-                lines.append(f"{name} = {_literal(value)}")
-        lines.append("")
-    for part in parts:
-        lines.append("[[model.part]]")
-        lines += [f"{key} = {_literal(value)}" for key, value in part.items()]
-        lines.append("")
-    lines.append("[prior]")
-    lines += [f"{name} = {_literal(value)}" for name, value in asdict(options.prior).items()]
-    lines += [f"{name} = {_literal(table)}" for name, table in options.density_prior.items()]
-    Path(path).write_text("\n".join(lines) + "\n")
+    """Write options as TOML; what is None (chosen from the data) or empty is left out."""
+    given = vars(options)
+    content = {table: {name: given[name] for name in names} for table, names in TABLES.items()}
+    content["prior"] = asdict(options.prior) | options.density_prior
+    write_text(path, tomli_w.dumps(_without_empty(content)))
+
+
+def _without_empty(table: dict[str, Any]) -> dict[str, Any]:
+    """A table without values that TOML does not have, in tables and lists of tables within, too."""
+    found = {}
+    for key, value in table.items():
+        if isinstance(value, dict):
+            value = _without_empty(value)
+        elif isinstance(value, list | tuple):
+            value = [_without_empty(v) if isinstance(v, dict) else v for v in value]
+        if value is not None and value != {} and value != []:
+            found[key] = value
+    return found
 
 
 def read_recipe(path: str | Path) -> FitOptions:
     """Read options from TOML; what is left out keeps its default.
 
     Raises:
-        InputError: the file is missing or malformed, or a table or key is not known.
+        InputError: the file is missing or malformed, a table or key is not known, or two keys do
+            not go together.
     """
     try:
-        content = tomllib.loads(Path(path).read_text())
+        content = tomllib.loads(Path(path).read_text(encoding="utf-8"))
     except OSError as error:
         raise InputError(f"recipe {path} cannot be read ({error}): check the path") from error
-    except tomllib.TOMLDecodeError as error:
+    except ValueError as error:  # of the syntax, or of bytes that are no text
         raise InputError(f"recipe {path} is not valid TOML: {error}") from error
     _refuse_unknown(path, "table", content, (*TABLES, "prior"))
     chosen: dict[str, Any] = {}
@@ -89,15 +86,20 @@ def read_recipe(path: str | Path) -> FitOptions:
         _refuse_unknown(path, f"key in [{table}]", content.get(table, {}), names)
         chosen.update(content.get(table, {}))
     chosen["part"] = _parts(path, chosen.get("part", ()))
-    _refuse_mixtures(path, chosen)
+    if not isinstance(chosen.get("arguments", {}), dict):
+        raise InputError(f"recipe {path}: write model.arguments as a table [model.arguments]")
+    if "type" in chosen:
+        folder = Path(path).parent / chosen.get("folder", ".")
+        chosen["folder"] = str(folder.resolve())
     given = dict(content.get("prior", {}))
     densities = {name: given.pop(name) for name in ENTRIES if name in given}
+    prior = _prior(path, given)
     try:
         # the tables say nothing of the images: any box tells whether they can be read
         read_density_prior(densities, 2, 1.0)
+        return FitOptions(**chosen, prior=prior, density_prior=densities)
     except InputError as error:
         raise InputError(f"recipe {path}: {error}") from error
-    return FitOptions(**chosen, prior=_prior(path, given), density_prior=densities)
 
 
 def _parts(path: str | Path, tables: Any) -> tuple[dict[str, Any], ...]:
@@ -116,16 +118,6 @@ def _parts(path: str | Path, tables: Any) -> tuple[dict[str, Any], ...]:
             table = {**table, "region": {**region, "mask": mask}}
         parts.append(table)
     return tuple(parts)
-
-
-def _refuse_mixtures(path: str | Path, chosen: dict[str, Any]) -> None:
-    """One kind of model a recipe: parts, a user's own class, or one expansion."""
-    if not isinstance(chosen.get("arguments", {}), dict):
-        raise InputError(f"recipe {path}: write model.arguments as a table [model.arguments]")
-    if "arguments" in chosen and "type" not in chosen:
-        raise InputError(f"recipe {path}: model.arguments go with model.type: add it")
-    if "type" in chosen and chosen["part"]:
-        raise InputError(f"recipe {path}: model.type and [[model.part]] exclude each other")
 
 
 def _prior(path: str | Path, table: dict[str, Any]) -> HyperPrior:

@@ -52,12 +52,13 @@ def fsc_figure(run: Run, halves: HalfSetCurves) -> Figure:
     rows = zip(halves.states, halves.curves, halves.resolution_angstrom, colours, strict=True)
     for state, curve, resolution, colour in rows:
         prefix = f"{state_label(run, state)}: " if len(state) else ""
-        label = f"{prefix}{resolution:.1f} Å"
+        label = prefix + (f"{resolution:.1f} Å" if np.isfinite(resolution) else "none")
         ax.plot(halves.frequency, curve, color=colour, lw=1.6, label=label)
     ax.axhline(FSC_THRESHOLD, color=RED, lw=1, ls="--")
     ax.text(0.0, FSC_THRESHOLD + 0.015, " 0.143", color=RED, fontsize=8.5)
     ax.axhline(0.0, color=GREY, lw=0.7)
-    ax.set_ylim(min(-0.08, float(halves.curves.min()) - 0.05), 1.03)
+    lowest = np.min(halves.curves, initial=0.0, where=np.isfinite(halves.curves))
+    ax.set_ylim(min(-0.08, float(lowest) - 0.05), 1.03)
     tidy(ax, "", "Fourier shell correlation")
     resolution_axis(ax, halves.frequency)
     legend(ax, loc="center left", bbox_to_anchor=(1.01, 0.5))

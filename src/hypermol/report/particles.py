@@ -28,13 +28,13 @@ class InputPoses(NamedTuple):
 
 
 def read_input_poses(run: Run) -> tuple[InputPoses | None, str]:
-    """The particle file's poses, or None and a sentence that says why not."""
+    """The poses that the particle file gave, or None and a sentence that says why not."""
     try:
         metadata = run_particles(run)
     except (InputError, OSError) as error:
         return None, (
             "Changes from the input poses and the correlation with defocus are left out, because "
-            f"the particle file could not be used: {error}."
+            f"the run's particles could not be read: {error}."
         )
     defocus = None
     if metadata.has_ctf:

@@ -5,7 +5,7 @@ from typing import NamedTuple
 import jax.numpy as jnp
 import numpy as np
 
-from hypermol.analysis.fsc import resolution_at
+from hypermol.analysis.fsc import fsc_problem, resolution_at
 from hypermol.analysis.run import Run
 from hypermol.analysis.summary import FSC_THRESHOLD
 from hypermol.analysis.volumes import half_set_fsc
@@ -21,6 +21,7 @@ class HalfSetCurves(NamedTuple):
         curves: [T, kmax + 1].
         resolution_angstrom: [T] where each falls below 0.143; the modelled limit if it does not.
         reaches_limit: bool [T] whether the curve stays above 0.143 to the modelled limit.
+        problems: why some curves tell no resolution, each reason once; none where all do.
     """
 
     states: np.ndarray
@@ -28,6 +29,7 @@ class HalfSetCurves(NamedTuple):
     curves: np.ndarray
     resolution_angstrom: np.ndarray
     reaches_limit: np.ndarray
+    problems: tuple[str, ...] = ()
 
 
 class Spectra(NamedTuple):
@@ -63,7 +65,9 @@ def half_set_curves(run: Run, states: np.ndarray) -> HalfSetCurves | None:
     pixel_size = run.info["pixel_size_angstrom"]
     crossing = [resolution_at(curve, FSC_THRESHOLD, pixel_size) for curve in found.curves]
     resolution = np.where(reaches, 1.0 / frequency[-1], crossing)
-    return HalfSetCurves(found.states, frequency, curves, resolution, reaches)
+    told = [fsc_problem(curve, FSC_THRESHOLD) for curve in curves]
+    problems = tuple(dict.fromkeys(problem for problem in told if problem is not None))
+    return HalfSetCurves(found.states, frequency, curves, resolution, reaches, problems)
 
 
 def support_radius(run: Run) -> float:

@@ -9,12 +9,21 @@ from hypermol.report import (
     figures_occupancy,
     figures_particles,
     figures_sampler,
-    page,
 )
 from hypermol.report.convergence import RHAT_GOOD, RHAT_USABLE
 from hypermol.report.evidence import Evidence, KnobEvidence
-from hypermol.report.page import Section
-from hypermol.report.style import as_png, save
+from hypermol.report.page import (
+    Block,
+    FileLinks,
+    Heading,
+    Listing,
+    Missing,
+    Paragraph,
+    Picture,
+    Section,
+    Table,
+)
+from hypermol.report.style import as_png, data_uri, save
 
 _NOT_GOLD = (
     "Each half of the particles was reconstructed on its own, but with poses and states that were "
@@ -28,16 +37,16 @@ class Pictures:
     def __init__(self, folder: Path):
         self.folder = folder
 
-    def add(self, name: str, figure: Figure, caption: str) -> str:
-        """Save `name`.png and return the figure's HTML."""
+    def add(self, name: str, figure: Figure, caption: str) -> Picture:
+        """Save `name`.png and return it for the page."""
         content = as_png(figure)
         save(content, self.folder / f"{name}.png")
-        return page.picture(content, caption)
+        return Picture(data_uri(content, "png"), caption)
 
-    def add_gif(self, name: str, content: bytes, caption: str) -> str:
-        """Save `name`.gif and return its HTML."""
+    def add_gif(self, name: str, content: bytes, caption: str) -> Picture:
+        """Save `name`.gif and return it for the page."""
         save(content, self.folder / f"{name}.gif")
-        return page.picture(content, caption, kind="gif")
+        return Picture(data_uri(content, "gif"), caption)
 
 
 def all_sections(evidence: Evidence, pictures: Pictures) -> list[Section]:
@@ -49,6 +58,7 @@ def all_sections(evidence: Evidence, pictures: Pictures) -> list[Section]:
         resolution(evidence, pictures),
         states(evidence, pictures),
         sampler(evidence, pictures),
+        *remarks(evidence),
         files(evidence),
     ]
 
@@ -56,7 +66,7 @@ def all_sections(evidence: Evidence, pictures: Pictures) -> list[Section]:
 def molecule(evidence: Evidence, pictures: Pictures) -> Section:
     """Montage, film and slices."""
     run, density = evidence.run, evidence.density
-    parts = [
+    parts: list[Block] = [
         pictures.add(
             "montage",
             figures_molecule.montage_figure(run, density),
@@ -85,7 +95,7 @@ def molecule(evidence: Evidence, pictures: Pictures) -> Section:
     else:
         caption = "Central slices: posterior mean, and posterior sd on a grey scale of same width."
     parts.append(pictures.add("slices", figures_molecule.slices_figure(run, density), caption))
-    return Section("molecule", "The molecule", "".join(parts))
+    return Section("molecule", "The molecule", parts)
 
 
 def occupancy(evidence: Evidence, pictures: Pictures) -> Section:
@@ -93,20 +103,20 @@ def occupancy(evidence: Evidence, pictures: Pictures) -> Section:
     name = "Occupancy"
     if not evidence.knobs:
         text = "The model has one state (a rigid molecule), so there is no occupancy to show."
-        return Section("occupancy", name, page.missing(text))
+        return Section("occupancy", name, [Missing(text)])
     caption = (
         "How the particles are spread over the state. Bands hold the uncertainty of the "
         "particles' states and of this data set's finite number of particles. The state's "
         "parameter is a convention: equal steps need not be equal motions."
     )
     figure = figures_occupancy.occupancy_figure(evidence.knobs)
-    parts = [pictures.add("occupancy", figure, caption)]
+    parts: list[Block] = [pictures.add("occupancy", figure, caption)]
     if evidence.joints:
         parts += _joint_occupancy(evidence, pictures)
-    return Section("occupancy", name, "".join(parts))
+    return Section("occupancy", name, parts)
 
 
-def _joint_occupancy(evidence: Evidence, pictures: Pictures) -> list[str]:
+def _joint_occupancy(evidence: Evidence, pictures: Pictures) -> list[Block]:
     """Picture and table of how every two knobs go together."""
     caption = (
         "Left: density of particles over two states at once. Right: the same over what it would "
@@ -128,20 +138,20 @@ def _joint_occupancy(evidence: Evidence, pictures: Pictures) -> list[str]:
     ]
     header = ("states", "measure", "posterior mean ± sd", "99 % of chance below", "")
     return [
-        "<h3>Do the states depend on each other?</h3>",
+        Heading("Do the states depend on each other?"),
         pictures.add("joint_occupancy", figure, caption),
-        page.table(header, rows),
+        Table(header, rows),
     ]
 
 
 def poses(evidence: Evidence, pictures: Pictures) -> Section:
     """Pose change, pose certainty, contrast, viewing directions."""
     summary, run = evidence.particles, evidence.run
-    parts = []
+    parts: list[Block] = []
     if evidence.given is None:
-        parts.append(page.missing(evidence.given_note))
+        parts.append(Missing(evidence.given_note))
     if run.info["poses"] == "fixed":
-        parts.append(page.paragraph("Poses were held at the input's (--poses fixed)."))
+        parts.append(Paragraph("Poses were held at the input's (--poses fixed)."))
         figure = figures_particles.contrast_figure(summary)
         caption = "Contrasts of the particles (the prior's mean is 1). The red line is the median."
         parts.append(pictures.add("contrast", figure, caption))
@@ -157,16 +167,14 @@ def poses(evidence: Evidence, pictures: Pictures) -> Section:
         caption += " Beside them the mean state seen from each; it should look like noise."
     figure = figures_particles.views_figure(summary, evidence.knobs)
     parts.append(pictures.add("views", figure, caption))
-    return Section("poses", "Poses and contrast", "".join(parts))
+    return Section("poses", "Poses and contrast", parts)
 
 
 def resolution(evidence: Evidence, pictures: Pictures) -> Section:
     """FSC and spectra."""
-    parts = []
+    parts: list[Block] = []
     if evidence.halves is None:
-        parts.append(
-            page.missing("This run has no half-set maps (halves.npz), so there is no FSC.")
-        )
+        parts.append(Missing("This run has no half-set maps (halves.npz), so there is no FSC."))
     else:
         figure = figures_sampler.fsc_figure(evidence.run, evidence.halves)
         caption = f"Half-set FSC at each state, and where it falls below 0.143. {_NOT_GOLD}"
@@ -181,7 +189,7 @@ def resolution(evidence: Evidence, pictures: Pictures) -> Section:
             "whose power lies far below its prior was not asked for by the data.",
         )
     )
-    return Section("resolution", "Resolution, signal and noise", "".join(parts))
+    return Section("resolution", "Resolution, signal and noise", parts)
 
 
 def states(evidence: Evidence, pictures: Pictures) -> Section:
@@ -189,8 +197,8 @@ def states(evidence: Evidence, pictures: Pictures) -> Section:
     title = "How sure is each particle's state"
     if not evidence.knobs:
         text = "The model has one state (a rigid molecule): nothing to be unsure of."
-        return Section("states", title, page.missing(text))
-    parts = []
+        return Section("states", title, [Missing(text)])
+    parts: list[Block] = []
     for found in evidence.knobs:
         caption = (
             f"{found.knob.name}. Left: posterior standard deviation of single particles' states, "
@@ -204,8 +212,8 @@ def states(evidence: Evidence, pictures: Pictures) -> Section:
         figure = figures_particles.certainty_figure(found)
         parts.append(pictures.add(_of_knob(evidence, "certainty", found), figure, caption))
     parts += [
-        "<h3>Does the state follow something it should not?</h3>",
-        page.paragraph(
+        Heading("Does the state follow something it should not?"),
+        Paragraph(
             "A motion belongs to the molecule: it should not be predictable from how a particle "
             "lay on the grid. Values in grey bars are chance. A red value is either a leak (views, "
             "defocus or contrast mistaken for states) or a true preference of states for "
@@ -219,7 +227,7 @@ def states(evidence: Evidence, pictures: Pictures) -> Section:
         )
         figure = figures_particles.leak_figure(found.leaks)
         parts.append(pictures.add(_of_knob(evidence, "leaks", found), figure, caption))
-    return Section("states", title, "".join(parts))
+    return Section("states", title, parts)
 
 
 def _of_knob(evidence: Evidence, name: str, found: KnobEvidence) -> str:
@@ -229,8 +237,8 @@ def _of_knob(evidence: Evidence, name: str, found: KnobEvidence) -> str:
 
 def sampler(evidence: Evidence, pictures: Pictures) -> Section:
     """Convergence table and traces."""
-    parts = [
-        page.paragraph(
+    parts: list[Block] = [
+        Paragraph(
             "R-hat compares chains (and halves of chains): 1 is perfect, up to "
             f"{RHAT_GOOD} converged, up to {RHAT_USABLE} usable; in short chains "
             "chance alone gives more. ESS is how many independent "
@@ -253,9 +261,9 @@ def sampler(evidence: Evidence, pictures: Pictures) -> Section:
             for row in evidence.convergence
         ]
         header = ("quantity", "number", "R-hat median", "worst", "ESS median", "least", "")
-        parts.append(page.table(header, rows, weights))
+        parts.append(Table(header, rows, weights))
     else:
-        parts.append(page.missing("R-hat and ESS need at least four samples in every chain."))
+        parts.append(Missing("R-hat and ESS need at least four samples in every chain."))
     if evidence.trace:
         stages = figures_sampler.stage_names(evidence.trace)
         caption = (
@@ -270,8 +278,14 @@ def sampler(evidence: Evidence, pictures: Pictures) -> Section:
             caption = f"The {label} of kept sweeps: a drift says that burn-in was too short."
             parts.append(pictures.add("kept_sweeps", figure, caption))
     else:
-        parts.append(page.missing("The run has no trace.jsonl, so no traces can be shown."))
-    return Section("sampler", "The sampler", "".join(parts))
+        parts.append(Missing("The run has no trace.jsonl, so no traces can be shown."))
+    return Section("sampler", "The sampler", parts)
+
+
+def remarks(evidence: Evidence) -> list[Section]:
+    """What was said while the particles were read; no section where nothing was."""
+    found = evidence.run.info.get("remarks", [])
+    return [Section("remarks", "Remarks on the input", [Listing(found)])] if found else []
 
 
 _FILES = (
@@ -294,4 +308,4 @@ def files(evidence: Evidence) -> Section:
     volumes = sorted((directory.path / "volumes").glob("*.mrc"))
     found += [(f"volumes/{path.name}", "density map") for path in volumes]
     found.append(("figures/montage.png", "the pictures of this page as files lie in figures/"))
-    return Section("files", "Files of this run", page.file_links(found))
+    return Section("files", "Files of this run", [FileLinks(found)])

@@ -10,6 +10,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 
+from hypermol.io.atomic import make_folder, write_bytes
+
 #: Okabe and Ito's colour-blind safe colours.
 BLUE, ORANGE, GREEN, RED = "#0072B2", "#E69F00", "#009E73", "#D55E00"
 PURPLE, SKY, GREY = "#CC79A7", "#56B4E9", "#6b7280"
@@ -77,9 +79,9 @@ def as_png(figure: Figure) -> bytes:
 
 
 def save(content: bytes, path: Path) -> None:
-    """Write a picture beside the page."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(content)
+    """Write a picture beside the page, atomically; its folder is made if missing."""
+    make_folder(path.parent)
+    write_bytes(path, content)
 
 
 def data_uri(content: bytes, kind: str) -> str:

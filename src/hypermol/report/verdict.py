@@ -16,6 +16,12 @@ _EDGE_SHARE = 0.02
 _CHANGE_IN_SD = 4.0
 _AGREEMENT = 0.9
 _FEW_SAMPLES, _MIN_SAMPLES = 20, 4
+#: Contrasts have 1 as the middle of their prior. Farther from it by such a factor is worth a note,
+#: or a warning; an image's is strange if it is this far from the median, as a share of it, and by
+#: so many robust sd.
+_CONTRAST_NOTED, _CONTRAST_FAR = 1.25, 2.0
+_CONTRAST_STRANGE, _CONTRAST_ROBUST_SD = 0.8, 8.0
+_NAMED = 5
 
 
 class Finding(NamedTuple):
@@ -257,6 +263,13 @@ def _resolution(evidence: Evidence) -> Finding | None:
         return Finding(
             "note", "No half maps", "The run has no half-set maps, so no FSC can be given."
         )
+    if halves.problems:
+        return Finding(
+            "warning",
+            "The half maps tell no resolution",
+            f"At some state {' or '.join(halves.problems)}. Look at how the half sets were made "
+            "and at the maps before trusting any detail.",
+        )
     low, high = halves.resolution_angstrom.min(), halves.resolution_angstrom.max()
     if halves.reaches_limit.all():
         return Finding(
@@ -308,19 +321,45 @@ def _contrast(evidence: Evidence) -> Finding:
     values = density.average[inside].astype(np.float64)
     centred = values - values.mean()
     skewness = float((centred**3).mean() / max((centred**2).mean(), 1e-300) ** 1.5)
-    mean = float(np.mean(evidence.particles.contrast))
+    contrast = np.asarray(evidence.particles.contrast, dtype=np.float64)
+    mean = float(np.mean(contrast))
     if skewness < 0.0 or mean < 0.0:
         return Finding(
             "warning",
             "The contrast may be inverted",
             f"The density has a long tail of negative values (skewness {skewness:.1f}): if the "
-            "particles are dark on light ground, fit again with inverted contrast.",
+            "particles are dark on light ground, fit again with --invert-contrast.",
         )
-    return Finding(
-        "good",
-        "Contrast",
-        f"The density is positive (skewness {skewness:.1f}); contrasts average {mean:.2f}.",
-    )
+    told = f"The density is positive (skewness {skewness:.1f}); contrasts average {mean:.2f}"
+    strange = _strange_contrasts(contrast)
+    if len(strange):
+        named = ", ".join(str(row + 1) for row in strange[:_NAMED])
+        more = " and others" if len(strange) > _NAMED else ""
+        return Finding(
+            "warning",
+            "Contrasts of some images are far from the others'",
+            f"{told}, but {len(strange)} particles' are far from that ({named}{more}, in the "
+            "order of particles.star): look at these images, and leave them out if they are bad.",
+        )
+    distance = max(mean, 1.0 / max(mean, 1e-300))
+    if not distance <= _CONTRAST_NOTED:
+        far = not distance <= _CONTRAST_FAR
+        return Finding(
+            "warning" if far else "note",
+            "Contrasts are far from 1",
+            f"{told}, though 1 is the middle of their prior: the grey scales of the images may "
+            "differ, or a few images outweigh the rest (hypermol check looks for both).",
+        )
+    return Finding("good", "Contrast", f"{told}.")
+
+
+def _strange_contrasts(contrast: np.ndarray) -> np.ndarray:
+    """Indices of the contrasts [N] that lie far from the others."""
+    middle = np.median(contrast)
+    distance = np.abs(contrast - middle)
+    spread = 1.4826 * np.median(distance)
+    limit = max(_CONTRAST_STRANGE * abs(middle), _CONTRAST_ROBUST_SD * spread)
+    return np.flatnonzero(distance > limit)
 
 
 def _poses(evidence: Evidence) -> Finding | None:

@@ -1,13 +1,13 @@
 """Write the report of a run: one page and the same pictures as files."""
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
 from hypermol.analysis.knobs import Knob
 from hypermol.analysis.run import Run, load_run
+from hypermol.io.atomic import write_text
 from hypermol.report.evidence import Evidence, gather
-from hypermol.report.page import facts, paragraph, render, verdict_box
+from hypermol.report.page import Top, render
 from hypermol.report.sections import Pictures, all_sections
 from hypermol.report.verdict import findings, headline
 
@@ -28,25 +28,21 @@ def write_report(run: Run | str | Path) -> Path:
     evidence = gather(opened)
     folder = opened.directory.path
     sections = all_sections(evidence, Pictures(folder / "figures"))
-    name = folder.resolve().name
-    html = render(f"hypermol: {name}", _top(evidence, name), sections)
+    html = render(_top(evidence), sections)
     path = folder / "report.html"
-    partial = folder / "report.html.part"
-    partial.write_text(html, encoding="utf-8")
-    os.replace(partial, path)
+    write_text(path, html)
     return path
 
 
-def _top(evidence: Evidence, name: str) -> str:
+def _top(evidence: Evidence) -> Top:
     """Title, facts and verdict."""
     found = findings(evidence)
-    source = f"{evidence.run.info['particles']}"
-    return (
-        paragraph("hypermol run report", "soft")
-        + f"<h1>{paragraph(name)[3:-4]}</h1>"
-        + paragraph(source, "soft")
-        + facts(_facts(evidence))
-        + verdict_box(headline(found), found)
+    return Top(
+        name=evidence.run.directory.path.resolve().name,
+        particles=str(evidence.run.info["particles"]),
+        facts=list(_facts(evidence)),
+        headline=headline(found),
+        findings=found,
     )
 
 

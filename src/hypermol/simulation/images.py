@@ -47,7 +47,6 @@ class Simulation:
         latents: truth of the N particles; `tau` are states that the source can show.
         noise: the noise's spectrum at unit variance.
         noise_sd: standard deviation of the noise before normalisation; 0 without noise.
-        signal_variance: mean variance of the clean images, on which the SNR is based.
     """
 
     source: Source
@@ -55,7 +54,6 @@ class Simulation:
     latents: Latents
     noise: NoiseModel
     noise_sd: float
-    signal_variance: float
 
     def __len__(self) -> int:
         return self.settings.n
@@ -113,7 +111,7 @@ def simulate(source: Source, settings: Settings) -> Simulation:
     signal = float(np.concatenate(variances).mean())
     snr = settings.noise.snr
     noise_sd = 0.0 if snr is None else float(np.sqrt(signal / snr))
-    return Simulation(source, settings, latents, noise_model(settings), noise_sd, signal)
+    return Simulation(source, settings, latents, noise_model(settings), noise_sd)
 
 
 def simulate_images(source: Source, settings: Settings) -> tuple[np.ndarray, Simulation]:

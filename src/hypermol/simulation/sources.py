@@ -253,7 +253,7 @@ def _molecule_block(fourier: Any, theta: Any, tau: Array, rotations: Array, k2: 
 
 
 def _nyquist_ball(box: int) -> np.ndarray:
-    """Places int [K, 3] (x, y, z) in `rfftn`'s order of the frequencies |k| <= (box - 1) // 2."""
+    """Indices int [K, 3] (x, y, z) in `rfftn`'s order of the frequencies |k| <= (box - 1) // 2."""
     axis = np.abs(_signed(np.arange(box), box))
     radius2 = axis[:, None, None] ** 2 + axis[:, None] ** 2 + axis[: box // 2 + 1] ** 2
     z, y, x = np.nonzero(radius2 <= ((box - 1) // 2) ** 2)
@@ -261,7 +261,7 @@ def _nyquist_ball(box: int) -> np.ndarray:
 
 
 def _signed(places: np.ndarray, box: int) -> np.ndarray:
-    """Signed frequencies in 1/box of places in a transform, zero frequency first."""
+    """Signed frequencies in 1/box of indices in a transform, zero frequency first."""
     return np.where(places > (box - 1) // 2, places - box, places)
 
 

@@ -20,16 +20,19 @@ map of a particle is `maps[frame]`. A reader that goes by `frame` and looks for 
 both.
 """
 
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from hypermol.analysis.knobs import space_knobs
+from hypermol.io.atomic import make_folder
 from hypermol.io.errors import InputError
 from hypermol.io.metadata import ParticleMetadata
-from hypermol.io.mrc import StackWriter
+from hypermol.io.mrc import write_stack
 from hypermol.io.star_write import relion_tables, write_particles_star
+from hypermol.io.store import write_npz
 from hypermol.simulation.images import Simulation
 from hypermol.simulation.sources import nearest_state
 from hypermol.space.state_space import Circle
@@ -68,15 +71,11 @@ def write_dataset(
     particles = out / "particles.star"
     if particles.exists() and not overwrite:
         raise InputError(f"{particles} exists: choose another folder, or allow overwriting")
-    truth = out / "truth"
-    truth.mkdir(parents=True, exist_ok=True)
-    scales = []
-    with StackWriter(out / STACK_NAME, simulation.settings.pixel_size_angstrom, dtype) as writer:
-        for batch in simulation.batches():
-            writer.append(batch.images)
-            scales.append(batch.scale)
+    truth = make_folder(out / "truth")
+    scales: list[np.ndarray] = []
+    images = _images(simulation, scales)
+    write_stack(out / STACK_NAME, images, simulation.settings.pixel_size_angstrom, dtype)
     metadata = particle_metadata(simulation, out / STACK_NAME)
-    write_particles_star(particles, metadata)
     latents = simulation.latents
     write_particles_star(
         truth / "truth.star",
@@ -85,7 +84,15 @@ def write_dataset(
         shifts_angstrom=latents.shifts_angstrom,
     )
     _write_truth(truth, simulation, np.concatenate(scales), n_truth_maps)
+    write_particles_star(particles, metadata)  # last: a data set that is named is whole
     return particles
+
+
+def _images(simulation: Simulation, scales: list[np.ndarray]) -> Iterator[np.ndarray]:
+    """The images batch by batch; the scale of each is added to `scales`."""
+    for batch in simulation.batches():
+        scales.append(batch.scale)
+        yield batch.images
 
 
 def particle_metadata(simulation: Simulation, stack: Path) -> ParticleMetadata:
@@ -115,23 +122,23 @@ def _write_truth(folder: Path, simulation: Simulation, scale: np.ndarray, n_maps
     space = simulation.source.state_space
     knobs = space_knobs(space)
     maps, tau = simulation.source.truth_maps(n_maps, simulation.grid)
-    np.savez_compressed(
-        folder / "truth_maps.npz", maps=maps, tau=tau, apix=settings.pixel_size_angstrom
-    )
+    volumes = {"maps": maps, "tau": tau, "apix": np.asarray(settings.pixel_size_angstrom)}
+    write_npz(folder / "truth_maps.npz", volumes, compressed=True)
     snr = settings.noise.snr
     variance = simulation.noise_sd**2 * np.mean(scale**2)
-    np.savez_compressed(
-        folder / "truth.npz",
-        t=latents.tau[:, 0] if space.dim == 1 else latents.tau,
-        frame=nearest_state(latents.tau, tau, space),
-        contrast=latents.contrast,
-        scale=scale,
-        noise_sd=simulation.noise_sd * scale,
-        noise_power=variance * simulation.noise.shell_power,
-        noise_sd_over_signal=0.0 if snr is None else 1.0 / np.sqrt(snr),
-        snr=np.inf if snr is None else snr,
-        space="circle" if isinstance(space, Circle) else "interval",
-        state_names=np.array(space.names),
-        state_kinds=np.array([knob.kind for knob in knobs]),
-        state_classes=np.array([len(knob.labels) for knob in knobs], int),
-    )
+    known = {
+        "t": latents.tau[:, 0] if space.dim == 1 else latents.tau,
+        "frame": nearest_state(latents.tau, tau, space),
+        "contrast": latents.contrast,
+        "scale": scale,
+        "noise_sd": simulation.noise_sd * scale,
+        "noise_power": variance * simulation.noise.shell_power,
+        "noise_sd_over_signal": 0.0 if snr is None else 1.0 / np.sqrt(snr),
+        "snr": np.inf if snr is None else snr,
+        "space": "circle" if isinstance(space, Circle) else "interval",
+        "state_names": list(space.names),
+        "state_kinds": [knob.kind for knob in knobs],
+        "state_classes": np.array([len(knob.labels) for knob in knobs], int),
+    }
+    arrays = {name: np.asarray(value) for name, value in known.items()}
+    write_npz(folder / "truth.npz", arrays, compressed=True)

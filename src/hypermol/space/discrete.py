@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 from scipy.cluster.vq import kmeans2
+from typing_extensions import override
 
 from hypermol.space.state_space import OneKnob, fold
 
@@ -48,31 +49,37 @@ class Discrete(OneKnob):
         # in float32 from the start: a weak type would make every caller compile twice
         return ((jnp.asarray(index, jnp.float32) + 0.5) / self.n_states)[..., None]
 
+    @override
     @property
     def state_labels(self) -> tuple[str, ...]:
-        """What to call each class."""
         return self.labels or tuple(str(index + 1) for index in range(self.n_states))
 
+    @override
     def wrap(self, tau: Array) -> Array:
         """Reflect at 0 and 1, then the state of the class whose part of [0, 1] that is."""
         return self.state(self.index(fold(tau)))
 
-    def propose(self, key: Array, tau: Array, width: float) -> Array:
+    @override
+    def propose(self, key: Array, tau: Array, width: Array | float) -> Array:
         """Any class, all equally likely: classes have no neighbours, so `width` says nothing."""
         return self.sample_base(key, tau.shape[:-1])
 
+    @override
     def lattice(self, tau: Array, n: int) -> Array:
         """All classes [n_states, 1] whatever n, the state's own first."""
         return self.state(jnp.mod(self.index(tau) + jnp.arange(self.n_states), self.n_states))
 
+    @override
     def nodes(self, n: int) -> Array:
         """All classes [n_states, 1], whatever n."""
         return self.state(jnp.arange(self.n_states))
 
+    @override
     def n_bins(self, wanted: int) -> int:
         """One a class, unless the occupancy is not to be learned (wanted 1)."""
         return self.n_states if wanted > 1 else 1
 
+    @override
     def from_subspace(self, coordinates: np.ndarray) -> np.ndarray:
         """Clusters in the leading n_states - 1 principal axes, which is all that n classes span.
 
@@ -82,6 +89,7 @@ class Discrete(OneKnob):
         index = _clusters(points, self.n_states)
         return (index[:, None] + 0.5) / self.n_states
 
+    @override
     def sample_base(self, key: Array, shape: tuple[int, ...]) -> Array:
         """Classes [*shape, 1], all equally likely."""
         return self.state(jax.random.randint(key, shape, 0, self.n_states))

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
+from typing_extensions import override
 
 from hypermol.space.state_space import StateSpace
 
@@ -20,35 +21,40 @@ class StandardNormal(StateSpace):
     def names(self) -> tuple[str, ...]:
         """Names of the knobs."""
 
+    @override
     @property
     def dim(self) -> int:
-        """Number of knobs."""
         return len(self.names)
 
+    @override
     def wrap(self, tau: Array) -> Array:
         """The space has no edges."""
         return tau
 
+    @override
     def lattice(self, tau: Array, n: int) -> Array:
         """Only the state itself, [1, d]: these states are drawn by other steps."""
         return tau[None]
 
+    @override
     def nodes(self, n: int) -> Array:
         """[n, d] along the first knob, -2 to 2 standard deviations."""
         line = jnp.linspace(-2.0, 2.0, n)
         return jnp.zeros((n, self.dim)).at[:, 0].set(line)
 
-    def propose(self, key: Array, tau: Array, width: float) -> Array:
+    @override
+    def propose(self, key: Array, tau: Array, width: Array | float) -> Array:
         """Within +-width of the four standard deviations that hold most states."""
         step = jax.random.uniform(key, tau.shape, minval=-1.0, maxval=1.0)
         return tau + 4.0 * width * step
 
+    @override
     def log_base(self, tau: Array) -> Array:
         """Standard normal, up to a constant, [...]."""
         return -0.5 * jnp.sum(tau**2, axis=-1)
 
+    @override
     def sample_base(self, key: Array, shape: tuple[int, ...]) -> Array:
-        """Draws [*shape, d]."""
         return jax.random.normal(key, (*shape, self.dim))
 
 
@@ -61,11 +67,13 @@ class Gaussian(StandardNormal):
 
     is_subspace = True
 
+    @override
     @property
     def names(self) -> tuple[str, ...]:
         """component_1, component_2, ..."""
         return tuple(f"component_{i + 1}" for i in range(self.n_components))
 
+    @override
     def from_subspace(self, coordinates: np.ndarray) -> np.ndarray:
         """The leading principal coordinates themselves."""
         return coordinates[:, : self.n_components]
@@ -82,11 +90,11 @@ class Normal(StandardNormal):
 
     knobs: tuple[str, ...]
 
+    @override
     @property
     def names(self) -> tuple[str, ...]:
-        """As given."""
         return self.knobs
 
+    @override
     def renamed(self, names: tuple[str, ...]) -> "Normal":
-        """The same space with other knobs' names."""
         return Normal(names)

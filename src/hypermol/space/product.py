@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
+from typing_extensions import override
 
 from hypermol.space.state_space import Neighbours, StateSpace
 
@@ -40,19 +41,19 @@ class Product(StateSpace):
                 f"Interval({repeated[0] + '_2'!r})"
             )
 
+    @override
     @property
     def dim(self) -> int:
-        """Sum of the factors'."""
         return sum(factor.dim for factor in self.factors)
 
+    @override
     @property
     def names(self) -> tuple[str, ...]:
-        """All factors' knobs."""
         return tuple(name for factor in self.factors for name in factor.names)
 
+    @override
     @property
     def simple_spaces(self) -> tuple[StateSpace, ...]:
-        """The factors."""
         return self.factors
 
     def split(self, tau: Array) -> list[Array]:
@@ -61,12 +62,13 @@ class Product(StateSpace):
         starts = ends - [factor.dim for factor in self.factors]
         return [tau[..., a:b] for a, b in zip(starts, ends, strict=True)]
 
+    @override
     def wrap(self, tau: Array) -> Array:
-        """Each factor by its own rule."""
         parts = zip(self.factors, self.split(tau), strict=True)
         return jnp.concatenate([factor.wrap(part) for factor, part in parts], axis=-1)
 
-    def propose(self, key: Array, tau: Array, width: float) -> Array:
+    @override
+    def propose(self, key: Array, tau: Array, width: Array | float) -> Array:
         """Move one factor, drawn at random for every state, by its own rule.
 
         A step of all factors at once would be refused whenever one of them does not fit, and
@@ -83,6 +85,7 @@ class Product(StateSpace):
         ]
         return jnp.concatenate(parts, axis=-1)
 
+    @override
     def lattice(self, tau: Array, n: int) -> Array:
         """The product of the factors' lattices, at most about n members, `tau` first.
 
@@ -94,11 +97,13 @@ class Product(StateSpace):
         parts = zip(self.factors, self.split(tau), strict=True)
         return _grid([factor.lattice(part, side) for factor, part in parts])
 
+    @override
     def nodes(self, n: int) -> Array:
         """The grid of the factors' nodes, at most about n of them."""
         side = self._side(n, _node_count)
         return _grid([factor.nodes(side) for factor in self.factors])
 
+    @override
     def neighbours(self, n: int) -> Neighbours:
         """The grid of the factors' nodes; neighbours differ in one factor, and the mean along it
         is also the mean over the other factors' nodes.
@@ -125,8 +130,8 @@ class Product(StateSpace):
         # a root that should be whole may come out just below
         return max(int((n / finite) ** (1.0 / max(growing, 1)) + 1e-9), 1)
 
+    @override
     def difference(self, first: np.ndarray, second: np.ndarray) -> np.ndarray:
-        """Each factor's."""
         ends = np.cumsum([factor.dim for factor in self.factors])[:-1]
         pairs = zip(
             self.factors,
@@ -136,10 +141,12 @@ class Product(StateSpace):
         )
         return np.concatenate([factor.difference(a, b) for factor, a, b in pairs], axis=-1)
 
+    @override
     def n_bins(self, wanted: int) -> int:
         """Of the joint grid: the product over the factors."""
         return math.prod(factor.n_bins(wanted) for factor in self.factors)
 
+    @override
     def bin_shape(self, n_bins: int) -> tuple[int, ...]:
         """Bins of each factor; joint bins are counted with the last factor's running fastest.
 
@@ -155,6 +162,7 @@ class Product(StateSpace):
             )
         return tuple(factor.n_bins(wanted) for factor in self.factors)
 
+    @override
     def bin(self, tau: Array, n_bins: int) -> Array:
         """Of the joint grid."""
         joint = jnp.zeros(tau.shape[:-1], jnp.int32)
@@ -163,11 +171,12 @@ class Product(StateSpace):
             joint = joint * size + factor.bin(part, size)
         return joint
 
+    @override
     @property
     def n_axes(self) -> int:
-        """Sum of the factors'."""
         return sum(factor.n_axes for factor in self.factors)
 
+    @override
     def from_subspace(self, coordinates: np.ndarray) -> np.ndarray:
         """Every factor from principal axes of its own, in order.
 
@@ -186,13 +195,13 @@ class Product(StateSpace):
             start += factor.n_axes
         return np.concatenate(states, axis=1)
 
+    @override
     def log_base(self, tau: Array) -> Array:
-        """Sum of the factors'."""
         parts = zip(self.factors, self.split(tau), strict=True)
         return sum((f.log_base(part) for f, part in parts), jnp.zeros(tau.shape[:-1]))
 
+    @override
     def sample_base(self, key: Array, shape: tuple[int, ...]) -> Array:
-        """Independent draws [*shape, dim]."""
         keys = jax.random.split(key, len(self.factors))
         draws = [f.sample_base(k, shape) for f, k in zip(self.factors, keys, strict=True)]
         return jnp.concatenate(draws, axis=-1)

@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
+from scipy.spatial.transform import Rotation
 
 
 def rotation_from_vector(vector: Array) -> Array:
@@ -89,22 +90,8 @@ def quaternion_conjugate(quaternion: Array) -> Array:
 
 
 def quaternion_from_matrix(matrix: np.ndarray) -> np.ndarray:
-    """Unit quaternions float64 [n, 4] (w, x, y, z; w >= 0) of rotation matrices [n, 3, 3].
-
-    The eigenvector of the largest eigenvalue of Bar-Itzhack's symmetric matrix: stable at every
-    angle and the nearest rotation when the input is slightly off SO(3).
-    """
-    m = np.asarray(matrix, dtype=np.float64)
-    k = np.empty((*m.shape[:-2], 4, 4))
-    trace = np.trace(m, axis1=-2, axis2=-1)
-    k[..., 0, 0] = trace
-    vector = np.stack(
-        [m[..., 2, 1] - m[..., 1, 2], m[..., 0, 2] - m[..., 2, 0], m[..., 1, 0] - m[..., 0, 1]], -1
-    )
-    k[..., 0, 1:] = k[..., 1:, 0] = vector
-    k[..., 1:, 1:] = m + np.swapaxes(m, -1, -2) - trace[..., None, None] * np.eye(3)
-    q = np.linalg.eigh(k)[1][..., :, -1]
-    return np.where(q[..., :1] < 0, -q, q)
+    """Unit quaternions float64 [..., 4] (w, x, y, z; w >= 0) of rotation matrices [..., 3, 3]."""
+    return Rotation.from_matrix(matrix).as_quat(canonical=True, scalar_first=True)
 
 
 def angle_between(first: np.ndarray, second: np.ndarray) -> np.ndarray:

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
+from typing_extensions import override
 
 
 class Neighbours(NamedTuple):
@@ -80,7 +81,7 @@ class StateSpace(abc.ABC):
         """
         return Neighbours(self.nodes(n), np.zeros((0, 2), int), np.zeros(0))
 
-    def propose(self, key: Array, tau: Array, width: float) -> Array:
+    def propose(self, key: Array, tau: Array, width: Array | float) -> Array:
         """Other states [..., dim] near `tau`, drawn so that there and back are equally likely.
 
         Args:
@@ -90,18 +91,6 @@ class StateSpace(abc.ABC):
         """
         step = jax.random.uniform(key, tau.shape, minval=-1.0, maxval=1.0)
         return self.wrap(tau + width * step)
-
-    def slice_of(self, name: str) -> tuple[int, int]:
-        """(start, stop) of a knob's coordinates within a state.
-
-        Raises:
-            ValueError: no knob has that name.
-        """
-        if name not in self.names:
-            known = ", ".join(self.names) or "none, for it has one state"
-            raise ValueError(f"no knob is called {name!r}: this space has {known}")
-        place = self.names.index(name)
-        return place, place + 1
 
     def difference(self, first: np.ndarray, second: np.ndarray) -> np.ndarray:
         """first - second [..., dim], the short way round where there are two ways."""
@@ -195,14 +184,15 @@ class Point(StateSpace):
     dim = 0
     names = ()
 
+    @override
     def wrap(self, tau: Array) -> Array:
-        """Nothing to wrap."""
         return tau
 
+    @override
     def lattice(self, tau: Array, n: int) -> Array:
-        """The one state."""
         return tau[None]
 
+    @override
     def nodes(self, n: int) -> Array:
         """The one state, [1, 0]."""
         return jnp.zeros((1, 0))
@@ -220,16 +210,17 @@ class OneKnob(StateSpace):
 
     dim = 1
 
+    @override
     @property
     def names(self) -> tuple[str, ...]:
-        """The one knob's name."""
         return (self.name,)
 
+    @override
     def renamed(self, names: tuple[str, ...]) -> Self:
-        """The same space with its knob under the one name given."""
         (name,) = names
         return replace(self, name=name)
 
+    @override
     def bin(self, tau: Array, n_bins: int) -> Array:
         """Equal parts of [0, 1], int [...]."""
         return jnp.clip((tau[..., 0] * n_bins).astype(jnp.int32), 0, n_bins - 1)
@@ -242,27 +233,32 @@ class Interval(OneKnob):
 
     name: str = "state"
 
+    @override
     def wrap(self, tau: Array) -> Array:
         """Reflect at both ends (a fold of the circle of length 2)."""
         return fold(tau)
 
+    @override
     def n_bins(self, wanted: int) -> int:
-        """As many as wanted."""
         return wanted
 
+    @override
     def from_subspace(self, coordinates: np.ndarray) -> np.ndarray:
         """Ranks along the first principal axis, evenly spread."""
         order = np.argsort(np.argsort(coordinates[:, 0]))
         return ((order + 0.5) / len(order))[:, None]
 
+    @override
     def lattice(self, tau: Array, n: int) -> Array:
         """Points of an even lattice on the circle of length 2, folded at the ends."""
         return self.wrap(tau + 2.0 * jnp.arange(n)[:, None] / n)
 
+    @override
     def neighbours(self, n: int) -> Neighbours:
         """n nodes from end to end."""
         return _path(jnp.linspace(0.0, 1.0, n)[:, None], closed=False)
 
+    @override
     def nodes(self, n: int) -> Array:
         """Centres of n equal bins."""
         return ((jnp.arange(n) + 0.5) / n)[:, None]
@@ -275,42 +271,49 @@ class Circle(OneKnob):
 
     name: str = "phase"
 
+    @override
     def wrap(self, tau: Array) -> Array:
         """Modulo one turn."""
         return jnp.mod(tau, 1.0)
 
+    @override
     @property
     def is_periodic(self) -> bool:
-        """One turn leads back."""
         return True
 
+    @override
     def difference(self, first: np.ndarray, second: np.ndarray) -> np.ndarray:
         """Turns between -1/2 and 1/2."""
         turns = first - second
         return turns - np.rint(turns)
 
+    @override
     def n_bins(self, wanted: int) -> int:
-        """As many as wanted."""
         return wanted
 
+    @override
     @property
     def n_axes(self) -> int:
         """The plane that the circle lies in."""
         return 2
 
+    @override
     def from_subspace(self, coordinates: np.ndarray) -> np.ndarray:
         """The angle in the plane of the first two principal axes, each standardised."""
         plane = coordinates[:, :2] / coordinates[:, :2].std(axis=0)
         return np.mod(np.arctan2(plane[:, 1], plane[:, 0]) / (2.0 * np.pi), 1.0)[:, None]
 
+    @override
     def lattice(self, tau: Array, n: int) -> Array:
         """n points evenly round the circle."""
         return self.wrap(tau + jnp.arange(n)[:, None] / n)
 
+    @override
     def neighbours(self, n: int) -> Neighbours:
         """n nodes once round; the last is next to the first."""
         return _path(self.nodes(n), closed=True)
 
+    @override
     def nodes(self, n: int) -> Array:
         """n points evenly round the circle, at bin centres."""
         return ((jnp.arange(n) + 0.5) / n)[:, None]

@@ -9,8 +9,9 @@ import numpy as np
 from hypermol.data.latents import Consensus, Latents
 from hypermol.fitting.blocks.moving_frame import take_out_shared_motion
 from hypermol.molecule.state_basis import Cosine
-from hypermol.recipe.design import Generic, Grid, consensus
+from hypermol.recipe.design import Grid, consensus
 from hypermol.recipe.options import make_design
+from hypermol.recipe.part_tables import read_generic
 from hypermol.recipe.toml import read_recipe
 from hypermol.space.rotation import (
     angle_between,
@@ -102,4 +103,4 @@ def test_only_a_generic_molecule_with_states_has_a_free_frame():
     composite = make_design(read_recipe(pretzel), 16, 20.0).molecule(grid, 3)
     assert not composite.frame_is_free
     assert not consensus(grid).frame_is_free
-    assert Generic("cosine", 3, "bend").molecule(grid, 3).frame_is_free
+    assert read_generic("cosine", 3, "bend").molecule(grid, 3).frame_is_free

@@ -14,18 +14,17 @@ import pytest
 from jax import Array
 
 from hypermol.data.latents import Consensus, Latents
-from hypermol.fitting import sampler
-from hypermol.fitting.sampler import ChainState, Data, motion_blocks
+from hypermol.fitting.blocks import trajectories as module
+from hypermol.fitting.blocks.trajectories import trajectories
+from hypermol.fitting.sweep import ChainState, Data, init_tunings
 from hypermol.imaging.blocks import image_blocks, to_blocks
-from hypermol.imaging.forward import predict
-from hypermol.inference.ensemble import MoveSize
 from hypermol.molecule.composite import Composite, composite
 from hypermol.molecule.parts import Part
 from hypermol.molecule.spatial_basis.voxels import Voxels
 from hypermol.molecule.state_basis import Chebyshev, Constant
 from hypermol.molecule.trajectory import Translation
 from hypermol.posterior.posterior import Posterior
-from hypermol.posterior.priors import HyperPrior, Nuisance
+from hypermol.posterior.priors import Hyperparameters, HyperPrior
 from hypermol.space.fourier import half_plane
 from hypermol.space.rotation import random_quaternions
 from hypermol.space.state_space import Interval
@@ -53,7 +52,7 @@ def given(molecule: Composite) -> tuple[Posterior, ChainState, Data]:
     shape = quaternion.shape[:2]
     states = jnp.asarray(rng.uniform(size=(*shape, 1)), jnp.float32)
     latents = Latents(quaternion, shift, jnp.ones(shape), states)
-    nuisance = Nuisance(
+    mu = Hyperparameters(
         jnp.full(plane.n_shells, 4.0),
         jnp.ones((2, molecule.parts[0].basis.n_shells)),
         jnp.ones(2),
@@ -61,8 +60,7 @@ def given(molecule: Composite) -> tuple[Posterior, ChainState, Data]:
         jnp.full(posterior.n_bins, 1.0 / posterior.n_bins),
     )
     theta = theta._replace(maps=maps)
-    widths = MoveSize(jnp.full(shape, 0.1), jnp.full(shape, 0.1))
-    state = ChainState(theta, nuisance, latents, widths, molecule.prepare(theta))
+    state = ChainState(theta, mu, latents)
     pixels = np.zeros((N, len(plane.shells)), np.complex64)
     ctf = np.ones(pixels.shape, np.float32)
     return posterior, state, Data(image_blocks(pixels, ctf, BLOCK), Consensus(quaternion, shift))
@@ -72,14 +70,15 @@ def moved(
     posterior: Posterior, state: ChainState, data: Data
 ) -> Callable[[Array], tuple[Array, Array, Array]]:
     """key -> (parameters after, gain in log likelihood, acceptance), the truth from the prior."""
-    (block,) = motion_blocks(posterior)
-    sd = jnp.sqrt(0.5 * state.nuisance.noise_variance[posterior.plane.shells])
+    (block,) = trajectories(posterior)
+    tuning = init_tunings((block,), state, data)[block.name]
+    sd = jnp.sqrt(0.5 * state.mu.noise_variance[posterior.plane.shells])
 
     def clean(theta) -> Array:
         prepared = posterior.molecule.prepare(theta)
 
         def one(item) -> Array:
-            return predict(posterior.molecule, prepared, *item, posterior.plane)
+            return posterior.predict(prepared, *item)
 
         return jax.lax.map(one, (state.latents, data.images.ctf))
 
@@ -97,7 +96,7 @@ def moved(
         seen = data._replace(images=data.images._replace(pixels=pixels))
         chain, accepted = state._replace(theta=truth), []
         for number in range(STEPS):
-            chain, info = block.step(jax.random.fold_in(step, number), chain, seen)
+            chain, info = block.step(jax.random.fold_in(step, number), chain, tuning, seen)
             accepted.append(info["acceptance"])
         gain = misfit(truth, pixels) - misfit(chain.theta, pixels)
         return chain.theta.motion["arm"].reshape(-1), gain, jnp.mean(jnp.stack(accepted))
@@ -123,13 +122,13 @@ def test_the_step_leaves_the_posterior_as_it_is(scale_angstrom: float):
 
 
 def test_a_step_that_weighs_images_wrongly_is_caught(monkeypatch):
-    whole = sampler.molecule_differentiable
+    whole = module.theta_differentiable
 
-    def halved(posterior, nuisance, latents, images):
-        noisier = nuisance._replace(noise_variance=2.0 * nuisance.noise_variance)
-        return whole(posterior, noisier, latents, images)
+    def halved(posterior, given):
+        noisier = given.mu._replace(noise_variance=2.0 * given.mu.noise_variance)
+        return whole(posterior, given._replace(mu=noisier))
 
-    monkeypatch.setattr(sampler, "molecule_differentiable", halved)
+    monkeypatch.setattr(module, "theta_differentiable", halved)
     z, _ = deviations(1.0)
     assert z.max() > 6.0, z
 
@@ -137,4 +136,4 @@ def test_a_step_that_weighs_images_wrongly_is_caught(monkeypatch):
 def test_nothing_to_learn_is_no_block():
     basis = Voxels(BOX, 1.0, KMAX, 3.0)
     still = composite((Part("body", basis, Constant()),))
-    assert motion_blocks(Posterior(still, half_plane(BOX, KMAX), HyperPrior(n_bins=3))) == ()
+    assert trajectories(Posterior(still, half_plane(BOX, KMAX), HyperPrior(n_bins=3))) == ()

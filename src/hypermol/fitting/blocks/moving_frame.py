@@ -10,10 +10,11 @@ composite, a part at rest holds the frame, and what poses share with a state is 
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 
 from hypermol.data.latents import Consensus, Latents
-from hypermol.fitting.sampler import Block, ChainState, Data, Info, reads_no_cache
+from hypermol.fitting.sweep import Block, ChainState, Data, Info, Tuning
 from hypermol.posterior.posterior import Posterior
 from hypermol.posterior.priors import pose_vector
 from hypermol.space.rotation import (
@@ -69,16 +70,22 @@ def take_out_shared_motion(
     return latents, sizes[0], sizes[1]
 
 
-def moving_frame_block(posterior: Posterior) -> Block:
-    """The step as a block, to stand between poses and theta; NOT exact: for burn-in only."""
+def moving_frame(posterior: Posterior) -> Block:
+    """The step as a block, to stand between poses and theta; not exact: for burn-in only."""
 
     @jax.jit
-    def step(key: Array, state: ChainState, data: Data) -> tuple[ChainState, Info]:
-        del key
+    def step(key: Array, state: ChainState, tuning: Tuning, data: Data) -> tuple[ChainState, Info]:
         weights = posterior.molecule.weights(state.latents.state)
         latents, turn, drift = take_out_shared_motion(
             weights, state.latents, data.consensus, data.images.present
         )
         return state._replace(latents=latents), {"turn_rad": turn, "drift_px": drift}
 
-    return Block("frame", step, reads_no_cache)
+    return Block("moving frame", step, numbers=_numbers, is_exact=False)
+
+
+def _numbers(info: Info) -> dict[str, float]:
+    return {
+        "frame_turn_deg": float(np.degrees(info["turn_rad"])),
+        "frame_drift_px": float(info["drift_px"]),
+    }

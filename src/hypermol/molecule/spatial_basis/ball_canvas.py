@@ -71,7 +71,7 @@ class BallCanvas:
 
     @cached_property
     def _octant(self) -> tuple[np.ndarray, np.ndarray]:
-        """Flat indices in a cube of side n / 2 + 1, and places in radii, of x, y, z >= 0."""
+        """Flat indices in a cube of side n / 2 + 1, and points in radii, of x, y, z >= 0."""
         axis = np.arange(self.n // 2 + 1) * self.voxel
         z, y, x = np.meshgrid(axis, axis, axis, indexing="ij")
         places = np.stack([x, y, z], axis=-1).reshape(-1, 3)

@@ -76,21 +76,6 @@ class SpatialBasis(abc.ABC):
     def fourier(self, coefficients: Array, points: Array) -> Array:
         """V-hat, complex [F, n], at points [n, 3] in 1/Angstrom by direct evaluation."""
 
-    def fourier_adjoint(self, values: Array, points: Array) -> Array:
-        """Exact transpose of `fourier` for the real inner product Re sum conj(a) b.
-
-        Args:
-            values: complex [F, n].
-            points: [n, 3] in 1/Angstrom.
-
-        Returns:
-            Coefficients [F, *shape].
-        """
-        zero = jnp.zeros((values.shape[0], *self.coefficient_shape))
-        transpose = jax.linear_transpose(lambda x: self.fourier(x, points), zero)
-        # JAX transposes without conjugation
-        return transpose(jnp.conj(values))[0]
-
     @abc.abstractmethod
     def density(self, coefficients: Array) -> Array:
         """Densities [F, n, n, n] on the basis' own grid, in units of the images' pixels."""

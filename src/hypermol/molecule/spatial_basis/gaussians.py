@@ -12,6 +12,7 @@ from typing import final
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
+from typing_extensions import override
 
 from hypermol.molecule.region import Mask
 from hypermol.molecule.spatial_basis.on_voxels import OnVoxels
@@ -49,6 +50,7 @@ class GaussianGrid(OnVoxels):
     centre_angstrom: tuple[float, float, float] = (0.0, 0.0, 0.0)
     stride: int = 1
 
+    @override
     @cached_property
     def _voxels(self) -> Voxels:
         """Voxels whose support is the lattice."""
@@ -60,16 +62,18 @@ class GaussianGrid(OnVoxels):
             *common, self.centre_angstrom, Mask(lattice, plain.voxel_size_angstrom, "lattice")
         )
 
+    @override
     @property
     def coefficient_shape(self) -> tuple[int, int, int]:
         """One coefficient a voxel; those off the lattice or outside the ball stay zero."""
         return self._voxels.coefficient_shape
 
+    @override
     @property
     def n_coefficients(self) -> int:
-        """Gaussians."""
         return self._voxels.n_coefficients
 
+    @override
     @property
     def power_gain(self) -> float:
         """The voxels' of the whole ball: centres times stride^3."""
@@ -95,37 +99,45 @@ class GaussianGrid(OnVoxels):
         squared = full[:, None, None] + full[None, :, None] + half[None, None, :]
         return np.asarray(self._envelope(squared), np.float32)
 
+    @override
     def prepare(self, coefficients: Array) -> Array:
         """The lattice's padded transform (see `Voxels.prepare`)."""
         return self._voxels.prepare(coefficients)
 
+    @override
     def slices(self, prepared: Array, rotations: Array, frequencies: Array) -> Array:
         """Central slices, complex [B, F, K]: the lattice's, times the envelope."""
         squared = jnp.sum((frequencies / np.float32(self._voxels.box_angstrom)) ** 2, axis=-1)
         return self._voxels.slices(prepared, rotations, frequencies) * self._envelope(squared)
 
+    @override
     def fourier(self, coefficients: Array, points: Array) -> Array:
         """V-hat, complex [F, n], at points [n, 3] in 1/Angstrom: exact sums over Gaussians."""
         squared = jnp.sum(jnp.asarray(points) ** 2, axis=-1)
         return self._voxels.fourier(coefficients, points) * self._envelope(squared)
 
+    @override
     def density(self, coefficients: Array) -> Array:
         """[F, n, n, n], band-limited to the grid; Gaussians at the box' edge wrap around it."""
         transform = jnp.fft.rfftn(self._voxels.density(coefficients), axes=_AXES)
         return jnp.fft.irfftn(transform * self._grid_envelope, s=(self.n,) * 3, axes=_AXES)
 
+    @override
     def precision(self, coefficients: Array, weights: Array) -> Array:
         """The voxels' on the lattice, with the squared envelope in the weights."""
         return self._voxels.precision(coefficients, weights * self._shell_envelope2)
 
+    @override
     def precision_root(self, white: Array, weights: Array) -> Array:
         """White noise that fills the cube [F, n, n, n] to covariance `precision`."""
         return self._voxels.precision_root(white, weights * self._shell_envelope2)
 
+    @override
     def shell_power(self, coefficients: Array) -> Array:
         """Mean |V-hat|^2 per shell over the ball's voxels, [F, n_shells]."""
         return self._voxels.shell_power(coefficients) * self._shell_envelope2
 
+    @override
     def multiply_shells(self, coefficients: Array, matrices: Array) -> Array:
         """The voxels', divided by the squared envelope, which `slice_gain` leaves out: inverses of
         operators on the density become inverses of operators on coefficients.

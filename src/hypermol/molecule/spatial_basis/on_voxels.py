@@ -3,6 +3,7 @@
 import abc
 
 import numpy as np
+from typing_extensions import override
 
 from hypermol.molecule.spatial_basis.base import SpatialBasis
 from hypermol.molecule.spatial_basis.voxels import Voxels
@@ -19,27 +20,28 @@ class OnVoxels(SpatialBasis):
     def _voxels(self) -> Voxels:
         """The voxels of the same ball and kmax."""
 
+    @override
     @property
     def n(self) -> int:
-        """Side of the voxel grid."""
         return self._voxels.n
 
+    @override
     @property
     def voxel_size_angstrom(self) -> float:
-        """Side of one voxel."""
         return self._voxels.voxel_size_angstrom
 
+    @override
     @property
     def scale(self) -> float:
-        """The voxels'."""
         return self._voxels.scale
 
+    @override
     @property
     def n_shells(self) -> int:
         """Shells 0 .. kmax, and one above."""
         return self._voxels.n_shells
 
+    @override
     @property
     def slice_gain(self) -> np.ndarray:
-        """[n_shells]: the voxels'."""
         return self._voxels.slice_gain

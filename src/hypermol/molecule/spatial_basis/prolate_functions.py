@@ -168,11 +168,6 @@ class ProlateFunctions:
         """All psi_lnm: sum over l of (2 l + 1) n_l."""
         return int(np.sum((2 * np.arange(len(self.counts)) + 1) * self.counts))
 
-    @property
-    def concentrations(self) -> list[np.ndarray]:
-        """For each degree, the share of energy inside the band, [n_l]."""
-        return [concentration(self.bandlimit, gamma) for gamma in self.eigenvalues]
-
     def radial(self, degree: int, radius: np.ndarray) -> np.ndarray:
         """Phi_ln(r), [n_l, n], at radii [n] in 0 .. 1; int_0^1 Phi^2 r^2 dr = 1."""
         expansion = self.expansions[degree]

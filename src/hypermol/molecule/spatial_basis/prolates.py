@@ -13,6 +13,7 @@ from typing import final
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
+from typing_extensions import override
 
 from hypermol.molecule.spatial_basis.ball_canvas import BallCanvas
 from hypermol.molecule.spatial_basis.ball_functions import (
@@ -58,6 +59,7 @@ class Prolates(OnVoxels):
         bandlimit = 2.0 * np.pi * self.radius_angstrom * self.kmax / self._voxels.box_angstrom
         return prolate_functions(bandlimit, self.threshold)
 
+    @override
     @cached_property
     def _voxels(self) -> Voxels:
         """The grid of `density`, and the voxels whose units the coefficients share."""
@@ -69,14 +71,15 @@ class Prolates(OnVoxels):
             self.centre_angstrom,
         )
 
+    @override
     @property
     def coefficient_shape(self) -> tuple[int]:
         """One coefficient a function, ordered by degree l, order n, then m = -l .. l."""
         return (self.n_coefficients,)
 
+    @override
     @property
     def n_coefficients(self) -> int:
-        """P, the number of functions."""
         return self.functions.n_functions
 
     @property
@@ -84,6 +87,7 @@ class Prolates(OnVoxels):
         """Volume of the ball in voxels."""
         return 4.0 / 3.0 * np.pi * (self.radius_angstrom / self.voxel_size_angstrom) ** 3
 
+    @override
     @property
     def power_gain(self) -> float:
         """scale^2 times the volume of the ball in voxels."""
@@ -108,6 +112,7 @@ class Prolates(OnVoxels):
         side = self.canvas.padded * self.canvas.voxel * self.radius_angstrom
         return side / self._voxels.box_angstrom
 
+    @override
     def prepare(self, coefficients: Array) -> Array:
         """Padded transform of the ball about its own centre, float [D, D, X, 2 F]."""
         canvas = self.canvas
@@ -117,6 +122,7 @@ class Prolates(OnVoxels):
         radius = grid_radius(self.kmax, self._steps)
         return padded_transform(volume, canvas.padded, radius)
 
+    @override
     def slices(self, prepared: Array, rotations: Array, frequencies: Array) -> Array:
         """Central slices, complex [B, F, K], in units of orthonormal image coefficients."""
         found = slices(prepared, rotations, frequencies * np.float32(self._steps))
@@ -143,6 +149,7 @@ class Prolates(OnVoxels):
             radial, len(functions.counts), functions.bandlimit, _FOURIER_REACH
         )
 
+    @override
     def fourier(self, coefficients: Array, points: Array) -> Array:
         """V-hat, complex [F, n], at points [n, 3] in 1/Angstrom, by the functions' eigenvalues.
 
@@ -171,13 +178,14 @@ class Prolates(OnVoxels):
 
     @cached_property
     def _inside(self) -> tuple[np.ndarray, np.ndarray]:
-        """Flat indices of the grid's voxels in the ball, and their places in it, [V, 3]."""
+        """Flat indices of the grid's voxels in the ball, and their points in it, [V, 3]."""
         index = np.flatnonzero(self._voxels.support)
         z, y, x = np.unravel_index(index, (self.n,) * 3)
         places = (np.stack([x, y, z], axis=1) - self.n // 2) * self.voxel_size_angstrom
         unit = (places - np.asarray(self.centre_angstrom)) / self.radius_angstrom
         return index, unit.astype(np.float32)
 
+    @override
     def density(self, coefficients: Array) -> Array:
         """The functions at the grid's voxels [F, n, n, n], zero outside the ball."""
         index, places = self._inside
@@ -210,10 +218,12 @@ class Prolates(OnVoxels):
         """Shell weights [F, n_shells] at each coefficient, [F, P]."""
         return (weights @ self._tents.T)[:, self._radial_index]
 
+    @override
     def precision(self, coefficients: Array, weights: Array) -> Array:
         """Diagonal: each function's weight is read at its mean frequency."""
         return self._diagonal(weights) * coefficients
 
+    @override
     def precision_root(self, white: Array, weights: Array) -> Array:
         """White noise [F, P] to covariance `precision`."""
         return jnp.sqrt(self._diagonal(weights)) * white
@@ -231,6 +241,7 @@ class Prolates(OnVoxels):
         mean = energy / ((2 * degree + 1) @ energy)
         return np.concatenate([mean, mean[:, -1:]], axis=1).astype(np.float32)
 
+    @override
     def shell_power(self, coefficients: Array) -> Array:
         """Mean squared coefficient, weighted by each function's energy in the shell: what the mean
         |V-hat|^2 over the shell is expected to be, [F, n_shells].
@@ -240,6 +251,7 @@ class Prolates(OnVoxels):
         power = power.at[:, self._radial_index].add(coefficients**2)
         return power @ self._shell_mean
 
+    @override
     def multiply_shells(self, coefficients: Array, matrices: Array) -> Array:
         """Mix the F functions by the matrices [n_shells, F, F] read at each mean frequency."""
         mixing = jnp.tensordot(self._tents, matrices, axes=1)[self._radial_index]

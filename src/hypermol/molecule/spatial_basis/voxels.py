@@ -12,6 +12,7 @@ from typing import final
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
+from typing_extensions import override
 
 from hypermol.molecule.region import Mask, Region
 from hypermol.molecule.spatial_basis.base import SpatialBasis
@@ -50,6 +51,7 @@ class Voxels(SpatialBasis):
     centre_angstrom: tuple[float, float, float] = (0.0, 0.0, 0.0)
     mask: Mask | None = None
 
+    @override
     @cached_property
     def n(self) -> int:
         """Side of the voxel grid, which spans the images' box."""
@@ -66,9 +68,9 @@ class Voxels(SpatialBasis):
         """Side of the box in Angstrom."""
         return self.box * self.pixel_size_angstrom
 
+    @override
     @property
     def voxel_size_angstrom(self) -> float:
-        """Side of one voxel."""
         return self.box_angstrom / self.n
 
     @property
@@ -76,14 +78,15 @@ class Voxels(SpatialBasis):
         """Padded box over box: grid steps per 1/box."""
         return self.padded / self.n
 
+    @override
     @property
     def coefficient_shape(self) -> tuple[int, int, int]:
         """One coefficient a voxel (those outside the ball stay zero)."""
         return (self.n, self.n, self.n)
 
+    @override
     @property
     def n_coefficients(self) -> int:
-        """Voxels inside the support."""
         return int(self.support.sum())
 
     @cached_property
@@ -104,6 +107,7 @@ class Voxels(SpatialBasis):
             return self.support
         return self.support * self.mask.on_grid(self.n, self.voxel_size_angstrom)
 
+    @override
     @property
     def scale(self) -> float:
         """Orthonormal image coefficient per unit of sum over voxels (CONVENTIONS.md: images are
@@ -121,20 +125,24 @@ class Voxels(SpatialBasis):
         """int [n, n, n // 2 + 1] shell of each rfft coefficient, the last shell above kmax."""
         return np.minimum(np.rint(frequency_radii(self.n)).astype(int), self.n_shells - 1)
 
+    @override
     @property
     def n_shells(self) -> int:
         """Shells 0 .. kmax, and one for the grid's corners above kmax."""
         return self.kmax + 2
 
+    @override
     def prepare(self, coefficients: Array) -> Array:
         """Padded transform cropped to kmax, float [D, D, X, 2 F] (see `slicing`)."""
         radius = grid_radius(self.kmax, self.oversampling)
         return padded_transform(coefficients * self._compensation, self.padded, radius)
 
+    @override
     def slices(self, prepared: Array, rotations: Array, frequencies: Array) -> Array:
         """Central slices, complex [B, F, K], in units of orthonormal image coefficients."""
         return slices(prepared, rotations, frequencies * np.float32(self.oversampling))
 
+    @override
     def fourier(self, coefficients: Array, points: Array) -> Array:
         """Direct sums over voxels: complex [F, n_points] at points [n_points, 3] in 1/Angstrom."""
         axis = (jnp.arange(self.n) - self.n // 2) * self.voxel_size_angstrom
@@ -142,10 +150,12 @@ class Voxels(SpatialBasis):
         volume = coefficients * (self.window * np.float32(self.scale))
         return jnp.einsum("fzyx,px,py,pz->fp", volume, *waves)
 
+    @override
     def density(self, coefficients: Array) -> Array:
         """The voxels themselves, times the mask, zero outside the support."""
         return coefficients * self.window
 
+    @override
     def expand(self, density: Array) -> Array:
         """Coefficients [F, n, n, n] of densities on the grid: divided by the mask where it is not
         small, as they are elsewhere, for a prior of unit scale holds them there.
@@ -158,16 +168,19 @@ class Voxels(SpatialBasis):
         filtered = jnp.fft.irfftn(transform * weights, s=(self.n,) * 3, axes=_AXES)
         return filtered * self.support
 
+    @override
     def precision(self, coefficients: Array, weights: Array) -> Array:
         """Ball-restricted Fourier multiplier of weights [F, n_shells]; symmetric."""
         return self._filter(coefficients, weights)
 
+    @override
     def precision_root(self, white: Array, weights: Array) -> Array:
         """White noise [F, n, n, n] to covariance `precision`: the noise must fill the cube."""
         transform = jnp.fft.rfftn(white, axes=_AXES)
         root = jnp.sqrt(weights)[:, self._shells]
         return jnp.fft.irfftn(transform * root, s=(self.n,) * 3, axes=_AXES) * self.support
 
+    @override
     def shell_power(self, coefficients: Array) -> Array:
         """Mean over each shell of |FFT|^2 / (voxels in the ball), [F, n_shells].
 
@@ -194,12 +207,14 @@ class Voxels(SpatialBasis):
         )
         return counts.astype(np.float32)
 
+    @override
     @property
     def slice_gain(self) -> np.ndarray:
         """[n_shells]: scale^2 n^3 over the coefficients of each shell."""
         share = float(np.sum(self.window**2)) / self.n_coefficients
         return self.scale**2 * self.n**3 * share / self.shell_counts
 
+    @override
     @property
     def power_gain(self) -> float:
         """scale^2 times the voxels in the ball, each weighted by its mask squared."""
@@ -211,6 +226,7 @@ class Voxels(SpatialBasis):
         weighted = (values * self._multiplicity).reshape(values.shape[0], -1)
         return total.at[:, self._shells.reshape(-1)].add(weighted) / self.shell_counts
 
+    @override
     def multiply_shells(self, coefficients: Array, matrices: Array) -> Array:
         """Mix the F functions by one symmetric matrix [n_shells, F, F] per shell, in the ball."""
         transform = jnp.fft.rfftn(coefficients * self.support, axes=_AXES)

@@ -10,7 +10,7 @@ from hypermol.molecule.state_basis.graph import (
     landmark_basis,
 )
 from hypermol.molecule.state_basis.local import Haar, Hats, OneHot
-from hypermol.molecule.state_basis.named import BASES, named_state_basis
+from hypermol.molecule.state_basis.named import BASES, BASIS_OF, STATES_OF, named_state_basis
 from hypermol.molecule.state_basis.product import ProductBasis
 from hypermol.molecule.state_basis.smooth import (
     Chebyshev,
@@ -24,6 +24,8 @@ from hypermol.molecule.state_basis.variation import Variation
 
 __all__ = [
     "BASES",
+    "BASIS_OF",
+    "STATES_OF",
     "Chebyshev",
     "Constant",
     "Cosine",

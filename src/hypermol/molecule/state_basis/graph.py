@@ -18,6 +18,7 @@ from scipy.sparse import coo_array, csr_array, diags_array
 from scipy.sparse.csgraph import connected_components
 from scipy.sparse.linalg import eigsh
 from scipy.spatial import cKDTree
+from typing_extensions import override
 
 from hypermol.molecule.state_basis.base import StateBasis
 from hypermol.space.discrete import Discrete
@@ -142,20 +143,21 @@ class Tabulated(StateBasis):
                 "a molecule at rest can be written"
             )
 
+    @override
     @property
     def n_terms(self) -> int:
-        """Number of columns."""
         return self.table.shape[1]
 
+    @override
     @property
     def frequencies(self) -> np.ndarray:
-        """[n_terms] as given."""
         return np.arange(float(self.table.shape[1])) if self.order is None else self.order
 
     def __call__(self, tau: Array) -> Array:
         """Values [..., n_terms]."""
         return jnp.asarray(self.table, jnp.float32)[self.space.index(tau)]
 
+    @override
     @cached_property
     def constant_weights(self) -> np.ndarray:
         """[n_terms] by least squares."""
@@ -163,11 +165,13 @@ class Tabulated(StateBasis):
         weights[np.abs(weights) < 1e-9] = 0.0
         return weights
 
+    @override
     @property
     def mean_weights(self) -> np.ndarray:
         """[n_terms] means of the columns."""
         return self.table.mean(axis=0)
 
+    @override
     def coefficients_of(self, source: StateBasis) -> np.ndarray:
         """Least squares over the states."""
         values = np.asarray(source(self.space.nodes(self.space.n_states)), np.float64)
@@ -248,9 +252,9 @@ class GraphLaplacian(StateBasis):
                 f"{_MAX_BOX_DIM}: their box is mostly empty; use landmark_basis"
             )
 
+    @override
     @cached_property
     def space(self) -> StateSpace:
-        """The points' box."""
         d = self.spectrum.points.shape[1]
         if d == 1:
             return Interval(self.name)
@@ -267,14 +271,14 @@ class GraphLaplacian(StateBasis):
         low, side = self._box
         return np.clip((np.asarray(coordinates, np.float64) - low) / side, 0.0, 1.0)
 
+    @override
     @property
     def n_terms(self) -> int:
-        """Number of modes."""
         return self.spectrum.vectors.shape[1]
 
+    @override
     @property
     def frequencies(self) -> np.ndarray:
-        """[n_terms] the spectrum's."""
         return self.spectrum.frequencies
 
     def __call__(self, tau: Array) -> Array:
@@ -287,11 +291,13 @@ class GraphLaplacian(StateBasis):
         step = jax.nn.softmax(-distance - jnp.asarray(spectrum.log_density, tau.dtype), axis=-1)
         return step @ jnp.asarray(spectrum.vectors / spectrum.values, tau.dtype)
 
+    @override
     @cached_property
     def mean_weights(self) -> np.ndarray:
         """[n_terms] means over the box."""
         return np.asarray(self(self.space.nodes(4096)), np.float64).mean(axis=0)
 
+    @override
     def coefficients_of(self, source: StateBasis) -> np.ndarray:
         """Terms of the same spectrum are kept; any other basis' by least squares."""
         if isinstance(source, GraphLaplacian) and source.spectrum is not self.spectrum:

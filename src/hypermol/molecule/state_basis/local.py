@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
+from typing_extensions import override
 
 from hypermol.molecule.state_basis.base import StateBasis
 from hypermol.space.discrete import Discrete
@@ -41,6 +42,7 @@ class Hats(StateBasis):
         """Segments between neighbouring nodes."""
         return self.n_terms if isinstance(self.space, Circle) else self.n_terms - 1
 
+    @override
     @property
     def frequencies(self) -> np.ndarray:
         """[n_terms] zero: every term is a whole density, as large as any other."""
@@ -53,11 +55,13 @@ class Hats(StateBasis):
             away = away - jnp.round(away)
         return jnp.maximum(1.0 - self._links * jnp.abs(away), 0.0)
 
+    @override
     @property
     def constant_weights(self) -> np.ndarray:
         """[n_terms] ones."""
         return np.ones(self.n_terms)
 
+    @override
     @property
     def mean_weights(self) -> np.ndarray:
         """[n_terms] areas: a hat at an end of the interval is half a hat."""
@@ -66,6 +70,7 @@ class Hats(StateBasis):
             weights[[0, -1]] /= 2.0
         return weights
 
+    @override
     def coefficients_of(self, source: StateBasis) -> np.ndarray:
         """The source's values at the nodes."""
         return np.asarray(source(jnp.asarray(self.nodes, jnp.float32)), np.float64)
@@ -82,11 +87,12 @@ class OneHot(StateBasis):
 
     space: Discrete = Discrete()
 
+    @override
     @property
     def n_terms(self) -> int:
-        """Number of classes."""
         return self.space.n_states
 
+    @override
     @property
     def frequencies(self) -> np.ndarray:
         """[n_terms] zero: every term is a whole density."""
@@ -96,16 +102,19 @@ class OneHot(StateBasis):
         """Values [..., n_terms]; no gradient, for classes have no neighbours."""
         return jax.nn.one_hot(self.space.index(tau), self.n_terms)
 
+    @override
     @property
     def constant_weights(self) -> np.ndarray:
         """[n_terms] ones."""
         return np.ones(self.n_terms)
 
+    @override
     @property
     def mean_weights(self) -> np.ndarray:
         """[n_terms] 1 / n_terms."""
         return np.full(self.n_terms, 1.0 / self.n_terms)
 
+    @override
     def coefficients_of(self, source: StateBasis) -> np.ndarray:
         """The source's values in each class."""
         return np.asarray(source(self.space.nodes(self.n_terms)), np.float64)
@@ -123,9 +132,9 @@ class Haar(StateBasis):
 
     space: Discrete = Discrete()
 
+    @override
     @property
     def n_terms(self) -> int:
-        """Number of classes."""
         return self.space.n_states
 
     @cached_property
@@ -141,6 +150,7 @@ class Haar(StateBasis):
             table[middle:end, term] = -scale * np.sqrt(first / second)
         return table
 
+    @override
     @property
     def frequencies(self) -> np.ndarray:
         """[n_terms] 0, then 1, 2, 4, ... parts that a level's halvings split the classes into."""
@@ -152,6 +162,7 @@ class Haar(StateBasis):
         """Values [..., n_terms]; no gradient, for classes have no neighbours."""
         return jnp.asarray(self.table, jnp.float32)[self.space.index(tau)]
 
+    @override
     def coefficients_of(self, source: StateBasis) -> np.ndarray:
         """Projections of the source's values in each class."""
         values = np.asarray(source(self.space.nodes(self.n_terms)), np.float64)

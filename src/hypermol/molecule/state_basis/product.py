@@ -7,6 +7,7 @@ from typing import final
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
+from typing_extensions import override
 
 from hypermol.molecule.state_basis.base import StateBasis
 from hypermol.space.product import Product
@@ -28,6 +29,7 @@ class ProductBasis(StateBasis):
     factors: tuple[StateBasis, ...]
     max_frequency: float | None = None
 
+    @override
     @cached_property
     def space(self) -> Product:
         """The factors' spaces, side by side."""
@@ -54,11 +56,13 @@ class ProductBasis(StateBasis):
         parts = [f.frequencies[terms[:, i]] for i, f in enumerate(self.factors)]
         return np.sum(parts, axis=0)
 
+    @override
     @property
     def n_terms(self) -> int:
         """Product of the factors' numbers of terms, less what is cut."""
         return len(self.terms)
 
+    @override
     @property
     def frequencies(self) -> np.ndarray:
         """[n_terms] sums of the factors' frequencies."""
@@ -74,11 +78,13 @@ class ProductBasis(StateBasis):
             start = end
         return values
 
+    @override
     @property
     def constant_weights(self) -> np.ndarray:
         """[n_terms] products of the factors'."""
         return self._multiply([factor.constant_weights for factor in self.factors])
 
+    @override
     @property
     def mean_weights(self) -> np.ndarray:
         """[n_terms] products of the factors': their states are independent."""
@@ -88,6 +94,7 @@ class ProductBasis(StateBasis):
         columns = zip(weights, self.terms.T, strict=True)
         return np.prod([values[column] for values, column in columns], axis=0)
 
+    @override
     def coefficients_of(self, source: StateBasis) -> np.ndarray:
         """Factor by factor where the source is a product of as many; by least squares otherwise."""
         if not isinstance(source, ProductBasis) or len(source.factors) != len(self.factors):

@@ -6,6 +6,7 @@ from typing import final
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
+from typing_extensions import override
 
 from hypermol.molecule.state_basis.base import StateBasis
 from hypermol.space.normal import Gaussian
@@ -20,6 +21,7 @@ class Constant(StateBasis):
     space = Point()
     n_terms = 1
 
+    @override
     @property
     def frequencies(self) -> np.ndarray:
         """[1] zero."""
@@ -38,6 +40,7 @@ class Cosine(StateBasis):
     n_terms: int = 4
     space: Interval = Interval()
 
+    @override
     @property
     def frequencies(self) -> np.ndarray:
         """[n_terms] 0, 1, 2, ... half turns."""
@@ -58,11 +61,13 @@ class Chebyshev(StateBasis):
     n_terms: int = 4
     space: Interval = Interval()
 
+    @override
     @property
     def frequencies(self) -> np.ndarray:
         """[n_terms] polynomial degree."""
         return np.arange(self.n_terms, dtype=float)
 
+    @override
     @property
     def mean_weights(self) -> np.ndarray:
         """[n_terms] 1 / (1 - q^2) for even degrees, 0 for odd: not orthogonal to the constant."""
@@ -86,6 +91,7 @@ class Fourier(StateBasis):
     n_terms: int = 5
     space: Circle = Circle()
 
+    @override
     @property
     def frequencies(self) -> np.ndarray:
         """[n_terms] 0, 1, 1, 2, 2, ... turns."""
@@ -105,7 +111,7 @@ def principal_coordinates(maps: np.ndarray, states: np.ndarray) -> np.ndarray:
     """Rotate subspace states [N, d] to the principal axes of the density they explain.
 
     Args:
-        maps: [d, ...] coefficients of the components.
+        maps: [d, ...] coefficients of the principal components.
         states: [N, d].
     """
     flat = maps.reshape(len(maps), -1).astype(np.float64)
@@ -120,14 +126,16 @@ class Linear(StateBasis):
 
     space: Gaussian = Gaussian(1)
 
+    @override
     @property
     def n_terms(self) -> int:
-        """One more than the number of components."""
+        """One more than the number of principal components."""
         return self.space.dim + 1
 
+    @override
     @property
     def frequencies(self) -> np.ndarray:
-        """[n_terms] 0 for the mean, 1 for each component."""
+        """[n_terms] 0 for the mean, 1 for each principal component."""
         return np.minimum(np.arange(self.n_terms), 1).astype(float)
 
     def __call__(self, tau: Array) -> Array:

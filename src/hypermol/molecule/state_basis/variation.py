@@ -6,6 +6,7 @@ from typing import final
 
 import numpy as np
 from jax import Array
+from typing_extensions import override
 
 from hypermol.molecule.state_basis.base import StateBasis
 from hypermol.space.state_space import StateSpace
@@ -40,16 +41,18 @@ class Variation(StateBasis):
     def _kept(self) -> np.ndarray:
         return np.flatnonzero(self.whole.constant_weights == 0.0)
 
+    @override
     @property
     def space(self) -> StateSpace:
-        """The whole basis'."""
         return self.whole.space
 
+    @override
     @property
     def n_terms(self) -> int:
         """One less than the whole basis has."""
         return len(self._kept)
 
+    @override
     @property
     def frequencies(self) -> np.ndarray:
         """[n_terms] of the terms that are left."""
@@ -59,20 +62,24 @@ class Variation(StateBasis):
         """Values [..., n_terms]."""
         return self.whole(tau)[..., self._kept]
 
+    @override
     @property
     def constant_weights(self) -> np.ndarray:
         """[n_terms] zeros: no constant can be made of these terms."""
         return np.zeros(self.n_terms)
 
+    @override
     @property
     def mean_weights(self) -> np.ndarray:
         """[n_terms] the whole basis' (a polynomial may have a mean)."""
         return self.whole.mean_weights[self._kept]
 
+    @override
     def alike(self, other: StateBasis) -> StateBasis:
         """Another basis without its constant."""
         return Variation(other)
 
+    @override
     def coefficients_of(self, source: StateBasis) -> np.ndarray:
         """From the whole bases where the source has no constant either."""
         if not isinstance(source, Variation):

@@ -1,0 +1,89 @@
+"""Which blocks make a sweep: by what the molecule can do, and what the stage asks."""
+
+from collections.abc import Callable
+
+from hypermol.fitting.blocks.hyperparameters import hyperparameters
+from hypermol.fitting.blocks.moving_frame import moving_frame
+from hypermol.fitting.blocks.particles_by_candidates import particles_by_candidates
+from hypermol.fitting.blocks.particles_by_gradient import particles_by_gradient
+from hypermol.fitting.blocks.particles_by_random_walk import particles_by_random_walk
+from hypermol.fitting.blocks.particles_on_nodes import particles_on_nodes
+from hypermol.fitting.blocks.second_mode import second_mode
+from hypermol.fitting.blocks.spectrum import spectrum
+from hypermol.fitting.blocks.theta_by_adam import AdamPlan, theta_by_adam
+from hypermol.fitting.blocks.theta_by_gradient import theta_by_gradient
+from hypermol.fitting.blocks.theta_exact import theta_exact
+from hypermol.fitting.blocks.trajectories import trajectories
+from hypermol.fitting.stages import Stage
+from hypermol.fitting.sweep import Block, Sweep
+from hypermol.inference.ensemble import CandidateCounts
+from hypermol.posterior.posterior import Posterior
+
+#: Points of the lattice of states that candidates are taken from.
+_STATES = 32
+_MOVING, _STILL = CandidateCounts(5, 3, _STATES), CandidateCounts(1, 1, _STATES)
+
+
+def sweep_blocks(stage: Stage, posterior: Posterior, start_steps: int = 1000) -> Sweep:
+    """All blocks of a stage's sweep, in their order.
+
+    theta comes first: at a new level it is drawn anew from what is known of the particles. mu
+    follows its residuals, the particles mu. The moving frame stands between poses and theta, for
+    after theta the old map would pull the poses back.
+
+    Args:
+        stage: what is asked for.
+        posterior: what it is asked of.
+        start_steps: of Adam, where that is the start.
+    """
+    theta = _THETA[stage.theta](posterior, stage, start_steps)
+    particles = _PARTICLES[stage.particles](posterior, stage)
+    blocks: list[Block] = [*theta, *trajectories(posterior)]
+    mu = hyperparameters(posterior, stage.learns_widths, stage.learns_contrast)
+    if stage.particles == "nodes":  # the noise is that of the states that theta was climbed with
+        return (*theta, *particles, mu)
+    blocks.append(mu)
+    if stage.burn_in and stage.estimates_spectrum and posterior.molecule.is_linear:
+        blocks.append(spectrum(posterior))
+    blocks += particles
+    if stage.burn_in and stage.moves_poses and posterior.molecule.frame_is_free:
+        blocks.append(moving_frame(posterior))
+    return tuple(blocks)
+
+
+_Theta = Callable[[Posterior, Stage, int], Sweep]
+_THETA: dict[str, _Theta] = {
+    "exact": lambda posterior, stage, steps: (theta_exact(posterior),),
+    "mala": lambda posterior, stage, steps: (theta_by_gradient(posterior, "mala"),),
+    "hmc": lambda posterior, stage, steps: (theta_by_gradient(posterior, "hmc"),),
+    "adam": lambda posterior, stage, steps: (
+        theta_by_adam(posterior, adam_plan(posterior, stage, steps)),
+    ),
+    "second-mode": lambda posterior, stage, steps: (second_mode(posterior, stage.moves_poses),),
+}
+
+_Particles = Callable[[Posterior, Stage], Sweep]
+_PARTICLES: dict[str, _Particles] = {
+    "candidates": lambda posterior, stage: (
+        particles_by_candidates(posterior, _MOVING if stage.moves_poses else _STILL),
+    ),
+    "gradient": lambda posterior, stage: (particles_by_gradient(posterior, stage.moves_poses),),
+    "random-walk": lambda posterior, stage: (
+        particles_by_random_walk(posterior, stage.moves_poses),
+    ),
+    "nodes": lambda posterior, stage: (particles_on_nodes(posterior, _nodes(posterior)),),
+    "none": lambda posterior, stage: (),
+}
+
+#: Largest number of state nodes a start averages over, for one knob and for more.
+_NODES, _NODES_OF_SEVERAL = 8, 25
+
+
+def _nodes(posterior: Posterior) -> int:
+    several = len(posterior.molecule.state_space.simple_spaces) > 1
+    return _NODES_OF_SEVERAL if several else _NODES
+
+
+def adam_plan(posterior: Posterior, stage: Stage, steps: int) -> AdamPlan:
+    """The start by Adam that a stage stands for."""
+    return AdamPlan(stage.sweeps, steps, nodes=_nodes(posterior))

@@ -1,0 +1,154 @@
+"""Poses, shifts, contrasts and states of every particle by MALA (eq. 19): any molecule."""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from hypermol.data.latents import Latents
+from hypermol.fitting.sweep import Block, ChainState, Data, Info
+from hypermol.inference import langevin, metropolis
+from hypermol.inference.langevin import StepSize
+from hypermol.posterior.particle_conditional import (
+    Tangent,
+    particle_density,
+    particle_differentiable,
+    particle_information,
+    retract,
+)
+from hypermol.posterior.posterior import Posterior
+
+_STEPS = 8
+_FIRST_STEP = 0.7
+#: A particle's proposals never grow beyond this many standard deviations of its information.
+_LARGEST_STEP = 2.0
+#: Spread of states on an interval of length 1: proposals without information go this far.
+_STATE_SD = 0.3
+
+
+class ParticleTuning(NamedTuple):
+    """Per particle: MALA's step, and the squared scale of every latent it is preconditioned by."""
+
+    step: StepSize
+    variance: Tangent
+
+
+def class_columns(posterior: Posterior) -> np.ndarray:
+    """bool [dim]: state variables that are classes, which have no gradient."""
+    found = [
+        bool(space.state_labels)
+        for space in posterior.molecule.state_space.simple_spaces
+        for _ in range(space.dim)
+    ]
+    return np.asarray(found, bool)
+
+
+def _variance(posterior: Posterior, moves_poses: bool, state: ChainState, data: Data) -> Tangent:
+    """1 / (the image's information + the prior's precision), held still where nothing moves."""
+    mu = state.mu
+    prepared = posterior.molecule.prepare(state.theta)
+
+    def block(item: tuple[Latents, Array]) -> Tangent:
+        return jax.vmap(lambda lat, ctf: particle_information(posterior, prepared, mu, lat, ctf))(
+            *item
+        )
+
+    information = jax.lax.map(block, (state.latents, data.images.ctf))
+    prior = Tangent(
+        1.0 / mu.pose_sd_rad**2,
+        1.0 / mu.shift_sd_px**2,
+        1.0 / mu.contrast_sd**2,
+        jnp.asarray(1.0 / _STATE_SD**2),
+    )
+    variance = jax.tree.map(lambda i, p: 1.0 / (i + p), information, prior)
+    free = 1.0 if moves_poses else 0.0
+    return Tangent(
+        free * variance.rotation,
+        free * variance.shift_px,
+        variance.contrast,
+        variance.state * jnp.asarray(~class_columns(posterior), jnp.float32),
+    )
+
+
+def particles_by_gradient(posterior: Posterior, moves_poses: bool) -> Block:
+    """MALA on all latents of a particle at once; classes, which have no gradient, by Metropolis.
+
+    Args:
+        posterior: of any molecule.
+        moves_poses: whether rotations and shifts are drawn, or left where they are.
+    """
+    space, classes = posterior.molecule.state_space, class_columns(posterior)
+
+    def one(
+        prepared: Any, mu: Any, key: Array, tuning: ParticleTuning, given: tuple
+    ) -> tuple[Latents, Array]:
+        latents, consensus, pixels, ctf = given
+        target = particle_differentiable(posterior, prepared, mu, consensus, (pixels, ctf))
+        keys = jax.random.split(key)
+        chain, acceptance = langevin.run(
+            keys[0],
+            langevin.init(latents, target),
+            target,
+            jnp.exp(tuning.step.log_size),
+            _STEPS,
+            langevin.diagonal(tuning.variance),
+            retract,
+        )
+        moved = chain.position
+        quaternion = moved.quaternion / jnp.linalg.norm(moved.quaternion)
+        # classes did not move: wrapping them would only round them
+        state = jnp.where(classes, latents.state, space.wrap(moved.state))
+        moved = moved._replace(quaternion=quaternion, state=state)
+        if classes.any():
+            density = particle_density(posterior, prepared, mu, consensus, (pixels, ctf))
+
+            def other_class(key: Array, at: Latents) -> Latents:
+                proposed = space.propose(key, at.state, 0.0)
+                return at._replace(state=jnp.where(classes, proposed, at.state))
+
+            walked = metropolis.init(moved, density)
+            for step_key in jax.random.split(keys[1], _STEPS // 2):
+                walked, _ = metropolis.step(step_key, walked, density, other_class)
+            moved = walked.position
+        return moved, acceptance
+
+    @jax.jit
+    def step(
+        key: Array, state: ChainState, tuning: ParticleTuning, data: Data
+    ) -> tuple[ChainState, Info]:
+        images = data.images
+        prepared = posterior.molecule.prepare(state.theta)
+        given = (state.latents, data.consensus, images.pixels, images.ctf)
+        keys = jax.random.split(key, images.present.shape)
+        latents, acceptance = jax.lax.map(
+            lambda item: jax.vmap(lambda *x: one(prepared, state.mu, *x))(*item),
+            (keys, tuning, given),
+        )
+        share = jnp.sum(acceptance * images.present) / jnp.sum(images.present)
+        return state._replace(latents=latents), {"acceptance": acceptance, "share": share}
+
+    variance = jax.jit(lambda state, data: _variance(posterior, moves_poses, state, data))
+
+    def init(state: ChainState, data: Data) -> ParticleTuning:
+        shape = data.images.present.shape
+        first = StepSize(jnp.full(shape, np.log(_FIRST_STEP), jnp.float32), jnp.zeros(shape))
+        return ParticleTuning(first, variance(state, data))
+
+    return Block("particles by gradient", step, init, _adapt, carry=_step_of, numbers=_numbers)
+
+
+def _adapt(tuning: ParticleTuning, info: Info) -> ParticleTuning:
+    grown = langevin.adapt(tuning.step, info["acceptance"])
+    largest = np.log(_LARGEST_STEP)
+    return tuning._replace(step=grown._replace(log_size=jnp.minimum(grown.log_size, largest)))
+
+
+def _step_of(before: ParticleTuning, fresh: ParticleTuning) -> ParticleTuning:
+    """At another level the images say more, or less, of every latent."""
+    return fresh._replace(step=before.step)
+
+
+def _numbers(info: Info) -> dict[str, float]:
+    return {"accepted_particles": float(info["share"])}

@@ -1,0 +1,183 @@
+"""Levels of the march: a stage's posterior, and its data.
+
+The images are read and transformed once, up to the finest level's frequencies; every level's
+pixels are a part of those.
+"""
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, NamedTuple, final
+
+import jax.numpy as jnp
+import numpy as np
+
+from hypermol.data.particles import ParticleSet
+from hypermol.fitting.found import Found
+from hypermol.fitting.stages import Stage
+from hypermol.fitting.sweep import Data
+from hypermol.imaging.blocks import consensus_poses, image_blocks, particle_ctf, read_half_plane
+from hypermol.molecule.protocol import SlicedMolecule
+from hypermol.molecule.spatial_basis.voxels import Voxels
+from hypermol.posterior.posterior import Posterior
+from hypermol.posterior.theta_conditional import full_block_count
+from hypermol.recipe.density_priors import read_density_prior
+from hypermol.recipe.design import AnyDesign, Grid, consensus
+from hypermol.recipe.options import FitOptions
+from hypermol.runtime import release_memory
+from hypermol.space.fourier import HalfPlane, half_plane
+
+#: Particles handled together; larger blocks fall out of the cache.
+BLOCK = 32
+#: Radius of the first map's support as a fraction of the box.
+FIRST_RADIUS = 0.45
+
+
+class Form(NamedTuple):
+    """What a chain's unknowns are of: the molecule, and the finest frequency it has seen.
+
+    Forms of one key are alike.
+    """
+
+    molecule: SlicedMolecule
+    kmax: int
+    key: tuple
+
+
+@final
+@dataclass(frozen=True)
+class Level:
+    """A posterior at one resolution, with its data and the grid of its maps."""
+
+    form: Form
+    posterior: Posterior
+    data: Data
+    grid: Voxels
+
+    @property
+    def molecule(self) -> SlicedMolecule:
+        """The level's molecule."""
+        return self.posterior.molecule
+
+
+@final
+@dataclass(frozen=True)
+class FourierImages:
+    """All particles' Fourier pixels up to one frequency, on the host.
+
+    Attributes:
+        particles: whose images they are.
+        kmax: largest spatial frequency, in 1/box.
+    """
+
+    particles: ParticleSet
+    kmax: int
+
+    @cached_property
+    def _finest(self) -> HalfPlane:
+        return half_plane(self.particles.box, self.kmax)
+
+    @cached_property
+    def _pixels(self) -> np.ndarray:
+        return read_half_plane(self.particles, self._finest)
+
+    @cached_property
+    def _ctf(self) -> np.ndarray:
+        return particle_ctf(self.particles, self._finest)
+
+    def up_to(self, plane: HalfPlane) -> Data:
+        """Blocks of the pixels of a plane that is not finer, with the input's poses."""
+        columns = plane_columns(self._finest, plane)
+        images = image_blocks(self._pixels[:, columns], self._ctf[:, columns], BLOCK)
+        return fill_blocks(Data(images, consensus_poses(self.particles, BLOCK)))
+
+
+def plane_columns(finer: HalfPlane, plane: HalfPlane) -> np.ndarray:
+    """Where the pixels of a half plane are in a finer one of the same box, int [K]."""
+    where = {tuple(k): i for i, k in enumerate(np.asarray(finer.frequencies).tolist())}
+    return np.array([where[tuple(k)] for k in np.asarray(plane.frequencies).tolist()])
+
+
+def fill_blocks(data: Data) -> Data:
+    """Absent blocks at the end, so that all blocks fall into groups of one size."""
+    n_blocks = data.images.present.shape[0]
+    more = full_block_count(n_blocks) - n_blocks
+    if not more:
+        return data
+    filling = jnp.arange(more) % n_blocks
+
+    def filled(x: jnp.ndarray) -> jnp.ndarray:
+        return jnp.concatenate([x, x[filling]])
+
+    images, consensus = data
+    present = jnp.concatenate([images.present, jnp.zeros((more, images.present.shape[1]))])
+    return Data(
+        images._replace(pixels=filled(images.pixels), ctf=filled(images.ctf), present=present),
+        consensus._replace(
+            quaternion=filled(consensus.quaternion), shift_px=filled(consensus.shift_px)
+        ),
+    )
+
+
+@final
+@dataclass(frozen=True)
+class Levels:
+    """Makes the levels of a run.
+
+    Attributes:
+        particles: all of them.
+        options: of the fit.
+        design: the model.
+        kmax: the finest level's.
+    """
+
+    particles: ParticleSet
+    options: FitOptions
+    design: AnyDesign
+    kmax: int
+
+    @cached_property
+    def _images(self) -> FourierImages:
+        return FourierImages(self.particles, self.kmax)
+
+    def grid(self, stage: Stage, found: Found) -> Grid:
+        """Resolution of a stage, and the ball that holds everything."""
+        box, pixel = self.particles.box, self.particles.pixel_size_angstrom
+        radius = self.options.radius_angstrom
+        if radius is None and not stage.finds_radius:
+            radius = found.radius_angstrom
+        return Grid(box, pixel, stage.kmax, radius or FIRST_RADIUS * box * pixel)
+
+    def key(self, stage: Stage, found: Found) -> tuple:
+        """What forms are alike by."""
+        return stage.form, stage.n_terms, self.grid(stage, found), found.log_gain
+
+    def form(self, stage: Stage, found: Found) -> Form:
+        """The molecule of a stage."""
+        grid = self.grid(stage, found)
+        molecule: Any
+        if stage.form == "constant":
+            molecule = consensus(grid)
+        elif stage.form == "subspace":
+            molecule = self.design.subspace(grid, stage.n_terms - 1)
+        else:
+            molecule = self.design.molecule(grid, stage.n_terms)
+            if found.log_gain is not None:
+                molecule = molecule.with_gain(found.log_gain)
+        return Form(molecule, stage.kmax, self.key(stage, found))
+
+    def level(self, stage: Stage, found: Found) -> Level:
+        """The posterior of a stage with its data; the images are read at the first call.
+
+        What earlier levels had compiled is let go.
+        """
+        release_memory()
+        box, pixel = self.particles.box, self.particles.pixel_size_angstrom
+        plane = half_plane(box, stage.kmax)
+        form = self.form(stage, found)
+        posterior = Posterior(
+            form.molecule,
+            plane,
+            self.options.prior,
+            density_prior=read_density_prior(self.options.density_prior, box, pixel),
+        )
+        return Level(form, posterior, self._images.up_to(plane), self.grid(stage, found).voxels)

@@ -1,0 +1,210 @@
+"""mu given the rest, and the contrasts with it: exact draws, in float64 on the host.
+
+At given theta, pose and state an image is linear in its contrast a (eq. 5), so that the sums
+c_k = Re <S, Y>_k, s_k = <S, S>_k and y_k = <Y, Y>_k over the shells k of each image Y, with S its
+prediction at contrast 1, say all that the image says about noise and contrast:
+
+    log P(Y | a, sigma) = sum_k -(y_k - 2 a c_k + a^2 s_k) / sigma_k^2 - n_k log sigma_k^2
+
+(half-plane sums; eq. 10). The width of the contrasts is drawn with the contrasts integrated out,
+and they are drawn given it: a width drawn from contrasts that have not moved yet would keep them
+from moving.
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from hypermol.data.latents import Consensus, ImageBlocks, Latents
+from hypermol.posterior.posterior import Posterior, residual_precision
+from hypermol.posterior.priors import Hyperparameters, HyperPrior, InverseGamma, pose_vector
+from hypermol.space.fourier import FULL_PLANE_WEIGHT
+
+#: Where the contrasts' width may be. Its density is drawn from on a grid of log sd that is laid
+#: again, four times, where the density is, and evenly within a cell.
+_LOG_SD = (np.log(1e-3), np.log(3.0))
+_REFINEMENTS, _ROUGH, _FINE = 4, 81, 201
+#: Log densities this far below the largest are nothing.
+_NEGLIGIBLE = 30.0
+
+
+class ImageSums(NamedTuple):
+    """Sums over each image's shells [n_blocks, B, n_shells]: of the image with its prediction at
+    contrast 1, of the prediction, and of the image."""
+
+    cross: Array
+    model: Array
+    image: Array
+
+
+class LatentSums(NamedTuple):
+    """Sums over the particles of each block.
+
+    Attributes:
+        rotation, shift: [n_blocks] squared deviations from the consensus.
+        occupancy: [n_blocks, n_bins] particles in each bin of the state space.
+    """
+
+    rotation: Array
+    shift: Array
+    occupancy: Array
+
+
+def image_sums(
+    posterior: Posterior, theta: object, latents: Latents, images: ImageBlocks
+) -> ImageSums:
+    """What the images say about noise and contrasts, given theta, poses and states."""
+    prepared = posterior.molecule.prepare(theta)
+
+    def block(item: tuple[Latents, ImageBlocks]) -> ImageSums:
+        lat, img = item
+        unit = lat._replace(contrast=jnp.ones_like(lat.contrast))
+        model = posterior.predict(prepared, unit, img.ctf)
+        return ImageSums(
+            posterior.by_shell((jnp.conj(model) * img.pixels).real),
+            posterior.by_shell(jnp.abs(model) ** 2),
+            posterior.by_shell(jnp.abs(img.pixels) ** 2),
+        )
+
+    return jax.lax.map(block, (latents, images))
+
+
+def latent_sums(
+    posterior: Posterior, latents: Latents, consensus: Consensus, present: Array
+) -> LatentSums:
+    """What the latents say about the widths of their priors and the occupancy."""
+    space, n_bins = posterior.molecule.state_space, posterior.n_bins
+    vector = pose_vector(latents.quaternion, consensus.quaternion)
+    moved = latents.shift_px - consensus.shift_px
+    bins = jax.nn.one_hot(space.bin(latents.state, n_bins), n_bins)
+    return LatentSums(
+        jnp.sum(present * jnp.sum(vector**2, axis=-1), axis=1),
+        jnp.sum(present * jnp.sum(moved**2, axis=-1), axis=1),
+        jnp.einsum("nb,nbo->no", present, bins),
+    )
+
+
+def _log_width_density(
+    along: np.ndarray, power: np.ndarray, prior: InverseGamma, sd: np.ndarray
+) -> np.ndarray:
+    """log p(log sd | images), contrasts integrated out, [G]; `along`, `power` [N] of each image."""
+    precision = sd[:, None] ** -2.0
+    total = power + precision
+    # the integral of exp(a along - a^2 power / 2) N(a; 1, sd^2) over a
+    evidence = 0.5 * ((along + precision) ** 2 / total - precision + np.log(precision / total))
+    variance = sd**2
+    log_prior = -(prior.shape + 1.0) * np.log(variance) - prior.scale / variance
+    return evidence.sum(axis=1) + log_prior + 2.0 * np.log(sd)
+
+
+def draw_contrast_width(
+    rng: np.random.Generator, along: np.ndarray, power: np.ndarray, prior: InverseGamma
+) -> float:
+    """contrast_sd given theta, poses, states and noise, the contrasts integrated out.
+
+    Args:
+        rng: of the draw.
+        along, power: float64 [N]: the log-likelihood of contrast a is a along - a^2 power / 2.
+        prior: of the width's square.
+    """
+    low, high = _LOG_SD
+    for _ in range(_REFINEMENTS):
+        grid = np.linspace(low, high, _ROUGH)
+        density = _log_width_density(along, power, prior, np.exp(grid))
+        inside = np.flatnonzero(density > density.max() - _NEGLIGIBLE)
+        low, high = grid[max(inside[0] - 1, 0)], grid[min(inside[-1] + 1, _ROUGH - 1)]
+    grid = np.linspace(low, high, _FINE)
+    density = _log_width_density(along, power, prior, np.exp(grid))
+    chance = np.exp(density - density.max())
+    cell = rng.choice(_FINE, p=chance / chance.sum())
+    return float(np.exp(grid[cell] + (grid[1] - grid[0]) * rng.uniform(-0.5, 0.5)))
+
+
+def contrast_terms(mu: Hyperparameters, sums: ImageSums) -> tuple[np.ndarray, np.ndarray]:
+    """(along, power) of each image [n_blocks, B]: a's log-likelihood is a along - a^2 power / 2."""
+    precision = residual_precision(np.asarray(mu.noise_variance, np.float64))
+    return (
+        np.asarray(sums.cross, np.float64) @ precision,
+        np.asarray(sums.model, np.float64) @ precision,
+    )
+
+
+def draw_contrasts(
+    rng: np.random.Generator, along: np.ndarray, power: np.ndarray, sd: float
+) -> Array:
+    """Contrasts given their width and the rest: Gaussian; arguments as of `contrast_terms`."""
+    total = power + sd**-2.0
+    contrast = (along + sd**-2.0) / total + rng.standard_normal(total.shape) / np.sqrt(total)
+    return jnp.asarray(contrast, jnp.float32)
+
+
+def residual_power(sums: ImageSums, contrast: Array, present: np.ndarray) -> np.ndarray:
+    """Sums of |Y - image|^2 over all images, by half-plane shell, float64 [n_shells]."""
+    a = np.asarray(contrast, np.float64)[..., None]
+    cross, model, image = (np.asarray(value, np.float64) for value in sums)
+    # rounding may take a perfect fit below nothing
+    return np.maximum(np.sum(present[..., None] * (image - 2.0 * a * cross + a**2 * model), (0, 1)),
+                      0.0)  # fmt: skip
+
+
+def draw_noise(
+    rng: np.random.Generator,
+    mu: Hyperparameters,
+    power: np.ndarray,
+    pixels: np.ndarray,
+    prior: HyperPrior,
+) -> Hyperparameters:
+    """Noise of each shell given the residuals: conjugate.
+
+    Args:
+        rng: of the draw.
+        mu: before.
+        power: [n_shells] sums of |residual|^2.
+        pixels: [n_shells] how many complex residuals they are of.
+        prior: P(mu).
+    """
+    # n complex residuals are 2 n real ones of variance sigma^2 / 2; shell 0 is not observed
+    noise = prior.noise.draw(rng, FULL_PLANE_WEIGHT * pixels, FULL_PLANE_WEIGHT * power)
+    return mu._replace(noise_variance=jnp.asarray(noise, jnp.float32))
+
+
+def draw_levels(
+    rng: np.random.Generator,
+    mu: Hyperparameters,
+    energy: np.ndarray,
+    sizes: np.ndarray,
+    prior: HyperPrior,
+) -> Hyperparameters:
+    """The level of each term of theta, given its energy [T] and free coefficients [T]."""
+    if not len(sizes):
+        return mu
+    shape = prior.level_shape + 0.5 * sizes
+    level = rng.gamma(shape) / (prior.level_rate + 0.5 * np.asarray(energy, np.float64))
+    return mu._replace(level=jnp.asarray(level, jnp.float32))
+
+
+def draw_occupancy(
+    rng: np.random.Generator, mu: Hyperparameters, occupied: np.ndarray, prior: HyperPrior
+) -> Hyperparameters:
+    """Occupancy of the bins, given the particles [n_bins] in each."""
+    chance = rng.dirichlet(prior.occupancy + occupied)
+    return mu._replace(occupancy=jnp.asarray(chance, jnp.float32))
+
+
+def draw_pose_widths(
+    rng: np.random.Generator,
+    mu: Hyperparameters,
+    squares: tuple[float, float],
+    particles: int,
+    prior: HyperPrior,
+) -> Hyperparameters:
+    """Widths of the pose and shift priors, given sums of squares (radians^2, pixels^2)."""
+    pose = prior.pose.draw(rng, 3.0 * particles, squares[0])
+    shift = prior.shift.draw(rng, 2.0 * particles, squares[1])
+    return mu._replace(
+        pose_sd_rad=jnp.asarray(np.sqrt(pose), jnp.float32),
+        shift_sd_px=jnp.asarray(np.sqrt(shift), jnp.float32),
+    )
