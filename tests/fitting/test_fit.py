@@ -14,6 +14,7 @@ import pytest
 
 from hypermol.data.source import ParticleSource
 from hypermol.fitting import fit as fit_module
+from hypermol.fitting import maps
 from hypermol.fitting.fit import fit
 from hypermol.io.errors import InputError
 from hypermol.io.store import RunDirectory
@@ -156,6 +157,25 @@ def test_a_run_of_another_version_is_refused(
         fit(ParticleSource(particles), old, OPTIONS, resume=True)
 
 
+@pytest.mark.parametrize("name", ["support_radius_angstrom", "write_half_maps"])
+def test_killed_at_the_end_of_a_stage_nothing_of_it_is_lost(
+    particles: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """What a stage leaves beside its checkpoint is made again if the checkpoint was not written."""
+    options = replace(OPTIONS, chains=1, samples=1, radius_angstrom=None, checkpoint_every=1)
+
+    def killed(*arguments: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(maps, name, killed)
+        with pytest.raises(KeyboardInterrupt):
+            fit(ParticleSource(particles), tmp_path / "run", options)
+    run = fit(ParticleSource(particles), tmp_path / "run", options, resume=True)
+    assert run.read_json("run.json")["radius_angstrom"] is not None
+    assert run.has("halves.npz") and len(run.sample_names(0)) == 1
+
+
 def test_independent_starts_do_not_share_their_first_stages(
     particles: Path, tmp_path: Path
 ) -> None:
@@ -169,7 +189,7 @@ def test_independent_starts_do_not_share_their_first_stages(
     assert run.has("checkpoints/start01.npz")
 
 
-@pytest.mark.parametrize("schedule", ["paper", "second-mode"])
+@pytest.mark.parametrize("schedule", [pytest.param("paper", marks=pytest.mark.slow), "second-mode"])
 def test_the_papers_schedules_run_and_keep_exact_sweeps_alone(
     particles: Path, tmp_path: Path, schedule: str
 ) -> None:

@@ -123,14 +123,6 @@ def test_interrupted_and_resumed_is_bit_identical(
     assert [{**r, "seconds": 0} for r in first] == [{**r, "seconds": 0} for r in second]
 
 
-def test_a_run_grows_to_what_a_longer_one_would_have_been(
-    folder: Path, source: ParticleSource, options: FitOptions, run: RunDirectory
-) -> None:
-    out = folder / "grown"
-    fit(source, out, replace(options, chains=1, samples=1))
-    assert_same_samples(run, fit(source, out, options, resume=True))
-
-
 def test_what_does_not_go_together_is_refused(
     folder: Path, source: ParticleSource, options: FitOptions
 ) -> None:

@@ -148,11 +148,9 @@ class ChainFiles:
         """Write a chain's checkpoint over its last one."""
         checkpoint.save(self.directory, checkpoint.chain_name(chain), *at)
 
-    def branch(self, chains: list[int]) -> None:
-        """Keep the ends of starts, for chains that part from them, now or in a later call."""
-        for chain in chains:
-            arrays = self.directory.read_arrays(checkpoint.chain_name(chain))
-            self.directory.write_arrays(checkpoint.branch_name(chain), arrays)
+    def branch(self, start: int, at: Standing) -> None:
+        """Keep the end of a start, for chains that part from it, now or in a later call."""
+        checkpoint.save(self.directory, checkpoint.branch_name(start), *at)
 
     def keep(self, chain: int, at: Standing, level: Level, n: int) -> None:
         """Write a posterior sample."""

@@ -164,13 +164,14 @@ class _Job:
                 at = at.flattened()
             for _ in range(at.done, last):
                 at = self._sweep(chain, bench, first, at)
-            self.files.save(chain, at)
+            # what a stage leaves comes before its checkpoint, which says that the stage is over
             if stage.finds_radius and chain == 0:
                 self._learn_from_first_map(level, at)
             if last == total and chain == 0:
                 maps.write_half_maps(self.files.directory, self.particles, level, at.state)
-        if stage.is_shared:
-            self.files.branch(chains)
+            if stage.is_shared:
+                self.files.branch(chain, at)
+            self.files.save(chain, at)
 
     def _learn_from_first_map(self, level: Level, at: Standing) -> None:
         density = level.molecule.mean(at.state.theta)
@@ -195,7 +196,7 @@ class _Job:
         record = {"chain": chain, "sweep": sweep, "stage": stage.name, "kept": kept}
         record |= {**trace_numbers(blocks, infos), "seconds": time.time() - began}
         self.files.directory.append_trace(record)
-        if at.done % self.options.checkpoint_every == 0:
+        if at.done % self.options.checkpoint_every == 0 and at.done < first + stage.sweeps:
             self.files.save(chain, at)
         chains, images = self.options.chains, self.particles.n
         share = self._share(stage, chain, sweep - first + 1)
