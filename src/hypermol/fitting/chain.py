@@ -30,6 +30,20 @@ class Standing(NamedTuple):
     tunings: Tunings
     done: int
 
+    def with_spectrum(self, spectrum: list[list[float]]) -> "Standing":
+        """With the spectrum of theta's prior that all chains sample with; none where it has none.
+
+        Raises:
+            ValueError: it is of another molecule.
+        """
+        if not spectrum:
+            return self
+        shared, mu = jnp.asarray(spectrum, jnp.float32), self.state.mu
+        if shared.shape != mu.spectrum.shape:
+            raise ValueError(f"a spectrum of {shared.shape}, but theta's is {mu.spectrum.shape}")
+        mu = mu._replace(spectrum=shared, level=jnp.ones(len(shared)))
+        return self._replace(state=self.state._replace(mu=mu))
+
     def flattened(self) -> "Standing":
         """With a loose L2 prior of theta (sec. 5): one precision for all shells of a term."""
         mu = self.state.mu
@@ -137,10 +151,6 @@ class ChainFiles:
         state = checkpoint.restored_state(saved, before.molecule, fresh)
         if before.key != level.form.key:
             state = carry(sweep_key(self.seed, chain, _CARRIES + first), state, before, level)
-        if self.found.spectrum:  # empty where theta's prior has none
-            shared = jnp.asarray(self.found.spectrum, jnp.float32)
-            mu = state.mu._replace(spectrum=shared, level=jnp.ones(len(shared)))
-            state = state._replace(mu=mu)
         tunings = init_tunings(blocks, state, level.data)
         return Standing(state, checkpoint.carried_tunings(saved, tunings, blocks), first)
 

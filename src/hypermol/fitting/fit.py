@@ -160,8 +160,8 @@ class _Job:
         for chain in chains:
             old = None if before is None else self.levels.form(before, self.files.found)
             at = self.files.enter(chain, first, old, level, blocks)
-            if self.options.spectrum == "flat" and at.done == first:
-                at = at.flattened()
+            if at.done == first:
+                at = self._with_prior(stage, at)
             for _ in range(at.done, last):
                 at = self._sweep(chain, bench, first, at)
             # what a stage leaves comes before its checkpoint, which says that the stage is over
@@ -172,6 +172,12 @@ class _Job:
             if stage.is_shared:
                 self.files.branch(chain, at)
             self.files.save(chain, at)
+
+    def _with_prior(self, stage: Stage, at: Standing) -> Standing:
+        """A chain that enters a stage, with the spectrum of theta's prior that it is to have."""
+        if not stage.burn_in and self.files.found.spectrum is not None:
+            return at.with_spectrum(self.files.found.spectrum)
+        return at.flattened() if self.options.spectrum == "flat" else at
 
     def _learn_from_first_map(self, level: Level, at: Standing) -> None:
         density = level.molecule.mean(at.state.theta)
