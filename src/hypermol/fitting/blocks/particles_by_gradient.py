@@ -146,8 +146,8 @@ def _adapt(tuning: ParticleTuning, info: Info) -> ParticleTuning:
 
 
 def _step_of(before: ParticleTuning, fresh: ParticleTuning) -> ParticleTuning:
-    """At another level the images say more, or less, of every latent."""
-    return fresh._replace(step=before.step)
+    """At another level the images say more, or less, of every latent: steps are found anew."""
+    return fresh._replace(step=fresh.step._replace(log_size=before.step.log_size))
 
 
 def _numbers(info: Info) -> dict[str, float]:

@@ -82,8 +82,8 @@ def _adapting(method: _Method) -> Callable[[ThetaTuning, Info], ThetaTuning]:
 
 
 def _step_of(before: ThetaTuning, fresh: ThetaTuning) -> ThetaTuning:
-    """At another level the images say more, or less, of theta."""
-    return fresh._replace(step=before.step)
+    """At another level the images say more, or less, of theta: its step is found anew from here."""
+    return fresh._replace(step=fresh.step._replace(log_size=before.step.log_size))
 
 
 def _numbers(info: Info) -> dict[str, float]:
