@@ -1,7 +1,7 @@
 """A run as data: its stages, marching in spatial and state frequency together (sec. 5)."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import final
 
 import jax
@@ -338,6 +338,14 @@ def make_schedule(
         InputError: options that no fit can run with, or a schedule that the molecule cannot run.
     """
     plan = make_plan(options, particles, design)
+    stages = _stages(options, plan, design)
+    if options.spectrum == "flat":
+        return tuple(replace(stage, estimates_spectrum=False) for stage in stages)
+    return stages
+
+
+def _stages(options: FitOptions, plan: Plan, design: AnyDesign) -> tuple[Stage, ...]:
+    """What the schedule makes of the plan."""
     if design.is_linear:
         return _SCHEDULES[options.schedule](plan)
     if options.schedule == "second-mode":
