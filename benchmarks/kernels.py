@@ -103,13 +103,15 @@ def draws(kind: str, run: RunDirectory) -> np.ndarray:
             row = [v for k in sorted(sample) if k.startswith("motion.") for v in sample[k].ravel()]
         state, contrast = sample["state"][:, 0], sample["contrast"]
         row += [state.mean(), np.var(state), contrast.mean(), contrast.std(), *state[:8]]
-        row += [sample["pose_sd_rad"], sample["shift_sd_px"], sample["noise_variance"][2:].mean()]
+        row += [sample["noise_variance"][2:].mean(), *sample["quaternion"][:2].ravel()]
         rows.append(row)
     return np.asarray(rows, np.float64)
 
 
 def compare(first: np.ndarray, second: np.ndarray) -> dict[str, float]:
     """Differences of means in Monte Carlo errors, and ratios of standard deviations."""
+    moves = first.std(axis=0) > 0.0  # held poses do not
+    first, second = first[:, moves], second[:, moves]
     error = [x.std(axis=0) / np.sqrt([bulk_ess(c[None]) for c in x.T]) for x in (first, second)]
     z = (first.mean(axis=0) - second.mean(axis=0)) / np.hypot(*error)
     ratio = second.std(axis=0) / first.std(axis=0)
@@ -126,6 +128,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("/tmp/kernels"))
     parser.add_argument("--samples", type=int, default=300)
     parser.add_argument("--seed", type=int, default=5)
+    parser.add_argument("--poses", choices=("refine", "fixed"), default="fixed")
     arguments = parser.parse_args()
     out = arguments.out / arguments.kind
     shutil.rmtree(out, ignore_errors=True)
@@ -138,10 +141,13 @@ def main() -> None:
             run.mkdir(parents=True)
             shutil.copy(out / "-".join(PAIRS[arguments.kind][0]) / "found.json", run)
         chosen = replace(
-            options(arguments.kind, arguments.samples), theta=theta, particles=particles
+            options(arguments.kind, arguments.samples),
+            theta=theta,
+            particles=particles,
+            poses=arguments.poses,
         )
         found = draws(arguments.kind, fit(source, run, chosen))
-        ess = np.median([bulk_ess(column[None]) for column in found.T])
+        ess = np.nanmedian([bulk_ess(column[None]) for column in found.T])
         line = f"{theta:>6} {particles:<12} {time.process_time() - began:6.0f} CPU s, "
         line += f"median ESS {ess:5.0f} of {len(found)}"
         if first is not None:

@@ -1,0 +1,63 @@
+"""Schedules: marching, what samples are kept of, what each kind of molecule begins with."""
+
+from dataclasses import replace
+
+import pytest
+
+from hypermol.fitting.stages import Plan, march, march_from_adam, paper, second_mode
+
+PLAN = Plan(kmax=30, n_terms=5, basis="cosine", samples=7, thin=3)
+
+
+@pytest.mark.parametrize("schedule", [march, march_from_adam, paper, second_mode])
+def test_every_schedule_marches_and_keeps_only_the_last_stage(schedule) -> None:
+    stages = schedule(PLAN)
+    assert [stage.kmax for stage in stages] == sorted(stage.kmax for stage in stages)
+    assert [stage.burn_in for stage in stages] == [True] * (len(stages) - 1) + [False]
+    assert stages[-1].sweeps == 21 and stages[-1].keep_every == 3
+    assert stages[0].finds_radius and stages[0].is_shared and not stages[-1].is_shared
+    assert not stages[-1].estimates_spectrum
+    assert stages[-1].theta not in ("adam", "second-mode") and stages[-1].particles != "none"
+
+
+@pytest.mark.parametrize("schedule", [march, march_from_adam, paper, second_mode])
+def test_held_poses_never_move(schedule) -> None:
+    stages = schedule(replace(PLAN, move_poses=False))
+    assert all(not stage.moves_poses and not stage.learns_widths for stage in stages)
+
+
+def test_widths_of_contrasts_wait_for_a_theta_that_climbs() -> None:
+    assert all(stage.learns_contrast for stage in march(PLAN))
+    papers = paper(replace(PLAN, theta="mala", particles="random-walk"))
+    assert [stage.learns_contrast for stage in papers] == [False] * (len(papers) - 1) + [True]
+
+
+def test_several_knobs_begin_with_few_terms() -> None:
+    one, two = (march(Plan(30, 5, "composite", n_knobs=n)) for n in (1, 2))
+    assert [stage.n_terms for stage in one[2:]] == [5, 5, 5, 5]
+    assert [stage.n_terms for stage in two[2:]] == [2, 3, 5, 5, 5, 5]
+    assert two[2].kmax == two[3].kmax == two[4].kmax
+    few = march(Plan(30, 3, "composite", n_knobs=2))
+    assert [stage.n_terms for stage in few[2:]] == [2, 3, 3, 3, 3]
+    classes = march(Plan(30, 5, "haar", n_knobs=2))
+    assert {stage.n_terms for stage in classes[2:]} == {5}
+
+
+def test_a_subspace_has_the_components_that_classes_span() -> None:
+    for basis, terms, components in (("haar", 2, 2), ("onehot", 5, 4), ("hats", 8, 2)):
+        stages = march(Plan(12, terms, basis))
+        assert stages[1].form == "subspace" and stages[1].n_terms == components + 1
+        assert {stage.n_terms for stage in stages[2:]} == {terms}
+
+
+def test_the_papers_frequencies_rise_in_space_and_state_together() -> None:
+    stages = paper(PLAN)[1:]
+    assert [stage.n_terms for stage in stages] == [2, 3, 4, 5, 5]
+    assert [stage.kmax for stage in stages] == [12, 18, 24, 30, 30]
+
+
+def test_a_sampling_stage_runs_on_the_bench_of_the_last_one() -> None:
+    """Its exact kernels are those of the stage before, so that nothing is compiled twice."""
+    for schedule in (march, march_from_adam):
+        *_, fine, sampling = schedule(PLAN)
+        assert fine.kernels == sampling.kernels and fine.kmax == sampling.kmax
