@@ -132,16 +132,6 @@ def test_walk_reflects_at_the_ends_of_an_interval():
     assert np.abs(z).max() < 4.0
 
 
-def test_refresh_takes_the_new_target():
-    state = langevin.init(split(jnp.zeros(3)), TARGET)
-    flat = Differentiable(
-        lambda x: jnp.zeros(2), lambda x: (jnp.zeros(2), jax.tree_util.tree_map(jnp.zeros_like, x))
-    )
-    fresh = langevin.refresh(state, flat)
-    assert float(jnp.sum(fresh.log_density)) == 0.0
-    assert float(jnp.abs(join(fresh.gradient)).max()) == 0.0
-
-
 def test_nan_is_never_accepted():
     taken, info = metropolis.metropolis_choice(
         jax.random.key(0), jnp.nan, jnp.ones(2), jnp.zeros(2)

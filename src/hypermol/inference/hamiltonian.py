@@ -81,7 +81,7 @@ def step(
 
     Args:
         key: random key.
-        state: the chain (`langevin.init` and `langevin.refresh` make one).
+        state: the chain (`langevin.init` makes one).
         target: log h, as terms whose differences are summed, and its gradient.
         step_size: mean of the leapfrog step, which is jittered by `JITTER`.
         n_steps: leapfrog steps, each one gradient.

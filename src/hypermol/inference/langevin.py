@@ -52,11 +52,6 @@ def init(position: Position, target: Differentiable) -> State:
     return State(position, *target.value_and_gradient(position))
 
 
-def refresh(state: State, target: Differentiable) -> State:
-    """The same position under a target that other blocks have changed."""
-    return init(state.position, target)
-
-
 def add(position: Position, move: Position) -> Position:
     """Walk along `move` in a vector space."""
     return jax.tree_util.tree_map(jnp.add, position, move)

@@ -59,11 +59,6 @@ def init(position: Position, target: Density) -> State:
     return State(position, target.log_density(position))
 
 
-def refresh(state: State, target: Density) -> State:
-    """The same position under a target that other blocks have changed."""
-    return init(state.position, target)
-
-
 def gaussian_walk(
     width: Array | float, wrap: Callable[[Position], Position] = lambda position: position
 ) -> Callable[[Array, Position], Position]:

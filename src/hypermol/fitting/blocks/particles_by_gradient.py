@@ -11,6 +11,7 @@ from hypermol.data.latents import Latents
 from hypermol.fitting.sweep import Block, ChainState, Data, Info
 from hypermol.inference import langevin, metropolis
 from hypermol.inference.langevin import StepSize
+from hypermol.inference.target import Density
 from hypermol.posterior.particle_conditional import (
     Tangent,
     particle_density,
@@ -19,6 +20,7 @@ from hypermol.posterior.particle_conditional import (
     retract,
 )
 from hypermol.posterior.posterior import Posterior
+from hypermol.space.state_space import StateSpace
 
 _STEPS = 8
 _FIRST_STEP = 0.7
@@ -72,6 +74,21 @@ def _variance(posterior: Posterior, moves_poses: bool, state: ChainState, data: 
     )
 
 
+def _other_classes(
+    key: Array, latents: Latents, density: Density, space: StateSpace, classes: np.ndarray
+) -> Latents:
+    """Metropolis steps of one particle's classes, any other as likely to be proposed."""
+
+    def propose(key: Array, at: Latents) -> Latents:
+        proposed = space.propose(key, at.state, 0.0)
+        return at._replace(state=jnp.where(classes, proposed, at.state))
+
+    walked = metropolis.init(latents, density)
+    for step_key in jax.random.split(key, _STEPS // 2):
+        walked, _ = metropolis.step(step_key, walked, density, propose)
+    return walked.position
+
+
 def particles_by_gradient(posterior: Posterior, moves_poses: bool) -> Block:
     """MALA on all latents of a particle at once; classes, which have no gradient, by Metropolis.
 
@@ -103,15 +120,7 @@ def particles_by_gradient(posterior: Posterior, moves_poses: bool) -> Block:
         moved = moved._replace(quaternion=quaternion, state=state)
         if classes.any():
             density = particle_density(posterior, prepared, mu, consensus, (pixels, ctf))
-
-            def other_class(key: Array, at: Latents) -> Latents:
-                proposed = space.propose(key, at.state, 0.0)
-                return at._replace(state=jnp.where(classes, proposed, at.state))
-
-            walked = metropolis.init(moved, density)
-            for step_key in jax.random.split(keys[1], _STEPS // 2):
-                walked, _ = metropolis.step(step_key, walked, density, other_class)
-            moved = walked.position
+            moved = _other_classes(keys[1], moved, density, space, classes)
         return moved, acceptance
 
     @jax.jit
