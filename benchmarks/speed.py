@@ -27,7 +27,7 @@ from hypermol.data.latents import Consensus
 from hypermol.fitting.blocks.hyperparameters import hyperparameters
 from hypermol.fitting.blocks.particles_by_candidates import particles_by_candidates
 from hypermol.fitting.found import Found
-from hypermol.fitting.level import BLOCK, Form, Level, Levels, fill_blocks
+from hypermol.fitting.level import BLOCK, Form, Level, Levels
 from hypermol.fitting.march import first_state
 from hypermol.fitting.stages import Stage
 from hypermol.fitting.sweep import Block, ChainState, Data
@@ -41,7 +41,7 @@ from hypermol.molecule.spatial_basis.voxels import Voxels
 from hypermol.molecule.state_basis import Cosine
 from hypermol.posterior.posterior import Posterior
 from hypermol.posterior.priors import HyperPrior
-from hypermol.posterior.theta_conditional import Given, theta_quadratic
+from hypermol.posterior.theta_conditional import Given, full_block_count, theta_quadratic
 from hypermol.recipe.options import FitOptions, make_design
 from hypermol.runtime import configure
 from hypermol.space.fourier import half_plane
@@ -88,11 +88,12 @@ def synthetic_level(n: int, box: int, kmax: int, terms: int) -> Level:
     )
     size = (n, len(plane.shells))
     pixels = (rng.normal(size=size) + 1j * rng.normal(size=size)).astype(np.complex64)
+    blocks = BLOCK, full_block_count(-(-n // BLOCK))
     consensus = Consensus(
-        to_blocks(np.asarray(random_quaternions(jax.random.key(0), n)), BLOCK),
-        to_blocks(rng.normal(size=(n, 2)).astype(np.float32), BLOCK),
+        to_blocks(np.asarray(random_quaternions(jax.random.key(0), n)), *blocks),
+        to_blocks(rng.normal(size=(n, 2)).astype(np.float32), *blocks),
     )
-    data = fill_blocks(Data(image_blocks(pixels, ctf, BLOCK), consensus))
+    data = Data(image_blocks(pixels, ctf, *blocks), consensus)
     return Level(Form(posterior.molecule, kmax, ()), posterior, data, basis)
 
 

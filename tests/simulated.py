@@ -21,6 +21,7 @@ from hypermol.molecule.spatial_basis.voxels import Voxels
 from hypermol.molecule.state_basis import StateBasis
 from hypermol.posterior.posterior import Posterior
 from hypermol.posterior.priors import Hyperparameters, HyperPrior
+from hypermol.posterior.theta_conditional import full_block_count
 from hypermol.space.fourier import half_plane
 from hypermol.space.normal import Gaussian
 from hypermol.space.product import Product
@@ -147,6 +148,7 @@ def given(
 ) -> World:
     """A world about any posterior; see `make_world`."""
     n, block = blocks
+    n_blocks = full_block_count(-(-n // block))
     rng = np.random.default_rng(seed)
     frequency = np.linalg.norm(posterior.plane.frequencies, axis=-1) / posterior.plane.kmax
     ctf = np.cos(rng.uniform(0.5, 2.5, (n, 1)) * frequency**2).astype(np.float32)
@@ -156,8 +158,8 @@ def given(
     return World(
         posterior,
         spectrum,
-        Consensus(to_blocks(quaternion, block), to_blocks(shift, block)),
-        image_blocks(pixels, ctf, block),
+        Consensus(*(to_blocks(values, block, n_blocks) for values in (quaternion, shift))),
+        image_blocks(pixels, ctf, block, n_blocks),
         draw_theta,
     )
 

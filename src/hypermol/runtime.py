@@ -7,6 +7,8 @@ import sys
 from pathlib import Path
 
 import jax
+import numpy as np
+import numpy.typing as npt
 
 #: glibc's number for the most arenas that its allocator keeps (malloc.h).
 _M_ARENA_MAX = -8
@@ -34,6 +36,12 @@ def release_memory() -> None:
     library = _c_library()
     if library is not None:
         library.malloc_trim(0)
+
+
+def on_device(values: npt.ArrayLike) -> jax.Array:
+    """Host values as a float32 array, by a copy alone: every eager operation would be compiled,
+    once for each shape, and a compiled function holds about 1.5 MB until it is released."""
+    return jax.device_put(np.asarray(values, np.float32))
 
 
 def configure(cache: Path | None = None) -> str:

@@ -7,7 +7,7 @@ import pytest
 
 from hypermol.data.particles import ParticleSet
 from hypermol.data.source import load_particles
-from hypermol.fitting.level import BLOCK, FourierImages, fill_blocks, plane_columns
+from hypermol.fitting.level import BLOCK, FourierImages, plane_columns
 from hypermol.fitting.sweep import Data
 from hypermol.imaging.blocks import (
     consensus_poses,
@@ -64,10 +64,9 @@ def test_columns_hold_the_frequencies_of_the_coarser_plane(kmax: int):
 
 
 def test_filling_blocks_are_absent_and_make_groups_of_one_size(particles: ParticleSet):
-    before = fresh(particles, 3)
-    data = fill_blocks(before)
+    data = FourierImages(particles, FINEST).up_to(half_plane(BOX, 3))
     n_blocks = len(data.images.present)
-    assert len(before.images.present) == 9 and n_blocks == full_block_count(9) == 10
+    assert n_blocks == full_block_count(9) == 10
     assert group_count(n_blocks) == 2
     assert float(data.images.present.sum()) == N
     assert not np.any(np.asarray(data.images.present)[9:])

@@ -1,13 +1,10 @@
 """theta's conditionals are those of the joint posterior of eq. 29, and of dense linear algebra."""
 
-from dataclasses import replace
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from hypermol.fitting.level import fill_blocks
 from hypermol.fitting.sweep import ChainState, Data
 from hypermol.imaging.blocks import from_blocks
 from hypermol.inference.target import Quadratic
@@ -131,8 +128,6 @@ def grouped_world(n: int, block: int) -> tuple[World, ChainState, Data]:
     world = make_world(
         Cosine(2), PRIOR, box=8, kmax=3, radius_px=1.5, blocks=(n, block), precision=0.15
     )
-    blank, consensus = fill_blocks(Data(world.blank, world.consensus))
-    world = replace(world, blank=blank, consensus=consensus)
     state = draw_prior(np.random.default_rng(4), world)
     return world, state, draw_images(jax.random.key(4), world, state)
 

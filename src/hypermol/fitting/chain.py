@@ -18,6 +18,7 @@ from hypermol.imaging.blocks import from_blocks
 from hypermol.io.errors import InputError
 from hypermol.io.store import Arrays, RunDirectory
 from hypermol.molecule.protocol import SlicedMolecule
+from hypermol.runtime import on_device
 
 #: Keys of the steps between stages start here, past those of any sweep.
 _CARRIES = 1 << 30
@@ -38,18 +39,18 @@ class Standing(NamedTuple):
         """
         if not spectrum:
             return self
-        shared, mu = jnp.asarray(spectrum, jnp.float32), self.state.mu
+        shared, mu = on_device(spectrum), self.state.mu
         if shared.shape != mu.spectrum.shape:
             raise ValueError(f"a spectrum of {shared.shape}, but theta's is {mu.spectrum.shape}")
-        mu = mu._replace(spectrum=shared, level=jnp.ones(len(shared)))
+        mu = mu._replace(spectrum=shared, level=on_device(np.ones(len(shared))))
         return self._replace(state=self.state._replace(mu=mu))
 
     def flattened(self) -> "Standing":
         """With a loose L2 prior of theta (sec. 5): one precision for all shells of a term."""
         mu = self.state.mu
-        power = jnp.mean(1.0 / mu.spectrum, axis=1, keepdims=True)
-        flat = jnp.broadcast_to(1.0 / power, mu.spectrum.shape)
-        return self._replace(state=self.state._replace(mu=mu._replace(spectrum=flat)))
+        power = np.mean(1.0 / np.asarray(mu.spectrum, np.float64), axis=1, keepdims=True)
+        flat = np.broadcast_to(1.0 / power, mu.spectrum.shape)
+        return self._replace(state=self.state._replace(mu=mu._replace(spectrum=on_device(flat))))
 
     def check_finite(self, stage: str) -> None:
         """Stop at the first number that is none.

@@ -35,7 +35,7 @@ def with_leaves(like: Any, arrays: Arrays, prefix: str) -> Any:
         KeyError: one of them is not there.
     """
     names = named_leaves(jax.tree.map(lambda x: np.zeros(0), like), prefix)
-    leaves = [jnp.asarray(arrays[name]) for name in names]
+    leaves = jax.device_put([arrays[name] for name in names])
     return jax.tree.unflatten(jax.tree.structure(like), leaves)
 
 
@@ -78,7 +78,7 @@ def restored_state(found: Checkpoint, molecule: SlicedMolecule, like: ChainState
         molecule: of the stage that it was left in.
         like: a state of any form, for the structure of the rest.
     """
-    theta = jax.eval_shape(molecule.init, jax.random.key(0))
+    theta = jax.eval_shape(lambda: molecule.init(jax.random.key(0)))
     return with_leaves(like._replace(theta=theta), found.arrays, "state")
 
 

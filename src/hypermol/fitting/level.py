@@ -8,9 +8,12 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, NamedTuple, final
 
+import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import Array
 
+from hypermol.data.latents import ImageBlocks
 from hypermol.data.particles import ParticleSet
 from hypermol.fitting.found import Found
 from hypermol.fitting.stages import Stage
@@ -58,11 +61,47 @@ class Level:
         """The level's molecule."""
         return self.posterior.molecule
 
+    @cached_property
+    def shell_power(self) -> np.ndarray:
+        """Mean |Y|^2 per shell, float64 [n_shells]: an upper bound of the noise to start from."""
+        images = self.data.images
+        pixels = np.asarray(_sum_of_power(images)) / float(np.asarray(images.present).sum())
+        return self._shell_means(pixels)
+
+    @cached_property
+    def shell_transfer(self) -> np.ndarray:
+        """Mean squared transfer function per shell, float64 [n_shells]."""
+        imaging, plane = self.posterior.imaging, self.posterior.plane
+
+        @jax.jit
+        def mean(ctf: Array) -> Array:
+            squares = jax.lax.map(lambda c: jnp.mean(imaging.transfer(c, plane) ** 2, axis=0), ctf)
+            return jnp.mean(squares, axis=0)
+
+        return self._shell_means(np.asarray(mean(self.data.images.ctf)))
+
+    def _shell_means(self, pixels: np.ndarray) -> np.ndarray:
+        """Means over shells of values [K]; the unobserved k = 0 has the first shell's."""
+        shells, counts = self.posterior.plane.shells, np.maximum(self.posterior.shell_counts, 1)
+        total = np.bincount(shells, pixels, len(counts)) / counts
+        total[0] = total[1]
+        return total
+
+
+@jax.jit
+def _sum_of_power(images: ImageBlocks) -> Array:
+    """|Y|^2 summed over the images that are present, [K]."""
+
+    def block(item: ImageBlocks) -> Array:
+        return jnp.sum(jnp.abs(item.pixels) ** 2 * item.present[:, None], axis=0)
+
+    return jnp.sum(jax.lax.map(block, images), axis=0)
+
 
 @final
 @dataclass(frozen=True)
 class FourierImages:
-    """All particles' Fourier pixels up to one frequency, on the host.
+    """All particles' Fourier pixels up to one frequency, read when they are first asked for.
 
     Attributes:
         particles: whose images they are.
@@ -77,45 +116,32 @@ class FourierImages:
         return half_plane(self.particles.box, self.kmax)
 
     @cached_property
-    def _pixels(self) -> np.ndarray:
-        return read_half_plane(self.particles, self._finest)
-
-    @cached_property
-    def _ctf(self) -> np.ndarray:
-        return particle_ctf(self.particles, self._finest)
+    def _data(self) -> Data:
+        particles, plane = self.particles, self._finest
+        # absent blocks at the end, so that all blocks fall into groups of one size
+        blocks = BLOCK, full_block_count(-(-particles.n // BLOCK))
+        pixels, ctf = read_half_plane(particles, plane), particle_ctf(particles, plane)
+        return Data(image_blocks(pixels, ctf, *blocks), consensus_poses(particles, *blocks))
 
     def up_to(self, plane: HalfPlane) -> Data:
         """Blocks of the pixels of a plane that is not finer, with the input's poses."""
+        data = self._data
+        if plane.n_shells == self._finest.n_shells:
+            return data
         columns = plane_columns(self._finest, plane)
-        images = image_blocks(self._pixels[:, columns], self._ctf[:, columns], BLOCK)
-        return fill_blocks(Data(images, consensus_poses(self.particles, BLOCK)))
+        pixels, ctf = _columns((data.images.pixels, data.images.ctf), columns)
+        return data._replace(images=data.images._replace(pixels=pixels, ctf=ctf))
+
+
+@jax.jit
+def _columns(images: tuple[Array, Array], columns: Array) -> tuple[Array, Array]:
+    return jax.tree.map(lambda values: jnp.take(values, columns, axis=-1), images)
 
 
 def plane_columns(finer: HalfPlane, plane: HalfPlane) -> np.ndarray:
     """Where the pixels of a half plane are in a finer one of the same box, int [K]."""
     where = {tuple(k): i for i, k in enumerate(np.asarray(finer.frequencies).tolist())}
     return np.array([where[tuple(k)] for k in np.asarray(plane.frequencies).tolist()])
-
-
-def fill_blocks(data: Data) -> Data:
-    """Absent blocks at the end, so that all blocks fall into groups of one size."""
-    n_blocks = data.images.present.shape[0]
-    more = full_block_count(n_blocks) - n_blocks
-    if not more:
-        return data
-    filling = jnp.arange(more) % n_blocks
-
-    def filled(x: jnp.ndarray) -> jnp.ndarray:
-        return jnp.concatenate([x, x[filling]])
-
-    images, consensus = data
-    present = jnp.concatenate([images.present, jnp.zeros((more, images.present.shape[1]))])
-    return Data(
-        images._replace(pixels=filled(images.pixels), ctf=filled(images.ctf), present=present),
-        consensus._replace(
-            quaternion=filled(consensus.quaternion), shift_px=filled(consensus.shift_px)
-        ),
-    )
 
 
 @final

@@ -12,7 +12,7 @@ from jax import Array
 from hypermol.data.half_sets import half_sets
 from hypermol.data.particles import ParticleSet
 from hypermol.fitting.level import Level
-from hypermol.fitting.march import first_state, shell_power
+from hypermol.fitting.march import first_state
 from hypermol.fitting.sweep import ChainState
 from hypermol.inference import exact
 from hypermol.io.errors import InputError
@@ -80,7 +80,7 @@ def log_gain(level: Level) -> float:
         return jnp.sum(sums.model * images.present[..., None], axis=(0, 1))
 
     model = np.asarray(jax.jit(model_power)(state.theta), np.float64)
-    power = shell_power(level).astype(np.float64)
+    power = level.shell_power
     count = posterior.shell_counts * float(np.asarray(images.present).sum())
     floor = power[-max(posterior.plane.kmax // 4, 1) :].min()
     signal = max(np.sum(np.maximum(power - floor, 0.0) * count), 0.01 * np.sum(power * count))
@@ -120,8 +120,8 @@ def half_maps(level: Level, state: ChainState, halves: np.ndarray) -> dict[str, 
     for half in (1, 2):
         member = np.zeros(images.present.size, np.float32)
         member[: len(halves)] = halves == half
-        present = images.present * jnp.asarray(member.reshape(images.present.shape))
-        given = Given(state.mu, state.latents, images._replace(present=present))
+        present = np.asarray(images.present) * member.reshape(images.present.shape)
+        given = Given(state.mu, state.latents, images._replace(present=jax.device_put(present)))
         theta = best(given, state.theta)
         found[f"half{half}"] = np.asarray(level.molecule.shown(theta))
     return found

@@ -356,6 +356,7 @@ def _stages(options: FitOptions, plan: Plan, design: AnyDesign) -> tuple[Stage, 
     return march_from_adam(plan)
 
 
+@jax.jit
 def sweep_key(seed: int, chain: int, sweep: int) -> Array:
     """The key of one sweep: it depends on nothing but these, so a resumed run repeats it."""
     key = jax.random.key(seed)

@@ -11,6 +11,7 @@ Nothing is cached between blocks: each makes what it reads from the state.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, NamedTuple, final
 
 import jax
@@ -92,13 +93,17 @@ def init_tunings(sweep: Sweep, state: ChainState, data: Data) -> Tunings:
     return {block.name: block.init(state, data) for block in sweep}
 
 
+@partial(jax.jit, static_argnums=1)
+def _step_keys(key: Array, n: int) -> tuple[Array, ...]:
+    return tuple(jax.random.fold_in(key, index) for index in range(n))
+
+
 def run_sweep(
     key: Array, sweep: Sweep, state: ChainState, tunings: Tunings, data: Data
 ) -> tuple[ChainState, dict[str, Info]]:
     """Run every block in turn: the new state, and each block's info by its name."""
     infos: dict[str, Info] = {}
-    for index, block in enumerate(sweep):
-        step_key = jax.random.fold_in(key, index)
+    for step_key, block in zip(_step_keys(key, len(sweep)), sweep, strict=True):
         state, infos[block.name] = block.step(step_key, state, tunings[block.name], data)
     return state, infos
 

@@ -1,7 +1,6 @@
 """Real images to blocks of half-plane Fourier pixels with their CTFs."""
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
@@ -35,20 +34,25 @@ def particle_ctf(particles: ParticleSet, plane: HalfPlane) -> np.ndarray:
     out = np.empty((particles.n, len(plane.shells)), np.float32)
     for start in range(0, particles.n, READ_CHUNK):
         indices = np.arange(start, min(start + READ_CHUNK, particles.n))
-        out[indices] = np.asarray(ctf_values(particles.ctf.take(indices), frequencies))
+        out[indices] = ctf_values(particles.ctf.take(indices), frequencies)
     return out
 
 
-def to_blocks(values: np.ndarray, block: int) -> Array:
-    """[N, ...] to [n_blocks, block, ...]; the last block is filled with the first particles.
+def to_blocks(values: np.ndarray, block: int, n_blocks: int = 0) -> Array:
+    """[N, ...] to [n_blocks, block, ...]; the last blocks are filled with the first particles.
 
     Blocks may share the memory of `values`, which is not to be written to any more.
+
+    Args:
+        values: of every particle.
+        block: particles of a block.
+        n_blocks: how many blocks there are to be; those that are needed, if more.
     """
     n = len(values)
-    filled = -(-n // block) * block
-    if filled > n:  # images are large: copied only where something is added
-        values = values[np.arange(filled) % n]
-    return jnp.asarray(values.reshape(filled // block, block, *values.shape[1:]))
+    n_blocks = max(-(-n // block), n_blocks)
+    if n_blocks * block > n:  # images are large: copied only where something is added
+        values = values[np.arange(n_blocks * block) % n]
+    return jax.device_put(values.reshape(n_blocks, block, *values.shape[1:]))
 
 
 def from_blocks(values: Array, n: int) -> np.ndarray:
@@ -57,19 +61,20 @@ def from_blocks(values: Array, n: int) -> np.ndarray:
     return flat.reshape(flat.shape[0] * flat.shape[1], *flat.shape[2:])[:n]
 
 
-def image_blocks(pixels: np.ndarray, ctf: np.ndarray, block: int) -> ImageBlocks:
-    """Blocks of images [N, K] with their CTFs [N, K]."""
+def image_blocks(pixels: np.ndarray, ctf: np.ndarray, block: int, n_blocks: int = 0) -> ImageBlocks:
+    """Blocks of images [N, K] with their CTFs [N, K]; `block` and `n_blocks` as in `to_blocks`."""
     n = len(pixels)
-    n_blocks = -(-n // block)
+    n_blocks = max(-(-n // block), n_blocks)
     present = (np.arange(n_blocks * block) < n).astype(np.float32).reshape(n_blocks, block)
-    return ImageBlocks(to_blocks(pixels, block), to_blocks(ctf, block), jnp.asarray(present))
+    blocks = to_blocks(pixels, block, n_blocks), to_blocks(ctf, block, n_blocks)
+    return ImageBlocks(*blocks, jax.device_put(present))
 
 
-def consensus_poses(particles: ParticleSet, block: int) -> Consensus:
-    """The input's poses as blocks."""
+def consensus_poses(particles: ParticleSet, block: int, n_blocks: int = 0) -> Consensus:
+    """The input's poses as blocks; `block` and `n_blocks` as in `to_blocks`."""
     quaternion = quaternion_from_matrix(particles.rotations).astype(np.float32)
     shift = (particles.shifts_angstrom / particles.pixel_size_angstrom).astype(np.float32)
-    return Consensus(to_blocks(quaternion, block), to_blocks(shift, block))
+    return Consensus(*(to_blocks(values, block, n_blocks) for values in (quaternion, shift)))
 
 
 def first_latents(consensus: Consensus, n_states: int) -> Latents:
@@ -78,6 +83,6 @@ def first_latents(consensus: Consensus, n_states: int) -> Latents:
     return Latents(
         consensus.quaternion,
         consensus.shift_px,
-        jnp.ones(shape),
-        jnp.full((*shape, n_states), 0.5, jnp.float32),
+        jax.device_put(np.ones(shape, np.float32)),
+        jax.device_put(np.full((*shape, n_states), 0.5, np.float32)),
     )

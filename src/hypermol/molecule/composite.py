@@ -125,7 +125,7 @@ class Composite:
             part.name: jnp.zeros((part.state_basis.n_terms, *part.basis.coefficient_shape))
             for part in self.parts
         }
-        return Coefficients(maps, {part.name: part.trajectory.init() for part in self.parts})
+        return Coefficients(maps, composite_march.first_motion(self.parts))
 
     def log_prior(self, theta: Coefficients) -> Array:
         """Unit-level Gaussian prior of the maps, and the trajectories' own."""
@@ -264,10 +264,9 @@ class Composite:
 
     def resize(self, theta: Coefficients, source: Any) -> Coefficients:
         """See `composite_march`: from another level of these parts, or from a whole density."""
-        fresh = self.init(jax.random.key(0))
         if isinstance(source, Composite) and self._starts.keys() == source._starts.keys():
-            return composite_march.resized(self.parts, fresh, source.parts, theta)
-        return composite_march.from_whole(self.parts, fresh, source.mean(theta))
+            return composite_march.resized(self.parts, source.parts, theta)
+        return composite_march.from_whole(self.parts, source.mean(theta))
 
     def first_states(
         self, key: Array, theta: Coefficients, states: np.ndarray, source: Any

@@ -20,6 +20,7 @@ from hypermol.molecule.state_basis import (
     principal_coordinates,
 )
 from hypermol.molecule.trajectory import Frame, Still, Trajectory
+from hypermol.runtime import on_device
 from hypermol.space.fourier import crop_or_pad_volume
 from hypermol.space.normal import Gaussian
 from hypermol.space.state_space import Circle, Interval
@@ -48,31 +49,34 @@ def subspace(
     return (tuple(linear), Gaussian(count)) if count else None
 
 
-def from_whole(parts: tuple[Part, ...], fresh: Coefficients, mean: np.ndarray) -> Coefficients:
+def first_motion(parts: tuple[Part, ...]) -> dict[str, Any]:
+    """The trajectories' parameters as given, by part."""
+    return {part.name: part.trajectory.init() for part in parts}
+
+
+def from_whole(parts: tuple[Part, ...], mean: np.ndarray) -> Coefficients:
     """What of a mean density [n, n, n] lies in each part's region, the same in every state.
 
     A start for the solver, which draws all maps anew.
     """
-    whole = jnp.asarray(crop_or_pad_volume(mean[None], parts[0].basis.n))
+    whole = crop_or_pad_volume(mean[None], parts[0].basis.n).astype(np.float32)
     maps = {
-        part.name: jnp.asarray(
-            part.state_basis.from_mean(np.asarray(jax.jit(part.basis.expand)(whole))[0]),
-            jnp.float32,
+        part.name: on_device(
+            part.state_basis.from_mean(np.asarray(jax.jit(part.basis.expand)(whole))[0])
         )
         for part in parts
     }
-    return fresh._replace(maps=maps)
+    return Coefficients(maps, first_motion(parts))
 
 
 def resized(
     parts: tuple[Part, ...],
-    fresh: Coefficients,
     old_parts: tuple[Part, ...],
     theta: Coefficients,
 ) -> Coefficients:
     """theta of the same parts at another resolution or over other states."""
     maps: dict[str, Array] = {}
-    motion: dict[str, Any] = dict(fresh.motion)
+    motion = first_motion(parts)
     for old, new in zip(old_parts, parts, strict=True):
         densities = np.asarray(jax.jit(old.basis.density)(theta.maps[old.name]))
         densities = crop_or_pad_volume(densities, new.basis.n)
@@ -81,7 +85,7 @@ def resized(
             grown = np.tensordot(weights, densities, axes=1)
         else:
             grown = new.state_basis.from_mean(old.state_basis.mean_of(densities))
-        maps[new.name] = jax.jit(new.basis.expand)(jnp.asarray(grown, jnp.float32))
+        maps[new.name] = jax.jit(new.basis.expand)(np.asarray(grown, np.float32))
         if type(old.trajectory) is type(new.trajectory):
             motion[new.name] = theta.motion[old.name]
     return Coefficients(maps, motion)

@@ -21,6 +21,7 @@ from jax import Array
 from hypermol.data.latents import Consensus, ImageBlocks, Latents
 from hypermol.posterior.posterior import Posterior, residual_precision
 from hypermol.posterior.priors import Hyperparameters, HyperPrior, InverseGamma, pose_vector
+from hypermol.runtime import on_device
 from hypermol.space.fourier import FULL_PLANE_WEIGHT
 
 #: Where the contrasts' width may be. Its density is drawn from on a grid of log sd that is laid
@@ -138,7 +139,7 @@ def draw_contrasts(
     """Contrasts given their width and the rest: Gaussian; arguments as of `contrast_terms`."""
     total = power + sd**-2.0
     contrast = (along + sd**-2.0) / total + rng.standard_normal(total.shape) / np.sqrt(total)
-    return jnp.asarray(contrast, jnp.float32)
+    return on_device(contrast)
 
 
 def residual_power(sums: ImageSums, contrast: Array, present: np.ndarray) -> np.ndarray:
@@ -168,7 +169,7 @@ def draw_noise(
     """
     # n complex residuals are 2 n real ones of variance sigma^2 / 2; shell 0 is not observed
     noise = prior.noise.draw(rng, FULL_PLANE_WEIGHT * pixels, FULL_PLANE_WEIGHT * power)
-    return mu._replace(noise_variance=jnp.asarray(noise, jnp.float32))
+    return mu._replace(noise_variance=on_device(noise))
 
 
 def draw_levels(
@@ -183,7 +184,7 @@ def draw_levels(
         return mu
     shape = prior.level_shape + 0.5 * sizes
     level = rng.gamma(shape) / (prior.level_rate + 0.5 * np.asarray(energy, np.float64))
-    return mu._replace(level=jnp.asarray(level, jnp.float32))
+    return mu._replace(level=on_device(level))
 
 
 def draw_occupancy(
@@ -191,7 +192,7 @@ def draw_occupancy(
 ) -> Hyperparameters:
     """Occupancy of the bins, given the particles [n_bins] in each."""
     chance = rng.dirichlet(prior.occupancy + occupied)
-    return mu._replace(occupancy=jnp.asarray(chance, jnp.float32))
+    return mu._replace(occupancy=on_device(chance))
 
 
 def draw_pose_widths(
@@ -205,6 +206,6 @@ def draw_pose_widths(
     pose = prior.pose.draw(rng, 3.0 * particles, squares[0])
     shift = prior.shift.draw(rng, 2.0 * particles, squares[1])
     return mu._replace(
-        pose_sd_rad=jnp.asarray(np.sqrt(pose), jnp.float32),
-        shift_sd_px=jnp.asarray(np.sqrt(shift), jnp.float32),
+        pose_sd_rad=on_device(np.sqrt(pose)),
+        shift_sd_px=on_device(np.sqrt(shift)),
     )

@@ -97,7 +97,7 @@ class NeighbourPrior(DensityPrior):
         normal = differences.T @ differences * (places[:, None] == places)
         terms = np.eye(len(molecule.term_sizes))[molecule.feature_terms]
         normal = terms.T @ normal @ terms
-        n = jax.eval_shape(molecule.shown, molecule.init(jax.random.key(0))).shape[-1]
+        n = jax.eval_shape(lambda: molecule.shown(molecule.init(jax.random.key(0)))).shape[-1]
         # mean squared density per white coefficient
         unit = molecule.power_gain / (molecule.term_sizes * self._scale(n) ** 2)
         normal = normal * np.sqrt(unit[:, None] * unit)

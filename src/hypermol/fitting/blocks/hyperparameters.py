@@ -1,7 +1,6 @@
 """mu given the rest, and the contrasts of all particles with it (`posterior.hyper_draws`)."""
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
@@ -9,6 +8,7 @@ from hypermol.fitting.sweep import Block, ChainState, Data, Info, Tuning
 from hypermol.posterior import hyper_draws
 from hypermol.posterior.hyper_draws import ImageSums, LatentSums
 from hypermol.posterior.posterior import Posterior
+from hypermol.runtime import on_device
 
 
 def host_generator(key: Array) -> np.random.Generator:
@@ -47,7 +47,7 @@ def hyperparameters(
         if learns_contrast:
             along, power = (term[present > 0] for term in terms)
             sd = hyper_draws.draw_contrast_width(rng, along, power, prior.contrast)
-            mu = mu._replace(contrast_sd=jnp.float32(sd))
+            mu = mu._replace(contrast_sd=on_device(sd))
         contrast = hyper_draws.draw_contrasts(rng, *terms, float(mu.contrast_sd))
         residual = hyper_draws.residual_power(images, contrast, present)
         mu = hyper_draws.draw_noise(rng, mu, residual, n * posterior.shell_counts, prior)

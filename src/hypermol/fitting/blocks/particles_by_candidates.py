@@ -14,6 +14,7 @@ from hypermol.inference.ensemble import CandidateCounts, MoveSize, Particles
 from hypermol.posterior.particle_conditional import particles_separable
 from hypermol.posterior.posterior import Posterior
 from hypermol.posterior.priors import Hyperparameters
+from hypermol.runtime import on_device
 
 #: Shares of candidate steps that should move a rotation or a shift. Steps of rotations that leave
 #: the prior as it is decorrelate fastest when they are bold: benchmarks/results/rotations.md.
@@ -64,6 +65,7 @@ def _draw(
     return Latents(particles.quaternion, particles.shift_px, contrast, state), moved
 
 
+@jax.jit
 def adapt_size(size: MoveSize, moved: ensemble.Moved, widest_rad: Array | float) -> MoveSize:
     """Robbins-Monro step of each particle's proposal widths towards the target rates.
 
@@ -83,8 +85,8 @@ def adapt_size(size: MoveSize, moved: ensemble.Moved, widest_rad: Array | float)
 
 
 def _init(state: ChainState, data: Data) -> MoveSize:
-    ones = jnp.ones(data.images.present.shape)
-    return MoveSize(_FIRST_ROTATION_RAD * ones, _FIRST_SHIFT_PX * ones)
+    ones = np.ones(data.images.present.shape)
+    return MoveSize(on_device(_FIRST_ROTATION_RAD * ones), on_device(_FIRST_SHIFT_PX * ones))
 
 
 def _adapt(size: MoveSize, info: Info) -> MoveSize:

@@ -8,13 +8,13 @@ sweeps: one draw's would be a draw of the spectrum as well.
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax import Array
 from scipy.ndimage import gaussian_filter1d
 
 from hypermol.fitting.sweep import Block, ChainState, Data, Info
 from hypermol.posterior.posterior import Posterior
+from hypermol.runtime import on_device
 
 #: Prior power never falls below this share of a term's largest, so that it can come back.
 _FLOOR = 1e-4
@@ -43,7 +43,7 @@ def spectrum(posterior: Posterior) -> Block:
     power = jax.jit(molecule.shell_power)
 
     def init(state: ChainState, data: Data) -> SpectrumTuning:
-        return SpectrumTuning(jnp.zeros(state.mu.spectrum.shape), jnp.zeros(()))
+        return SpectrumTuning(on_device(np.zeros(state.mu.spectrum.shape)), on_device(0.0))
 
     def step(
         key: Array, state: ChainState, tuning: SpectrumTuning, data: Data
@@ -53,9 +53,9 @@ def spectrum(posterior: Posterior) -> Block:
         before = np.asarray(tuning.log_power, np.float64)
         mean = before + (now - before) / min(sweeps, _MEMORY)
         mu = state.mu._replace(
-            spectrum=jnp.asarray(np.exp(-mean), jnp.float32), level=jnp.ones(len(mean))
+            spectrum=on_device(np.exp(-mean)), level=on_device(np.ones(len(mean)))
         )
-        after = SpectrumTuning(jnp.asarray(mean, jnp.float32), jnp.float32(sweeps))
+        after = SpectrumTuning(on_device(mean), on_device(sweeps))
         return state._replace(mu=mu), {"after": after}
 
     return Block(

@@ -25,9 +25,10 @@ def trajectories(posterior: Posterior) -> tuple[Block, ...]:
     """
     if not posterior.molecule.is_linear:
         return ()
-    flat, rebuild = ravel_pytree(posterior.molecule.init(jax.random.key(0)).motion)
-    if not flat.size:
+    as_given = jax.jit(lambda: posterior.molecule.init(jax.random.key(0)).motion)
+    if not jax.tree.leaves(jax.eval_shape(as_given)):
         return ()
+    flat, rebuild = ravel_pytree(as_given())
     step_size = 1.2 * flat.size ** (-1.0 / 6.0)
 
     @jax.jit

@@ -8,7 +8,6 @@ from hypermol.space.fourier import fast_even_size
 
 #: Largest support radius as a fraction of the padded box: sets the interpolation error.
 _RADIUS_TO_PADDED_BOX = 0.175
-_AXES = (-3, -2, -1)
 
 
 def padded_size(n: int, radius: float) -> int:
@@ -25,23 +24,19 @@ def compensation(n: int, padded: int) -> np.ndarray:
 def padded_transform(volumes: Array, padded: int, radius: int) -> Array:
     """Transforms of real volumes [F, n, n, n] on the padded grid, cropped to `radius` steps.
 
+    One axis after another, each cropped before the next: the whole padded grid never exists.
+
     Returns:
         float [2 radius + 1, 2 radius + 1, radius + 1, 2 F]: z and y centred, x from 0, F real
         parts and then F imaginary parts (see `slicing`).
     """
-    n = volumes.shape[-1]
-    before = padded // 2 - n // 2
-    after = padded - n - before
-    volume = jnp.pad(volumes, ((0, 0), *[(before, after)] * 3))
-    transform = jnp.fft.rfftn(jnp.fft.ifftshift(volume, axes=_AXES), axes=_AXES)
-    transform = transform[..., : radius + 1]
-    for axis in (1, 2):
-        transform = jnp.concatenate(
-            [
-                jnp.take(transform, np.arange(-radius, 0) % padded, axis=axis),
-                jnp.take(transform, np.arange(0, radius + 1), axis=axis),
-            ],
-            axis=axis,
-        )
+    steps = np.arange(-radius, radius + 1)
+    # the origin is voxel n // 2
+    shift = np.exp(2j * np.pi * (volumes.shape[-1] // 2) / padded * steps).astype(np.complex64)
+    transform = jnp.fft.rfft(volumes, n=padded, axis=-1)[..., : radius + 1] * shift[radius:]
+    for axis in (2, 1):
+        along = jnp.fft.fft(transform, n=padded, axis=axis)
+        ramp = np.expand_dims(shift, tuple(range(1, 4 - axis)))
+        transform = jnp.take(along, steps % padded, axis=axis) * ramp
     floats = jnp.concatenate([transform.real, transform.imag], axis=0)
     return jnp.moveaxis(floats, 0, -1)
