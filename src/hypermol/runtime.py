@@ -10,8 +10,10 @@ import jax
 import numpy as np
 import numpy.typing as npt
 
-#: glibc's number for the most arenas that its allocator keeps (malloc.h).
-_M_ARENA_MAX = -8
+#: glibc's numbers (malloc.h): the most arenas that its allocator keeps, how much free memory may
+#: stay at its end, and from what size memory is mapped by itself and given back when freed.
+_M_ARENA_MAX, _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -8, -1, -3
+_KEPT_BYTES, _MAPPED_BYTES = 1 << 20, 1 << 20
 
 
 def _c_library() -> ctypes.CDLL | None:
@@ -22,17 +24,28 @@ def _c_library() -> ctypes.CDLL | None:
     return library if hasattr(library, "malloc_trim") else None
 
 
-def _few_arenas() -> None:
-    """Have all threads allocate in one place: compilers in many threads scatter what they free."""
+def _give_back_soon() -> None:
+    """Have the allocator keep little of what is freed.
+
+    All threads allocate in one place: compilers in many threads scatter what they free. The
+    thresholds, which would grow with what is freed, are held.
+    """
     library = _c_library()
     if library is not None:
         library.mallopt(_M_ARENA_MAX, 1)
+        library.mallopt(_M_TRIM_THRESHOLD, _KEPT_BYTES)
+        library.mallopt(_M_MMAP_THRESHOLD, _MAPPED_BYTES)
 
 
 def release_memory() -> None:
     """Give back what finished work holds: compiled functions, and what the allocator keeps."""
     jax.clear_caches()
     gc.collect()
+    trim_memory()
+
+
+def trim_memory() -> None:
+    """Give back what the allocator keeps: compiling leaves a hundred MB or more in small pieces."""
     library = _c_library()
     if library is not None:
         library.malloc_trim(0)
@@ -56,7 +69,7 @@ def configure(cache: Path | None = None) -> str:
     Returns:
         A sentence that names the devices.
     """
-    _few_arenas()
+    _give_back_soon()
     folder = cache or Path(os.environ.get("HYPERMOL_CACHE", Path.home() / ".cache" / "hypermol"))
     jax.config.update("jax_default_matmul_precision", "highest")
     jax.config.update("jax_compilation_cache_dir", str(folder))

@@ -33,7 +33,7 @@ BASES = {
     "masked voxels": voxels_in(soft_mask(), BOX, PIXEL, KMAX),
     "prolates": Prolates(BOX, PIXEL, KMAX, RADIUS, CENTRE),
     "gaussians": GaussianGrid(BOX, PIXEL, KMAX, 2.0, RADIUS, CENTRE),
-    "sparse gaussians": GaussianGrid(BOX, PIXEL, KMAX, 2.5, RADIUS, CENTRE, stride=2),
+    "sparse gaussians": GaussianGrid(BOX, PIXEL, KMAX, 2.9, RADIUS, CENTRE, stride=2),
 }
 
 

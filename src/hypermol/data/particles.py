@@ -114,6 +114,11 @@ class ParticleSet:
             out *= self.factor[rows, None, None].astype(np.float32)
         return out
 
+    def close(self) -> None:
+        """Let go of stacks that were opened, and of their pages; asked for again, they are opened
+        again."""
+        self._stacks.clear()
+
     def statistics(self) -> ImageStatistics:
         """Grey values of all images, read a chunk at a time."""
         block = max(_MEASURED_PIXELS // self.box**2, 1)

@@ -24,6 +24,7 @@ from hypermol.fitting.stages import Stage, make_schedule, sweep_key
 from hypermol.fitting.sweep import Sweep, adapt_tunings, run_sweep, trace_numbers
 from hypermol.io.store import RunDirectory
 from hypermol.recipe.options import FitOptions, make_design
+from hypermol.runtime import trim_memory
 
 
 @final
@@ -164,6 +165,7 @@ class _Job:
                 at = self._with_prior(stage, at)
             for _ in range(at.done, last):
                 at = self._sweep(chain, bench, first, at)
+            trim_memory()
             # what a stage leaves comes before its checkpoint, which says that the stage is over
             if stage.finds_radius and chain == 0:
                 self._learn_from_first_map(level, at)

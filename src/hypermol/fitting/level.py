@@ -121,6 +121,7 @@ class FourierImages:
         # absent blocks at the end, so that all blocks fall into groups of one size
         blocks = BLOCK, full_block_count(-(-particles.n // BLOCK))
         pixels, ctf = read_half_plane(particles, plane), particle_ctf(particles, plane)
+        particles.close()
         return Data(image_blocks(pixels, ctf, *blocks), consensus_poses(particles, *blocks))
 
     def up_to(self, plane: HalfPlane) -> Data:

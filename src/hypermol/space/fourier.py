@@ -135,11 +135,11 @@ def voxel_radii(n: int, side: float = 1.0) -> np.ndarray:
 
 
 def fast_even_size(minimum: int) -> int:
-    """Smallest even size >= minimum whose prime factors are 2, 3 and 5 (fast FFTs)."""
+    """Smallest even size >= minimum whose prime factors are at most 11 (fast FFTs)."""
     n = minimum + minimum % 2
     while True:
         rest = n
-        for prime in (2, 3, 5):
+        for prime in (2, 3, 5, 7, 11):
             while rest % prime == 0:
                 rest //= prime
         if rest == 1:

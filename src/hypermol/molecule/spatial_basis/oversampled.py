@@ -1,5 +1,6 @@
 """From a density on a small grid to the zero-padded transform that `slicing` interpolates."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
@@ -24,7 +25,8 @@ def compensation(n: int, padded: int) -> np.ndarray:
 def padded_transform(volumes: Array, padded: int, radius: int) -> Array:
     """Transforms of real volumes [F, n, n, n] on the padded grid, cropped to `radius` steps.
 
-    One axis after another, each cropped before the next: the whole padded grid never exists.
+    One volume and one axis after another, each cropped before the next: no more than the result
+    and a few planes of the padded grid exist at a time.
 
     Returns:
         float [2 radius + 1, 2 radius + 1, radius + 1, 2 F]: z and y centred, x from 0, F real
@@ -33,10 +35,14 @@ def padded_transform(volumes: Array, padded: int, radius: int) -> Array:
     steps = np.arange(-radius, radius + 1)
     # the origin is voxel n // 2
     shift = np.exp(2j * np.pi * (volumes.shape[-1] // 2) / padded * steps).astype(np.complex64)
-    transform = jnp.fft.rfft(volumes, n=padded, axis=-1)[..., : radius + 1] * shift[radius:]
-    for axis in (2, 1):
-        along = jnp.fft.fft(transform, n=padded, axis=axis)
-        ramp = np.expand_dims(shift, tuple(range(1, 4 - axis)))
-        transform = jnp.take(along, steps % padded, axis=axis) * ramp
-    floats = jnp.concatenate([transform.real, transform.imag], axis=0)
-    return jnp.moveaxis(floats, 0, -1)
+
+    def one(volume: Array) -> Array:
+        transform = jnp.fft.rfft(volume, n=padded, axis=-1)[..., : radius + 1] * shift[radius:]
+        for axis in (1, 0):
+            along = jnp.fft.fft(transform, n=padded, axis=axis)
+            ramp = np.expand_dims(shift, tuple(range(1, 3 - axis)))
+            transform = jnp.take(along, steps % padded, axis=axis) * ramp
+        return jnp.stack([transform.real, transform.imag])
+
+    floats = jax.lax.map(one, volumes)
+    return jnp.moveaxis(floats, (1, 0), (-2, -1)).reshape(*floats.shape[2:], -1)

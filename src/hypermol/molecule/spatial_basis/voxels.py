@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import final
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
@@ -230,7 +231,14 @@ class Voxels(SpatialBasis):
     def multiply_shells(self, coefficients: Array, matrices: Array) -> Array:
         """Mix the F functions by one symmetric matrix [n_shells, F, F] per shell, in the ball."""
         transform = jnp.fft.rfftn(coefficients * self.support, axes=_AXES)
-        mixed = jnp.einsum("zyxfg,gzyx->fzyx", matrices[self._shells], transform)
+
+        def plane(item: tuple[Array, Array]) -> Array:
+            shells, values = item
+            return jnp.einsum("yxfg,gyx->fyx", matrices[shells], values)
+
+        # a matrix for every coefficient of the grid would be its largest array by far
+        mixed = jax.lax.map(plane, (self._shells, jnp.moveaxis(transform, 1, 0)))
+        mixed = jnp.moveaxis(mixed, 0, 1)
         return jnp.fft.irfftn(mixed, s=(self.n,) * 3, axes=_AXES) * self.support
 
 
