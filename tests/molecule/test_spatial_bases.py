@@ -33,7 +33,8 @@ BASES = {
     "masked voxels": voxels_in(soft_mask(), BOX, PIXEL, KMAX),
     "prolates": Prolates(BOX, PIXEL, KMAX, RADIUS, CENTRE),
     "gaussians": GaussianGrid(BOX, PIXEL, KMAX, 2.0, RADIUS, CENTRE),
-    "sparse gaussians": GaussianGrid(BOX, PIXEL, KMAX, 2.9, RADIUS, CENTRE, stride=2),
+    # at 7 the grid has 16 voxels, and its lattice of every second 20 centres in the ball
+    "sparse gaussians": GaussianGrid(BOX, PIXEL, 7, 2.5, RADIUS, CENTRE, stride=2),
 }
 
 
