@@ -17,8 +17,9 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+from scipy.stats import norm
 
-from hypermol.analysis.diagnostics import bulk_ess
+from hypermol.analysis.diagnostics import bulk_ess, split_rhat
 from hypermol.data import ParticleSource
 from hypermol.fitting.fit import fit
 from hypermol.io.store import RunDirectory
@@ -38,8 +39,8 @@ PAIRS = {
     ),
     "elastic": (("hmc", "gradient"), ("hmc", "candidates"), ("mala", "random-walk")),
 }
-N, BOX, PIXEL = 200, 20, 12.0
-FUNCTIONALS = 12
+N, BOX, PIXEL, SNR = 300, 16, 15.0, 2.0
+FUNCTIONALS, CHAINS = 12, 2
 
 
 def elastic_network() -> ElasticNetwork:
@@ -63,7 +64,7 @@ def data(kind: str, out: Path, seed: int) -> ParticleSource:
         pixel_size_angstrom=PIXEL,
         seed=seed,
         poses=Poses(shift_sd_angstrom=10.0, rotation_error_deg=2.0, shift_error_px=0.3),
-        noise=Noise(snr=0.3),
+        noise=Noise(snr=SNR),
     )
     write_dataset(out, simulate(MoleculeSource(molecule), settings), overwrite=True)
     return ParticleSource(out / "particles.star")
@@ -72,28 +73,31 @@ def data(kind: str, out: Path, seed: int) -> ParticleSource:
 def options(kind: str, samples: int) -> FitOptions:
     """Of a fit whose sweeps are cheap."""
     common = FitOptions(
-        chains=1, burn_in=20, samples=samples, thin=2, checkpoint_every=10**6, seed=3
+        chains=CHAINS, burn_in=60, samples=samples, thin=5, checkpoint_every=10**6, seed=3
     )
     if kind == "voxels":
         # an estimated spectrum spans many decades, which a ball lets leak from shell to shell: HMC
         # is preconditioned shell by shell, and its steps then are too short to compare anything
         return replace(
-            common, n_terms=3, radius_angstrom=100.0, resolution_angstrom=48.0, spectrum="flat"
+            common, n_terms=2, radius_angstrom=100.0, resolution_angstrom=60.0, spectrum="flat"
         )
     return replace(
         common,
         type="kernels:elastic_network",
         folder=str(Path(__file__).parent),
         radius_angstrom=100.0,
-        resolution_angstrom=48.0,
+        resolution_angstrom=60.0,
         start_steps=400,
     )
 
 
 def draws(kind: str, run: RunDirectory) -> np.ndarray:
-    """What is compared, one column each, [samples, quantities]."""
+    """What is compared, one column each, [chains, samples, quantities]."""
+    return np.stack([_chain(kind, list(run.samples(chain))) for chain in range(CHAINS)])
+
+
+def _chain(kind: str, samples: list[dict[str, np.ndarray]]) -> np.ndarray:
     rng = np.random.default_rng(0)
-    samples = list(run.samples(0))
     rows = []
     probes = rng.normal(size=(FUNCTIONALS, samples[0]["maps"][0].size))
     for sample in samples:
@@ -103,23 +107,40 @@ def draws(kind: str, run: RunDirectory) -> np.ndarray:
             row = [v for k in sorted(sample) if k.startswith("motion.") for v in sample[k].ravel()]
         state, contrast = sample["state"][:, 0], sample["contrast"]
         row += [state.mean(), np.var(state), contrast.mean(), contrast.std(), *state[:8]]
+        row += [*sample["level"], *contrast[:4]]
         row += [sample["noise_variance"][2:].mean(), *sample["quaternion"][:2].ravel()]
         rows.append(row)
     return np.asarray(rows, np.float64)
 
 
 def compare(first: np.ndarray, second: np.ndarray) -> dict[str, float]:
-    """Differences of means in Monte Carlo errors, and ratios of standard deviations."""
-    moves = first.std(axis=0) > 0.0  # held poses do not
-    first, second = first[:, moves], second[:, moves]
-    error = [x.std(axis=0) / np.sqrt([bulk_ess(c[None]) for c in x.T]) for x in (first, second)]
-    z = (first.mean(axis=0) - second.mean(axis=0)) / np.hypot(*error)
-    ratio = second.std(axis=0) / first.std(axis=0)
+    """Differences of means in Monte Carlo errors, and ratios of standard deviations.
+
+    `bound` is what the largest |z| of so many independent ones exceeds once in a hundred runs.
+    """
+    moves = first.std(axis=(0, 1)) > 0.0  # held poses do not
+    first, second = first[..., moves], second[..., moves]
+    ess = [np.array([bulk_ess(x[..., k]) for k in range(x.shape[-1])]) for x in (first, second)]
+    sd = [x.std(axis=(0, 1)) for x in (first, second)]
+    error = [s / np.sqrt(e) for s, e in zip(sd, ess, strict=True)]
+    z = (first.mean(axis=(0, 1)) - second.mean(axis=(0, 1))) / np.hypot(*error)
     return {
         "largest |z|": float(np.abs(z).max()),
+        "bound": float(norm.isf(0.005 / len(z))),
         "rms z": float(np.sqrt(np.mean(z**2))),
-        "median sd ratio": float(np.median(ratio)),
+        "median sd ratio": float(np.median(sd[1] / sd[0])),
     }
+
+
+def health(found: np.ndarray) -> str:
+    """How well a run mixed."""
+    found = found[..., found.std(axis=(0, 1)) > 0.0]
+    columns = [found[..., k] for k in range(found.shape[-1])]
+    ess, rhat = [bulk_ess(c) for c in columns], [split_rhat(c) for c in columns]
+    return (
+        f"ESS least {min(ess):.0f}, median {np.median(ess):.0f} of {found[..., 0].size}"
+        f", largest R-hat {max(rhat):.3f}"
+    )
 
 
 def main() -> None:
@@ -147,9 +168,8 @@ def main() -> None:
             poses=arguments.poses,
         )
         found = draws(arguments.kind, fit(source, run, chosen))
-        ess = np.nanmedian([bulk_ess(column[None]) for column in found.T])
         line = f"{theta:>6} {particles:<12} {time.process_time() - began:6.0f} CPU s, "
-        line += f"median ESS {ess:5.0f} of {len(found)}"
+        line += health(found)
         if first is not None:
             line += "".join(f", {k} {v:.2f}" for k, v in compare(first, found).items())
         print(line, flush=True)

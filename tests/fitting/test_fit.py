@@ -24,7 +24,7 @@ from hypermol.recipe.toml import read_recipe, write_recipe
 from hypermol.simulation import MoleculeSource, Noise, Poses, Settings, simulate, write_dataset
 
 OPTIONS = FitOptions(
-    n_terms=2,
+    n_terms=3,
     radius_angstrom=110.0,
     resolution_angstrom=64.0,
     chains=2,
@@ -60,7 +60,7 @@ def test_run_is_described_and_samples_are_kept(finished: RunDirectory) -> None:
     for chain in (0, 1):
         samples = list(finished.samples(chain))
         assert len(samples) == 2
-        assert samples[0]["maps"].shape[0] == 2 and samples[0]["quaternion"].shape == (70, 4)
+        assert samples[0]["maps"].shape[0] == 3 and samples[0]["quaternion"].shape == (70, 4)
         assert all(np.isfinite(value).all() for sample in samples for value in sample.values())
     trace = finished.read_trace()
     total = sum(stage["sweeps"] for stage in info["stages"])
@@ -224,7 +224,8 @@ def test_the_first_number_that_is_none_ends_a_run(
 
 def test_refusals_name_the_remedy(particles: Path, finished: RunDirectory, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="already holds a run: add --resume"):
-        fit(ParticleSource(particles), finished.path, OPTIONS)
+        # told before any particle is read
+        fit(ParticleSource(tmp_path / "missing.star"), finished.path, OPTIONS)
     with pytest.raises(InputError, match=r"options of .* differ"):
         fit(ParticleSource(particles), finished.path, replace(OPTIONS, seed=5), resume=True)
     with pytest.raises(InputError, match="holds no run"):

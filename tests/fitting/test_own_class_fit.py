@@ -53,7 +53,9 @@ def options(folder: Path) -> FitOptions:
         arguments={"count": 4},
         folder=str(folder),
         resolution_angstrom=41.0,
-        chains=2,
+        # the third parts from the first one's start
+        chains=3,
+        starts=2,
         burn_in=2,
         samples=2,
         thin=2,
@@ -68,7 +70,7 @@ def run(folder: Path, source: ParticleSource, options: FitOptions) -> RunDirecto
     return fit(source, folder / "run", options)
 
 
-def assert_same_samples(run: RunDirectory, other: RunDirectory, chains: int = 2) -> None:
+def assert_same_samples(run: RunDirectory, other: RunDirectory, chains: int = 3) -> None:
     for chain in range(chains):
         names = run.sample_names(chain)
         assert names == other.sample_names(chain)
@@ -80,8 +82,8 @@ def assert_same_samples(run: RunDirectory, other: RunDirectory, chains: int = 2)
 def test_the_run_reads_as_any_other(run: RunDirectory) -> None:
     found = load_run(run.path)
     assert found.info["finished"] and found.info["state_names"] == ["bend"]
-    assert found.maps.shape[:2] == (4, 17)
-    assert found.stacked("motion.own.path").shape == (2, 2, 2, 4, 3)
+    assert found.maps.shape[:2] == (6, 17)
+    assert found.stacked("motion.own.path").shape == (3, 2, 2, 4, 3)
     # image units: contrast 1 shows the maps as they are
     state = found.nodes(1)
     volume = found.to_box(np.tensordot(found.weights(state)[0], found.maps[0], axes=1))

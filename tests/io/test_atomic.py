@@ -8,7 +8,14 @@ import numpy as np
 import pytest
 
 from hypermol.io import atomic
-from hypermol.io.atomic import append_line, cannot_use, make_folder, replacing, write_text
+from hypermol.io.atomic import (
+    append_line,
+    cannot_use,
+    check_folder,
+    make_folder,
+    replacing,
+    write_text,
+)
 from hypermol.io.errors import InputError, OutputError
 from hypermol.io.mrc import read_volume, write_stack, write_volume
 from hypermol.io.store import RunDirectory, write_npz
@@ -73,6 +80,23 @@ def test_a_read_only_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, num
     monkeypatch.setattr(Path, "mkdir", refuse)
     with pytest.raises(OutputError, match="read-only or not yours"):
         make_folder(tmp_path / "b")
+
+
+def test_a_folder_that_cannot_be_made_is_told_beforehand(tmp_path: Path):
+    (tmp_path / "file").write_text("")
+    for path in (tmp_path / "file", tmp_path / "file" / "run"):
+        with pytest.raises(OutputError, match="file is a file and not a folder"):
+            check_folder(path)
+    check_folder(tmp_path / "new" / "run")
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_folder_that_may_not_be_written_is_told_beforehand(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(atomic.os, "access", lambda path, mode: False)
+    with pytest.raises(OutputError, match="read-only or not yours"):
+        check_folder(tmp_path / "run")
 
 
 def test_a_failure_of_the_writer_itself_is_not_disguised(tmp_path: Path):

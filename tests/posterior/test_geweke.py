@@ -236,12 +236,12 @@ def test_contrasts_about_zero_are_caught(monkeypatch: pytest.MonkeyPatch):
 @pytest.mark.parametrize("bug", [False, True], ids=["right", "dropped"])
 def test_haar_measure_dropped_is_caught(monkeypatch: pytest.MonkeyPatch, bug: bool):
     """Poses so wide that rotation vectors see the curvature; the right sweep agrees there."""
-    wide = replace(PRIOR, pose=InverseGamma(50.0, 50.0 * 0.55**2))
+    wide = replace(PRIOR, pose=InverseGamma(50.0, 50.0 * 0.75**2))
     joint = Joint(generic(Cosine(2), wide), draw_prior, moves_poses=True)
-    prior = joint.marginal(6000)
+    prior = joint.marginal(12000)
     if bug:
         monkeypatch.setattr(priors, "log_pose", without_haar)
-    chain = joint.successive(GRADIENT.sweep(joint.world.posterior), GRADIENT, 6000, seed=2)
+    chain = joint.successive(GRADIENT.sweep(joint.world.posterior), GRADIENT, 12000, seed=2)
     assert compare(joint.names, prior, chain).agrees is not bug
 
 

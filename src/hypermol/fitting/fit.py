@@ -74,6 +74,8 @@ def fit(
         InputError: names the file, row or option, and the remedy.
     """
     clock = start_clock()
+    if not resume:
+        RunDirectory(Path(out)).check_free()
     particles, remarks = inspect(
         source.load(invert_contrast=options.invert_contrast),
         leave_out_outliers=options.leave_out_outliers,

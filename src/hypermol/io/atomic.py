@@ -87,6 +87,21 @@ def make_folder(path: str | Path) -> Path:
     return path
 
 
+def check_folder(path: str | Path) -> None:
+    """Refuse a folder that `make_folder` could not make, and make nothing.
+
+    Raises:
+        OutputError: as `make_folder`, for what can be told beforehand.
+    """
+    path = Path(path).absolute()
+    nearest = next(folder for folder in (path, *path.parents) if folder.exists())
+    with output_errors(path):
+        if not nearest.is_dir():
+            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
+        if not os.access(nearest, os.W_OK | os.X_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+
 @contextmanager
 def output_errors(path: str | Path) -> Iterator[None]:
     """Turn the file system's refusals in the body into an `OutputError` about `path`."""

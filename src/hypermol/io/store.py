@@ -20,7 +20,7 @@ from zipfile import BadZipFile
 
 import numpy as np
 
-from hypermol.io.atomic import append_line, make_folder, replacing, write_text
+from hypermol.io.atomic import append_line, check_folder, make_folder, replacing, write_text
 from hypermol.io.errors import InputError
 
 Arrays = dict[str, np.ndarray]
@@ -65,11 +65,7 @@ class RunDirectory:
             InputError: the directory already holds a run, or cannot be made.
         """
         run = cls(Path(path))
-        if run.exists():
-            raise InputError(
-                f"{path} already holds a run: add --resume to go on with it, "
-                "or choose another --out"
-            )
+        run.check_free()
         for folder in ("samples", "checkpoints"):
             make_folder(run.path / folder)
         return run
@@ -88,6 +84,19 @@ class RunDirectory:
                 "`hypermol fit`'s --out"
             )
         return run
+
+    def check_free(self) -> None:
+        """Refuse what `create` would, and make nothing: before images are read, say.
+
+        Raises:
+            InputError: the directory already holds a run, or cannot be made.
+        """
+        if self.exists():
+            raise InputError(
+                f"{self.path} already holds a run: add --resume to go on with it, "
+                "or choose another --out"
+            )
+        check_folder(self.path)
 
     def exists(self) -> bool:
         """Whether a run was started here."""
