@@ -12,7 +12,7 @@ from hypermol.cli.main import app
 from hypermol.data.source import load_particles
 from hypermol.fitting.forecast import Trial
 from hypermol.fitting.found import Found
-from hypermol.fitting.level import FourierImages, Levels
+from hypermol.fitting.level import Levels
 from hypermol.fitting.stages import make_schedule
 from hypermol.io.bodies import read_bodies
 from hypermol.molecule.parts import Place
@@ -70,7 +70,7 @@ def test_seconds_are_an_estimate(particles, tmp_path):
 
 
 def test_memory_is_what_the_arrays_take(particles):
-    """The finest level's images on the host and in blocks; the maps of two parts, seven times."""
+    """The finest level's images; the maps of two parts, seven times."""
     options = FitOptions(part=PARTS, resolution_angstrom=12.0, radius_angstrom=33.0)
     loaded = load_particles(particles)
     design = make_design(options, BOX, PIXEL)
@@ -79,10 +79,7 @@ def test_memory_is_what_the_arrays_take(particles):
     last = schedule[-1]
     level = Levels(loaded, options, design, last.kmax).level(last, Found())
     blocks = level.data.images
-    host = FourierImages(loaded, last.kmax)
-    assert memory.images == sum(
-        array.nbytes for array in (blocks.pixels, blocks.ctf, host._pixels, host._ctf)
-    )
+    assert memory.images == blocks.pixels.nbytes + blocks.ctf.nbytes
     n = level.molecule.parts[0].basis.n
     assert memory.coefficients == 7 * (1 + 3) * 4 * n**3
     assert memory.total == memory.images + memory.grids + memory.coefficients

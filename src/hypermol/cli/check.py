@@ -138,8 +138,8 @@ def _print_findings(console: Console, title: str, report: Report) -> None:
 def _print_memory(console: Console, memory: Memory) -> None:
     console.print(
         f"memory: {_size(memory.total)} = {_size(memory.images)} images (12 bytes x Fourier "
-        "pixels of the finest level x particles, twice) + "
-        f"{_size(memory.grids)} grids (2 x slicing grids) + "
+        "pixels of the finest level x particles) + "
+        f"{_size(memory.grids)} grids (3 x slicing grids) + "
         f"{_size(memory.coefficients)} coefficients (7 x theta)"
     )
 

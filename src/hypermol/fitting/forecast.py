@@ -24,9 +24,10 @@ from hypermol.space.fourier import half_plane
 SUBSET = 512
 #: Bytes of a Fourier pixel: its complex64 value and its float32 CTF.
 _PIXEL_BYTES = 12
-#: Copies of the slicing grids (theta's and its gradient's) and of the coefficients (theta, and
+#: Copies of the slicing grids (theta's, its gradient's, and that of the images at hand), and of the
+#: coefficients (theta, and
 #: the solver's right side, solution, residual, direction, image and preconditioned residual).
-_GRID_COPIES, _COEFFICIENT_COPIES = 2, 7
+_GRID_COPIES, _COEFFICIENT_COPIES = 3, 7
 _CONSENSUS_SWEEPS = 3
 
 
@@ -36,9 +37,8 @@ class Memory:
     """Bytes that a fit holds beside the program and what it compiles.
 
     Attributes:
-        images: the finest level's, on the host and again as the level's blocks: Fourier pixels
-            times 12 (complex64 and the CTF).
-        grids: slicing grids of the last level, twice.
+        images: the finest level's blocks: Fourier pixels times 12 (complex64 and the CTF).
+        grids: slicing grids of the last level, three times.
         coefficients: theta of the last level, seven times.
     """
 
@@ -81,7 +81,7 @@ def predict_memory(
     theta = jax.eval_shape(molecule.init, jax.random.key(0))
     prepared = jax.eval_shape(molecule.prepare, theta)
     return Memory(
-        (n_particles + blocks * BLOCK) * pixels * _PIXEL_BYTES,
+        blocks * BLOCK * pixels * _PIXEL_BYTES,
         _GRID_COPIES * _bytes(prepared),
         _COEFFICIENT_COPIES * _bytes(theta),
     )

@@ -36,8 +36,12 @@ def padded_transform(volumes: Array, padded: int, radius: int) -> Array:
     # the origin is voxel n // 2
     shift = np.exp(2j * np.pi * (volumes.shape[-1] // 2) / padded * steps).astype(np.complex64)
 
+    # a radius may lie one step beyond Nyquist, where slices have no weight
+    missing = max(radius - padded // 2, 0)
+
     def one(volume: Array) -> Array:
-        transform = jnp.fft.rfft(volume, n=padded, axis=-1)[..., : radius + 1] * shift[radius:]
+        half = jnp.fft.rfft(volume, n=padded, axis=-1)[..., : radius + 1]
+        transform = jnp.pad(half, ((0, 0), (0, 0), (0, missing))) * shift[radius:]
         for axis in (1, 0):
             along = jnp.fft.fft(transform, n=padded, axis=axis)
             ramp = np.expand_dims(shift, tuple(range(1, 3 - axis)))
