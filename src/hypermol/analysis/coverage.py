@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-from scipy import stats
+import scipy
 from scipy.spatial.transform import Rotation
 
 
@@ -39,7 +39,7 @@ def wilson_interval(
     Returns:
         lower [...] and upper [...].
     """
-    z2 = stats.norm.ppf(0.5 + level / 2.0) ** 2
+    z2 = scipy.stats.norm.ppf(0.5 + level / 2.0) ** 2
     fraction = np.asarray(successes, dtype=np.float64) / trials
     centre = (fraction + z2 / (2 * trials)) / (1 + z2 / trials)
     spread = fraction * (1 - fraction) / trials + z2 / (4 * trials**2)

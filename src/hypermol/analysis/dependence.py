@@ -9,7 +9,7 @@ Mardia's circular correlation of ranks (1980), for two sets of classes Cramer's 
 from typing import NamedTuple
 
 import numpy as np
-from scipy import stats
+import scipy
 
 from hypermol.analysis.chains import pooled_states, run_knobs
 from hypermol.analysis.knobs import Knob, bin_edges, numbers
@@ -66,7 +66,7 @@ class JointOccupancy(NamedTuple):
 
 def ranks(values: np.ndarray) -> np.ndarray:
     """Ranks [N, 1] over their number."""
-    return stats.rankdata(values)[:, None] / len(values)
+    return scipy.stats.rankdata(values)[:, None] / len(values)
 
 
 def circle(angle: np.ndarray) -> np.ndarray:

@@ -5,7 +5,7 @@ Bayesian Analysis 16 (2021). Arrays are [chains, draws, ...]; trailing axes are 
 """
 
 import numpy as np
-from scipy import fft, special, stats
+import scipy
 
 
 def _split(draws: np.ndarray) -> np.ndarray:
@@ -23,8 +23,8 @@ def _split(draws: np.ndarray) -> np.ndarray:
 def _rank_normalise(chains: np.ndarray) -> np.ndarray:
     """Normal scores of the pooled ranks (eq. 14): Phi^-1((r - 3/8) / (S + 1/4))."""
     pooled = chains.reshape(-1, chains.shape[-1])
-    ranks = stats.rankdata(pooled, axis=0)
-    return special.ndtri((ranks - 0.375) / (len(pooled) + 0.25)).reshape(chains.shape)
+    ranks = scipy.stats.rankdata(pooled, axis=0)
+    return scipy.special.ndtri((ranks - 0.375) / (len(pooled) + 0.25)).reshape(chains.shape)
 
 
 def _rhat(chains: np.ndarray) -> np.ndarray:
@@ -55,10 +55,10 @@ def split_rhat(draws: np.ndarray) -> np.ndarray:
 def _autocovariance(chains: np.ndarray) -> np.ndarray:
     """Biased autocovariances [chains, draws, quantities] along axis 1, by FFT."""
     n_draws = chains.shape[1]
-    length = fft.next_fast_len(2 * n_draws)
+    length = scipy.fft.next_fast_len(2 * n_draws)
     centred = chains - chains.mean(axis=1, keepdims=True)
-    spectrum = fft.rfft(centred, n=length, axis=1)
-    return fft.irfft(np.abs(spectrum) ** 2, n=length, axis=1)[:, :n_draws] / n_draws
+    spectrum = scipy.fft.rfft(centred, n=length, axis=1)
+    return scipy.fft.irfft(np.abs(spectrum) ** 2, n=length, axis=1)[:, :n_draws] / n_draws
 
 
 def _ess(chains: np.ndarray) -> np.ndarray:

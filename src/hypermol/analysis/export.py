@@ -4,7 +4,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from matplotlib import colormaps
 from PIL import Image, ImageDraw
 
 from hypermol.analysis.chains import knob_names, run_knobs
@@ -176,6 +175,8 @@ def export_movie(run: Run, path: Path, walk: Walk) -> Path:
 
 def _grey(images: np.ndarray) -> np.ndarray:
     """uint8 RGB [T, 3, n, n, 3] of images [T, 3, n, n], one scale for all."""
+    from matplotlib import colormaps  # noqa: PLC0415 - whoever fits need not hold it
+
     low, high = np.quantile(images, [0.01, 0.999])
     scaled = np.clip((images - low) / max(high - low, 1e-30), 0.0, 1.0)
     return (255 * colormaps["magma"](scaled)[..., :3]).astype(np.uint8)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 import numpy as np
-from scipy import stats
+import scipy
 
 from hypermol.space.fourier import frequency_radii
 
@@ -24,7 +24,7 @@ def rank_correlation(estimated: np.ndarray, true: np.ndarray) -> float:
         estimated: [N].
         true: [N].
     """
-    return float(abs(stats.spearmanr(np.ravel(estimated), np.ravel(true)).statistic))
+    return float(abs(scipy.stats.spearmanr(np.ravel(estimated), np.ravel(true)).statistic))
 
 
 def _resultants(a: np.ndarray, b: np.ndarray) -> tuple[float, float]:
@@ -36,7 +36,7 @@ def _resultants(a: np.ndarray, b: np.ndarray) -> tuple[float, float]:
 def _uniform_scores(turns: np.ndarray) -> np.ndarray:
     """Ranks [N] of states in turns, spread evenly round the circle, in radians."""
     wrapped = np.mod(np.ravel(turns), 1.0)
-    return 2.0 * np.pi * stats.rankdata(wrapped) / wrapped.size
+    return 2.0 * np.pi * scipy.stats.rankdata(wrapped) / wrapped.size
 
 
 def circular_correlation(estimated: np.ndarray, true: np.ndarray) -> float:

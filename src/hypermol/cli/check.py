@@ -4,6 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
+import numpy as np
 import typer
 from rich.console import Console
 from rich.table import Table
@@ -21,13 +22,10 @@ from hypermol.data.source import ParticleSource
 from hypermol.fitting.forecast import Memory, Trial
 from hypermol.fitting.stages import make_schedule
 from hypermol.molecule.check import Report, check_model
-from hypermol.molecule.parts import Place
-from hypermol.molecule.region import Ball
 from hypermol.recipe.design import AnyDesign, Grid
 from hypermol.recipe.options import FitOptions, make_design
+from hypermol.recipe.outlines import Outline, outlines
 from hypermol.recipe.toml import read_recipe
-from hypermol.report.regions import Outline, regions_figure
-from hypermol.report.style import save
 from hypermol.runtime import configure
 
 #: Conformance is tested up to this frequency in 1/box, with a molecule of a little more: `fourier`
@@ -75,7 +73,7 @@ def check(
     level, state = start
     density = level.molecule.mean(state.theta)
     voxel = level.grid.voxel_size_angstrom
-    save(regions_figure(density, voxel, outlines(design, options)), path)
+    _draw_regions(density, voxel, outlines(design, options), path)
     console.print(f"regions over a consensus: {path}", markup=False)
     if timing:
         with console.status("compiling and timing a sweep"):
@@ -111,17 +109,12 @@ def _conformance(design: AnyDesign, particles: ParticleSet, options: FitOptions)
     )
 
 
-def outlines(design: AnyDesign, options: FitOptions) -> list[Outline]:
-    """What to draw: each part's region, or the ball of the whole molecule if it is given."""
-    radius = options.radius_angstrom
-    ball = None if radius is None else Ball((0.0, 0.0, 0.0), radius)
-    whole = [] if design.parts or ball is None else [Outline("molecule", ball, (Place(),))]
-    regions = [(part, part.region or ball) for part in design.parts]
-    return whole + [
-        Outline(part.name or "molecule", region, part.places)
-        for part, region in regions
-        if region is not None
-    ]
+def _draw_regions(density: np.ndarray, voxel: float, drawn: list[Outline], path: Path) -> None:
+    """What draws figures is loaded here: whoever fits need not hold it."""
+    from hypermol.report.regions import regions_figure  # noqa: PLC0415
+    from hypermol.report.style import save  # noqa: PLC0415
+
+    save(regions_figure(density, voxel, drawn), path)
 
 
 def _print_findings(console: Console, title: str, report: Report) -> None:

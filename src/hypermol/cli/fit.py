@@ -25,7 +25,6 @@ from hypermol.io.store import RunDirectory
 from hypermol.molecule.state_basis import BASES, BASIS_OF
 from hypermol.recipe.options import FitOptions, clashing
 from hypermol.recipe.toml import read_recipe
-from hypermol.report import write_report
 from hypermol.runtime import configure
 
 #: Command-line options by the options of a recipe that they set, where words differ.
@@ -166,6 +165,8 @@ def fit_with_progress(
 
 def finish(console: Console, directory: RunDirectory) -> None:
     """Results, report, and where they are."""
+    from hypermol.report import write_report  # noqa: PLC0415 - a fit need not hold it
+
     with console.status("writing volumes, particles.star, occupancy, diagnostics"):
         write_results(load_run(directory.path))
     with console.status("writing the report"):

@@ -1,7 +1,6 @@
 """Where a model's parts may be, drawn over a map: what to look at before a fit."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import numpy as np
 from matplotlib.lines import Line2D
@@ -9,20 +8,13 @@ from scipy.ndimage import map_coordinates
 
 from hypermol.molecule.parts import Place
 from hypermol.molecule.region import Mask, Region
+from hypermol.recipe.outlines import Outline
 from hypermol.report.style import CHAIN_COLOURS, INK, as_png, new_figure, no_ticks
 
 #: Slices through the origin: title, axis of [z, y, x] that is cut, labels across and up.
 _SLICES = (("z = 0", 0, "x", "y"), ("y = 0", 1, "x", "z"), ("x = 0", 2, "y", "z"))
 #: Outlines are drawn on a grid so much finer than the map's.
 _FINER = 3
-
-
-class Outline(NamedTuple):
-    """A part's region at the places where it stands."""
-
-    name: str
-    region: Region
-    places: tuple[Place, ...]
 
 
 def inside(region: Region, place: Place, n: int, voxel_size_angstrom: float) -> np.ndarray:

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 import numpy as np
-from scipy import stats
+import scipy
 
 from hypermol.report.convergence import ESS_PER_CHAIN, RHAT_GOOD, RHAT_USABLE, Weight
 from hypermol.report.evidence import Evidence
@@ -172,7 +172,7 @@ def _motion(evidence: Evidence) -> Finding | None:
             f"Error bars of the density need at least {_MIN_SAMPLES} samples.",
         )
     # the same chance as 4 sd of a normal has, when the sd itself comes from few samples
-    limit = float(stats.t.isf(stats.norm.sf(_CHANGE_IN_SD), evidence.n_samples - 1))
+    limit = float(scipy.stats.t.isf(scipy.stats.norm.sf(_CHANGE_IN_SD), evidence.n_samples - 1))
     density = evidence.density
     inside = density.radius_angstrom < support_radius(evidence.run)
     change, sd = density.change[:, inside], density.change_sd[:, inside]
