@@ -4,7 +4,8 @@ from dataclasses import replace
 
 import pytest
 
-from hypermol.fitting.stages import Plan, march, march_from_adam, paper, second_mode
+from hypermol.fitting.stages import Plan, few_terms, march, march_from_adam, paper, second_mode
+from hypermol.recipe.options import FitOptions, make_design
 
 PLAN = Plan(kmax=30, n_terms=5, basis="cosine", samples=7, thin=3)
 
@@ -32,15 +33,27 @@ def test_widths_of_contrasts_wait_for_a_theta_that_climbs() -> None:
     assert [stage.learns_contrast for stage in papers] == [False] * (len(papers) - 1) + [True]
 
 
-def test_several_knobs_begin_with_few_terms() -> None:
-    one, two = (march(Plan(30, 5, "composite", n_knobs=n)) for n in (1, 2))
-    assert [stage.n_terms for stage in one[2:]] == [5, 5, 5, 5]
-    assert [stage.n_terms for stage in two[2:]] == [2, 3, 5, 5, 5, 5]
-    assert two[2].kmax == two[3].kmax == two[4].kmax
-    few = march(Plan(30, 3, "composite", n_knobs=2))
+def test_states_begin_with_few_terms() -> None:
+    one, two = (march(Plan(30, 5, "composite", n_knobs=n, few=(2, 3))) for n in (1, 2))
+    assert [stage.n_terms for stage in one[2:]] == [2, 3, 5, 5, 5, 5]
+    assert one[2].kmax == one[3].kmax == one[4].kmax
+    assert (one[2].sweeps, two[2].sweeps, one[4].sweeps) == (5, 10, 10)
+    few = march(Plan(30, 3, "composite", few=(2, 3)))
     assert [stage.n_terms for stage in few[2:]] == [2, 3, 3, 3, 3]
-    classes = march(Plan(30, 5, "haar", n_knobs=2))
-    assert {stage.n_terms for stage in classes[2:]} == {5}
+
+
+@pytest.mark.parametrize(
+    ("given", "few"),
+    [
+        ({"basis": "cosine", "n_terms": 6}, (2, 3)),
+        ({"basis": "fourier", "n_terms": 9}, (3, 5)),
+        ({"basis": "haar", "n_terms": 8}, ()),
+        ({"basis": "hats", "n_terms": 8}, ()),
+        ({"n_terms": 1}, ()),
+    ],
+)
+def test_state_frequencies_rise_for_smooth_bases_alone(given, few) -> None:
+    assert few_terms(make_design(FitOptions(**given), 24, 4.0)) == few
 
 
 def test_a_subspace_has_the_components_that_classes_span() -> None:

@@ -98,6 +98,7 @@ class Plan:
         samples: posterior samples to keep per chain.
         thin: sweeps a kept sample.
         n_knobs: how many states a particle has that deform it.
+        few: terms of each knob, stage after stage, before all of them; none for local bases.
         theta: what draws theta in the stages that sample.
         particles: what draws the particles there.
         start_sweeps: of Adam, for classes of the user's own.
@@ -111,6 +112,7 @@ class Plan:
     samples: int = 10
     thin: int = 1
     n_knobs: int = 1
+    few: tuple[int, ...] = ()
     theta: str = "exact"
     particles: str = "candidates"
     start_sweeps: int = 4
@@ -181,6 +183,7 @@ def make_plan(options: FitOptions, particles: ParticleSet, design: AnyDesign) ->
         options.samples,
         options.thin,
         design.n_knobs,
+        few_terms(design),
         _kernel(options, "theta", design),
         _kernel(options, "particles", design),
     )
@@ -219,17 +222,27 @@ def _refuse_empty_states(design: AnyDesign, n_particles: int) -> None:
 _FIRST, _SECOND, _THIRD = 0.42, 0.5, 0.7
 #: Components of a subspace that is to tell classes apart.
 _MAX_COMPONENTS = 5
-#: Terms of each knob, stage after stage, while several knobs are told apart.
-_FEW_TERMS = (2, 3)
+#: Terms of each knob, stage after stage, while its states find their order; where they are pairs.
+_FEW_TERMS, _FEW_IN_PAIRS = (2, 3), (3, 5)
+
+
+def few_terms(design: AnyDesign) -> tuple[int, ...]:
+    """How the march rises in state frequency; not at all for classes and nodes, which have none."""
+    smooth = [BASES[kind] for _, kind, n in design.bases if n > 1 and not BASES[kind].is_local]
+    smooth = [kind for kind in smooth if kind.states != "classes"]
+    if not smooth:
+        return ()
+    return _FEW_IN_PAIRS if any(kind.in_pairs for kind in smooth) else _FEW_TERMS
 
 
 def march(plan: Plan) -> tuple[Stage, ...]:
     """Consensus map, linear subspace, then states and poses with rising frequencies.
 
     The subspace stage finds the motion without any start: its first principal components order
-    the particles along an interval or round a circle. Along one knob that is a good order; several
-    knobs are mixed in them, and with many terms a molecule would bend to fit the mixture and stay
-    so. With few terms it cannot, and only knobs that are independent of one another fit.
+    the particles along an interval or round a circle. That order is rough, and mixes several
+    knobs: with many terms a molecule would bend to fit it and stay so, torn, with an arc of its
+    states in the wrong place. With few terms it cannot: only states in their order fit, and only
+    knobs that are independent of one another.
     """
     known = BASES.get(plan.basis)  # none for a composite
     fewer = known is not None and not known.is_local and not known.in_pairs
@@ -249,12 +262,10 @@ def march(plan: Plan) -> tuple[Stage, ...]:
                 is_shared=True,
             )
         )
-    if plan.n_knobs > 1 and not plan.classes:
-        stages += [
-            plan.stage(f"states, {few} terms", second, few, plan.burn_in)
-            for few in _FEW_TERMS
-            if few < terms
-        ]
+    sweeps = plan.burn_in if plan.n_knobs > 1 else max(2, plan.burn_in // 2)
+    stages += [
+        plan.stage(f"states, {few} terms", second, few, sweeps) for few in plan.few if few < terms
+    ]
     medium = 3 * plan.burn_in // 2 if plan.move_poses else plan.burn_in
     return (
         *stages,
