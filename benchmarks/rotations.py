@@ -15,8 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from hypermol.inference.ensemble import rotation_candidates
-from hypermol.inference.target import RotationPrior
+from hypermol.inference.rotation_priors import AboutCentre
 from hypermol.space.rotation import (
     quaternion_from_vector,
     quaternion_multiply,
@@ -44,9 +43,9 @@ def plain(key: Array, quaternion: Array, width: float) -> tuple[Array, Array]:
 def preserving(key: Array, quaternion: Array, width: float) -> tuple[Array, Array]:
     """Those of the package; the images alone weigh them."""
     centre = jnp.tile(jnp.array([1.0, 0.0, 0.0, 0.0]), (CHAINS, 1))
-    prior = RotationPrior(centre, jnp.asarray(np.radians(PRIOR_DEG)))
+    prior = AboutCentre(centre, jnp.asarray(np.radians(PRIOR_DEG)))
     widths = jnp.full(CHAINS, width)
-    found, _ = rotation_candidates(key, quaternion, prior, widths, CANDIDATES)
+    found, _ = prior.candidates(key, quaternion, widths, CANDIDATES)
     return found, jnp.zeros(found.shape[:2])
 
 

@@ -28,8 +28,8 @@ from hypermol.fitting.blocks.trajectories import trajectories
 from hypermol.fitting.sweep import ChainState, Data, Sweep, Tuning, Tunings, init_tunings, run_sweep
 from hypermol.inference.ensemble import CandidateCounts, MoveSize
 from hypermol.inference.langevin import StepSize
+from hypermol.posterior.pose_priors import pose_vector
 from hypermol.posterior.posterior import Posterior
-from hypermol.posterior.priors import pose_vector
 from simulated import World, draw_images
 
 BATCHES = 25

@@ -12,8 +12,9 @@ from scipy.spatial.transform import Rotation
 
 from hypermol.inference import ensemble
 from hypermol.inference.ensemble import CandidateCounts, MoveSize, Particles
-from hypermol.inference.target import RotationPrior, Separable
-from hypermol.posterior.priors import pose_vector
+from hypermol.inference.rotation_priors import AboutCentre, Anywhere
+from hypermol.inference.target import Separable
+from hypermol.posterior.pose_priors import pose_vector
 from hypermol.space.discrete import Discrete
 from hypermol.space.product import Product
 from hypermol.space.rotation import random_quaternions
@@ -27,10 +28,12 @@ def flat_target(
     is_position: tuple[bool, ...] = (False,),
     log_rotation=lambda rotation: jnp.zeros(rotation.shape[:-2]),
     centre: Array | None = None,
-    sd_rad: float = 0.05,
+    sd_rad: float | None = 0.05,
     **log_priors,
 ) -> Separable:
     """One feature; images tell `log_rotation` [...] of rotations [..., 3, 3] and nothing else.
+
+    Rotations are anywhere where `sd_rad` is None.
 
     With no power in the images contrast's integral is (l + p)^2 / 2 p: l is chosen for it.
     """
@@ -53,7 +56,7 @@ def flat_target(
         weights=lambda tau: jnp.ones((*tau.shape[:-1], 1)),
         lattice=lambda tau, n: tau[None],
         is_position=is_position,
-        rotation_prior=RotationPrior(middle, jnp.asarray(sd_rad)),
+        rotation_prior=Anywhere() if sd_rad is None else AboutCentre(middle, jnp.asarray(sd_rad)),
         contrast_precision=jnp.asarray(PRECISION),
         **priors,
     )
@@ -144,6 +147,28 @@ def test_rotations_follow_images_that_tell_the_angle(width: float):
     assert_mean(cosine**2, moment(2))
     for axis in (1, 2, 3):
         assert_mean(q[:, 0] * q[:, axis], 0.0)
+
+
+@WIDTHS
+def test_rotations_that_may_be_anywhere_follow_the_images_alone(width: float):
+    """exp(kappa cos angle) under Haar measure, whose density of the angle is 1 - cos."""
+    kappa = 2.0
+
+    def log_rotation(rotation: Array) -> Array:
+        return kappa * 0.5 * (jnp.trace(rotation, axis1=-2, axis2=-1) - 1.0)
+
+    counts = CandidateCounts(rotations=4, shifts_per_axis=1, states=1)
+    target = flat_target(log_rotation=log_rotation, sd_rad=None)
+    end = run(start_at(), target, Point(), (width, 0.1), counts, 60)
+    q = np.asarray(end.quaternion, np.float64)
+
+    def weight(a: float, power: int) -> float:
+        return np.cos(a) ** power * np.exp(kappa * np.cos(a)) * (1.0 - np.cos(a))
+
+    mass = integrate.quad(weight, 0, np.pi, (0,))[0]
+    cosine = 2.0 * q[:, 0] ** 2 - 1.0
+    for power in (1, 2):
+        assert_mean(cosine**power, integrate.quad(weight, 0, np.pi, (power,))[0] / mass)
 
 
 @WIDTHS

@@ -21,10 +21,10 @@ from hypermol.fitting.sweep import Block, ChainState, Data, Info, Sweep, Tuning
 from hypermol.inference import ensemble
 from hypermol.molecule.state_basis import Constant, Cosine, Fourier, Linear, StateBasis
 from hypermol.molecule.trajectory import Hinge
-from hypermol.posterior import hyper_draws, priors
+from hypermol.posterior import hyper_draws, pose_priors
 from hypermol.posterior.density_priors import NoPrior
 from hypermol.posterior.posterior import Posterior
-from hypermol.posterior.priors import InverseGamma
+from hypermol.posterior.priors import Hyperparameters, InverseGamma
 from simulated import draw_prior
 
 EXACT, GRADIENT = Kind("exact", "candidates"), Kind("hmc", "gradient")
@@ -117,7 +117,7 @@ def wrapped(name: str, around: Callable[[Block], Any]) -> Plant:
     return plant
 
 
-def seeing(change: Callable[[priors.Hyperparameters], priors.Hyperparameters]) -> Any:
+def seeing(change: Callable[[Hyperparameters], Hyperparameters]) -> Any:
     """A block that takes mu for something else."""
 
     def around(block: Block) -> Any:
@@ -213,12 +213,12 @@ def test_an_old_contrast_is_caught():
 
 @pytest.mark.slow
 def test_pose_widths_of_two_axes_are_caught(monkeypatch: pytest.MonkeyPatch):
-    right = hyper_draws.draw_pose_widths
+    right = hyper_draws.draw_rotation_width
 
     def fewer(rng, mu, squares, particles, prior):
         return right(rng, mu, squares, particles * 2.0 / 3.0, prior)
 
-    monkeypatch.setattr(hyper_draws, "draw_pose_widths", fewer)
+    monkeypatch.setattr(hyper_draws, "draw_rotation_width", fewer)
     assert not verdict("generic", EXACT, 6000, 3000).agrees
 
 
@@ -240,12 +240,12 @@ def test_haar_measure_dropped_is_caught(monkeypatch: pytest.MonkeyPatch, bug: bo
     joint = Joint(generic(Cosine(2), wide), draw_prior, moves_poses=True)
     prior = joint.marginal(12000)
     if bug:
-        monkeypatch.setattr(priors, "log_pose", without_haar)
+        monkeypatch.setattr(pose_priors, "log_pose", without_haar)
     chain = joint.successive(GRADIENT.sweep(joint.world.posterior), GRADIENT, 12000, seed=2)
     assert compare(joint.names, prior, chain).agrees is not bug
 
 
 def without_haar(quaternion: Array, consensus: Array, sd_rad: Array) -> Array:
     """Planted: the density of the rotation vector, taken for the rotation's."""
-    vector = priors.pose_vector(quaternion, consensus)
+    vector = pose_priors.pose_vector(quaternion, consensus)
     return -0.5 * jnp.sum(vector**2, axis=-1) / sd_rad**2 - 3.0 * jnp.log(sd_rad)

@@ -19,7 +19,8 @@ from hypermol.posterior.hyper_draws import (
     draw_levels,
     draw_noise,
     draw_occupancy,
-    draw_pose_widths,
+    draw_rotation_width,
+    draw_shift_width,
     image_sums,
     latent_sums,
     residual_power,
@@ -65,7 +66,8 @@ def draws(small, sums):
         mu = draw_noise(rng, small.mu, power, pixels, prior)
         mu = draw_levels(rng, mu, energy, small.posterior.molecule.term_sizes, prior)
         mu = draw_occupancy(rng, mu, latents.occupancy.sum(axis=0), prior)
-        found.append(draw_pose_widths(rng, mu, squares, N - 1, prior))
+        mu = draw_rotation_width(rng, mu, squares[0], N - 1, prior)
+        found.append(draw_shift_width(rng, mu, squares[1], N - 1, prior))
     return {
         name: np.stack([np.asarray(getattr(mu, name)) for mu in found]) for name in small.mu._fields
     }

@@ -18,8 +18,9 @@ from hypermol.posterior.particle_conditional import (
     particles_separable,
     retract,
 )
+from hypermol.posterior.pose_priors import log_pose
 from hypermol.posterior.posterior import Posterior
-from hypermol.posterior.priors import HyperPrior, InverseGamma, log_pose
+from hypermol.posterior.priors import HyperPrior, InverseGamma
 from hypermol.space.fourier import half_plane
 from hypermol.space.rotation import matrix_from_quaternion
 from hypermol.space.state_space import Interval

@@ -6,7 +6,8 @@ import pytest
 from scipy import stats
 from scipy.spatial.transform import Rotation
 
-from hypermol.posterior.priors import InverseGamma, log_pose, log_state
+from hypermol.posterior.pose_priors import log_pose
+from hypermol.posterior.priors import InverseGamma, log_state
 from hypermol.space.state_space import Circle, Interval, Point
 from small_posterior import quaternions
 

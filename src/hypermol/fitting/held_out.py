@@ -22,8 +22,9 @@ from hypermol.fitting.sweep import ChainState
 from hypermol.inference.ensemble import CandidateCounts, contrast_marginal
 from hypermol.inference.target import Separable
 from hypermol.posterior.particle_conditional import particles_separable
+from hypermol.posterior.pose_priors import pose_vector
 from hypermol.posterior.posterior import Posterior
-from hypermol.posterior.priors import Hyperparameters, pose_vector
+from hypermol.posterior.priors import Hyperparameters
 from hypermol.space.rotation import (
     matrix_from_quaternion,
     quaternion_from_vector,

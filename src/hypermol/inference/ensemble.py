@@ -14,14 +14,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from hypermol.inference.target import RotationPrior, Separable
-from hypermol.space.rotation import (
-    matrix_from_quaternion,
-    quaternion_conjugate,
-    quaternion_from_vector,
-    quaternion_multiply,
-    vector_from_quaternion,
-)
+from hypermol.inference.target import Separable
+from hypermol.space.rotation import matrix_from_quaternion
 from hypermol.space.state_space import StateSpace
 
 
@@ -66,41 +60,6 @@ class Moved(NamedTuple):
 
     rotation: Array
     shift: Array
-
-
-def rotation_candidates(
-    key: Array, quaternion: Array, prior: RotationPrior, width: Array, n: int
-) -> tuple[Array, Array]:
-    """Candidates [B, n, 4], the current rotation first, and whether the prior allows them [B, n].
-
-    Steps w -> sqrt(1 - b^2) w + b sd xi of the rotation vector about the prior's centre leave the
-    prior N(0, sd^2 I) as it is (preconditioned Crank-Nicolson; Cotter et al. 2013), so that given
-    a hidden pivot one such step away all candidates are alike under it, and their images alone
-    weigh them. At b = width / sd >= 1 they are fresh draws of the prior.
-
-    Args:
-        key: random key.
-        quaternion: [B, 4] where the particles are.
-        prior: of their rotations; one sd for all.
-        width: [B] radians.
-        n: candidates; 1 leaves rotations where they are.
-    """
-    if n == 1:
-        return quaternion[:, None], jnp.ones((len(quaternion), 1), bool)
-    centre = prior.centre[:, None]
-    step = jnp.minimum(width / prior.sd_rad, 1.0)[:, None, None]
-    keep = jnp.sqrt(1.0 - step**2)
-    noise = prior.sd_rad * jax.random.normal(key, (len(quaternion), n, 3))
-    here = quaternion_multiply(quaternion[:, None], quaternion_conjugate(centre))
-    pivot = keep * vector_from_quaternion(here) + step * noise[:, :1]
-    vectors = keep * pivot + step * noise[:, 1:]
-    # rotation vectors end at half a turn, and so does the prior
-    inside = jnp.sum(vectors**2, axis=-1) < jnp.pi**2
-    others = quaternion_multiply(quaternion_from_vector(vectors), centre)
-    return (
-        jnp.concatenate([quaternion[:, None], others], axis=1),
-        jnp.concatenate([jnp.ones_like(inside[:, :1]), inside], axis=1),
-    )
 
 
 def shift_candidates(key: Array, shift: Array, width: Array, per_axis: int) -> tuple[Array, Array]:
@@ -184,8 +143,8 @@ def candidate_step(
     keys = jax.random.split(key, 4)
     if min(counts.rotations, counts.positions) > 1:
         raise ValueError("rotations and positions are moved in separate steps")
-    rotations, allowed = rotation_candidates(
-        keys[0], particles.quaternion, target.rotation_prior, size.rotation_rad, counts.rotations
+    rotations, allowed = target.rotation_prior.candidates(
+        keys[0], particles.quaternion, size.rotation_rad, counts.rotations
     )
     shifts, place = shift_candidates(
         keys[1], particles.shift_px, size.shift_px, counts.shifts_per_axis

@@ -7,6 +7,8 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from hypermol.inference.rotation_priors import RotationPrior
+
 
 class Density(NamedTuple):
     """A log density up to a constant: enough for Metropolis-Hastings (eq. 15).
@@ -62,18 +64,6 @@ class Tilted(NamedTuple):
 
     reference: Quadratic
     tilt: Differentiable
-
-
-class RotationPrior(NamedTuple):
-    """R = exp(w) R_centre with w ~ N(0, sd^2 I) up to half a turn.
-
-    Attributes:
-        centre: quaternions [B, 4].
-        sd_rad: standard deviation of a component of w.
-    """
-
-    centre: Array
-    sd_rad: Array
 
 
 class Separable(NamedTuple):

@@ -19,8 +19,9 @@ import numpy as np
 from jax import Array
 
 from hypermol.data.latents import Consensus, ImageBlocks, Latents
+from hypermol.posterior.pose_priors import pose_vector
 from hypermol.posterior.posterior import Posterior, residual_precision
-from hypermol.posterior.priors import Hyperparameters, HyperPrior, InverseGamma, pose_vector
+from hypermol.posterior.priors import Hyperparameters, HyperPrior, InverseGamma
 from hypermol.runtime import on_device
 from hypermol.space.fourier import FULL_PLANE_WEIGHT
 
@@ -195,17 +196,25 @@ def draw_occupancy(
     return mu._replace(occupancy=on_device(chance))
 
 
-def draw_pose_widths(
+def draw_rotation_width(
     rng: np.random.Generator,
     mu: Hyperparameters,
-    squares: tuple[float, float],
+    squares: float,
     particles: int,
     prior: HyperPrior,
 ) -> Hyperparameters:
-    """Widths of the pose and shift priors, given sums of squares (radians^2, pixels^2)."""
-    pose = prior.pose.draw(rng, 3.0 * particles, squares[0])
-    shift = prior.shift.draw(rng, 2.0 * particles, squares[1])
-    return mu._replace(
-        pose_sd_rad=on_device(np.sqrt(pose)),
-        shift_sd_px=on_device(np.sqrt(shift)),
-    )
+    """Width of the rotations about the consensus, given their sum of squares in radians^2."""
+    variance = prior.pose.draw(rng, 3.0 * particles, squares)
+    return mu._replace(pose_sd_rad=on_device(np.sqrt(variance)))
+
+
+def draw_shift_width(
+    rng: np.random.Generator,
+    mu: Hyperparameters,
+    squares: float,
+    particles: int,
+    prior: HyperPrior,
+) -> Hyperparameters:
+    """Width of the shifts about the consensus, given their sum of squares in pixels^2."""
+    variance = prior.shift.draw(rng, 2.0 * particles, squares)
+    return mu._replace(shift_sd_px=on_device(np.sqrt(variance)))

@@ -13,7 +13,7 @@ from jax import Array
 from jax.flatten_util import ravel_pytree
 
 from hypermol.data.latents import Consensus, ImageBlocks, Latents
-from hypermol.inference.target import Density, Differentiable, RotationPrior, Separable
+from hypermol.inference.target import Density, Differentiable, Separable
 from hypermol.posterior.posterior import Posterior
 from hypermol.posterior.priors import Hyperparameters, log_shift, log_state
 from hypermol.space.rotation import quaternion_from_vector, quaternion_multiply
@@ -53,7 +53,7 @@ def particles_separable(
         weights=molecule.weights,
         lattice=molecule.lattice,
         is_position=molecule.is_position,
-        rotation_prior=RotationPrior(consensus.quaternion, mu.pose_sd_rad),
+        rotation_prior=posterior.pose_prior.rotations(consensus.quaternion, mu.pose_sd_rad),
         log_shift=lambda s: log_shift(s, consensus.shift_px[:, None], mu.shift_sd_px),
         log_state=lambda tau: log_state(tau, mu.occupancy, molecule.state_space),
         contrast_precision=1.0 / mu.contrast_sd**2,

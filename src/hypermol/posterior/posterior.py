@@ -16,7 +16,15 @@ from hypermol.imaging.forward import predict
 from hypermol.imaging.operator import Imaging, Microscope
 from hypermol.molecule.protocol import SlicedMolecule
 from hypermol.posterior.density_priors import DensityPrior, NoPrior
-from hypermol.posterior.priors import Hyperparameters, HyperPrior, log_hyperparameters, log_latents
+from hypermol.posterior.pose_priors import AboutConsensus, PosePrior
+from hypermol.posterior.priors import (
+    Hyperparameters,
+    HyperPrior,
+    log_contrast,
+    log_hyperparameters,
+    log_shift,
+    log_state,
+)
 from hypermol.space.fourier import FULL_PLANE_WEIGHT, HalfPlane
 
 
@@ -52,6 +60,7 @@ class Posterior:
         prior: P(mu).
         imaging: the instrument.
         density_prior: multiplies the Gaussian prior of theta; see `density_priors`.
+        pose_prior: of rotations.
     """
 
     molecule: SlicedMolecule
@@ -59,6 +68,7 @@ class Posterior:
     prior: HyperPrior
     imaging: Imaging = Microscope()
     density_prior: DensityPrior = NoPrior()
+    pose_prior: PosePrior = AboutConsensus()
 
     @property
     def n_bins(self) -> int:
@@ -114,7 +124,12 @@ class Posterior:
         self, latents: Latents, consensus: Consensus, mu: Hyperparameters
     ) -> Array:
         """log P(R_i, tau_i, q_i | mu), per particle."""
-        return log_latents(latents, consensus, mu, self.molecule.state_space)
+        return (
+            self.pose_prior.log_density(latents.quaternion, consensus.quaternion, mu.pose_sd_rad)
+            + log_shift(latents.shift_px, consensus.shift_px, mu.shift_sd_px)
+            + log_contrast(latents.contrast, mu.contrast_sd)
+            + log_state(latents.state, mu.occupancy, self.molecule.state_space)
+        )
 
     def terms(
         self,

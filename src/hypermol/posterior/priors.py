@@ -11,12 +11,6 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from hypermol.data.latents import Consensus, Latents
-from hypermol.space.rotation import (
-    quaternion_conjugate,
-    quaternion_multiply,
-    vector_from_quaternion,
-)
 from hypermol.space.state_space import StateSpace
 
 
@@ -97,25 +91,6 @@ class HyperPrior:
     n_bins: int = 24
 
 
-def pose_vector(quaternion: Array, consensus: Array) -> Array:
-    """Rotation vectors [..., 3] from consensus to current: R = exp(v) R_consensus."""
-    return vector_from_quaternion(quaternion_multiply(quaternion, quaternion_conjugate(consensus)))
-
-
-def log_pose(quaternion: Array, consensus: Array, sd_rad: Array) -> Array:
-    """log P(R | mu) [...] with respect to Haar measure: v ~ N(0, sd^2 I_3), R = exp(v) R_consensus.
-
-    The Haar density of v is (2 - 2 cos|v|) / |v|^2 times Lebesgue's, hence the correction.
-    """
-    vector = pose_vector(quaternion, consensus)
-    angle2 = jnp.sum(vector**2, axis=-1)
-    safe = jnp.where(angle2 < 1e-6, 1.0, angle2)
-    haar = jnp.where(
-        angle2 < 1e-6, 1.0 - angle2 / 12.0, (2.0 - 2.0 * jnp.cos(jnp.sqrt(safe))) / safe
-    )
-    return -0.5 * angle2 / sd_rad**2 - 3.0 * jnp.log(sd_rad) - jnp.log(haar)
-
-
 def log_shift(shift_px: Array, consensus: Array, sd_px: Array) -> Array:
     """log P(s | mu) [...]: Gaussian about the consensus shift."""
     distance2 = jnp.sum((shift_px - consensus) ** 2, axis=-1)
@@ -134,18 +109,6 @@ def log_state(state: Array, occupancy: Array, space: StateSpace) -> Array:
         return base
     n_bins = occupancy.shape[0]
     return base + jnp.log(occupancy * n_bins)[space.bin(state, n_bins)]
-
-
-def log_latents(
-    latents: Latents, consensus: Consensus, mu: Hyperparameters, space: StateSpace
-) -> Array:
-    """log P(R, tau, q | mu) [...] of particles whose latents have leading axes [...]."""
-    return (
-        log_pose(latents.quaternion, consensus.quaternion, mu.pose_sd_rad)
-        + log_shift(latents.shift_px, consensus.shift_px, mu.shift_sd_px)
-        + log_contrast(latents.contrast, mu.contrast_sd)
-        + log_state(latents.state, mu.occupancy, space)
-    )
 
 
 def log_hyperparameters(mu: Hyperparameters, prior: HyperPrior) -> Array:

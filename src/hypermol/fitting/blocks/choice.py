@@ -46,7 +46,8 @@ def sweep_blocks(stage: Stage, posterior: Posterior, start_steps: int = 1000) ->
     if stage.burn_in and stage.estimates_spectrum and posterior.molecule.is_linear:
         blocks.append(spectrum(posterior))
     blocks += particles
-    if stage.burn_in and stage.moves_poses and posterior.molecule.frame_is_free:
+    held = posterior.pose_prior.has_width  # else no direction holds the frame of a state
+    if stage.burn_in and stage.moves_poses and held and posterior.molecule.frame_is_free:
         blocks.append(moving_frame(posterior))
     return tuple(blocks)
 

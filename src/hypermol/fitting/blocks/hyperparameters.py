@@ -55,11 +55,10 @@ def hyperparameters(
         if molecule.state_space.has_occupancy:
             mu = hyper_draws.draw_occupancy(rng, mu, particles.occupancy.sum(0), prior)
         if learns_widths:
-            squares = (
-                float(particles.rotation.sum(dtype=np.float64)),
-                float(particles.shift.sum(dtype=np.float64)),
-            )
-            mu = hyper_draws.draw_pose_widths(rng, mu, squares, n, prior)
+            turned, moved = (float(x.sum(dtype=np.float64)) for x in particles[:2])
+            if posterior.pose_prior.has_width:
+                mu = hyper_draws.draw_rotation_width(rng, mu, turned, n, prior)
+            mu = hyper_draws.draw_shift_width(rng, mu, moved, n, prior)
         latents = state.latents._replace(contrast=contrast)
         info = {"residual_power": residual, "mu": mu}
         return state._replace(mu=mu, latents=latents), info

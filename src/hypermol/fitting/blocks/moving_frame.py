@@ -15,8 +15,8 @@ from jax import Array
 
 from hypermol.data.latents import Consensus, Latents
 from hypermol.fitting.sweep import Block, ChainState, Data, Info, Tuning
+from hypermol.posterior.pose_priors import pose_vector
 from hypermol.posterior.posterior import Posterior
-from hypermol.posterior.priors import pose_vector
 from hypermol.space.rotation import (
     matrix_from_quaternion,
     quaternion_from_vector,

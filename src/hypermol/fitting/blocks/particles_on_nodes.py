@@ -34,8 +34,7 @@ def node_scores(
     """
     block, n_nodes = len(images.present), len(nodes)
     target = particles_separable(posterior, prepared, mu, consensus, images)
-    rotations = target.rotation_prior.centre
-    turned = jnp.broadcast_to(rotations[:, None], (block, n_nodes, 4))
+    turned = jnp.broadcast_to(consensus.quaternion[:, None], (block, n_nodes, 4))
     states = jnp.broadcast_to(nodes, (block, *nodes.shape))
     gram, linear = target.evidence(
         matrix_from_quaternion(turned), states, consensus.shift_px[:, None]
