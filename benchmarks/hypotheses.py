@@ -26,7 +26,7 @@ from hypermol.fitting.found import load_found
 from hypermol.fitting.held_out import held_out_log_likelihood
 from hypermol.fitting.level import Levels
 from hypermol.fitting.march import first_state
-from hypermol.fitting.stages import make_schedule
+from hypermol.fitting.schedules import make_schedule
 from hypermol.io.star import write_particles_star
 from hypermol.io.store import RunDirectory
 from hypermol.recipe.options import FitOptions, make_design

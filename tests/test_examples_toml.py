@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from hypermol.fitting.stages import Plan, paper
+from hypermol.fitting.schedules import paper
+from hypermol.fitting.stages import Plan
 from hypermol.molecule.spatial_basis.prolates import Prolates
 from hypermol.recipe.design import Grid
 from hypermol.recipe.options import check_counts, make_design

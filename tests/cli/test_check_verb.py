@@ -13,7 +13,7 @@ from hypermol.data.source import load_particles
 from hypermol.fitting.forecast import Trial
 from hypermol.fitting.found import Found
 from hypermol.fitting.level import Levels
-from hypermol.fitting.stages import make_schedule
+from hypermol.fitting.schedules import make_schedule
 from hypermol.io.bodies import read_bodies
 from hypermol.molecule.parts import Place
 from hypermol.molecule.region import Ball, Mask

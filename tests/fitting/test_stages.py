@@ -4,7 +4,8 @@ from dataclasses import replace
 
 import pytest
 
-from hypermol.fitting.stages import Plan, few_terms, march, march_from_adam, paper, second_mode
+from hypermol.fitting.schedules import few_terms, march, march_from_adam, paper, second_mode
+from hypermol.fitting.stages import Plan
 from hypermol.recipe.options import FitOptions, make_design
 
 PLAN = Plan(kmax=30, n_terms=5, basis="cosine", samples=7, thin=3)

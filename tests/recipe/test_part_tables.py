@@ -8,7 +8,7 @@ import pytest
 
 from bodies import BOX, PIXEL, soft_ball
 from hypermol.data.source import load_particles
-from hypermol.fitting.stages import make_schedule
+from hypermol.fitting.schedules import make_schedule
 from hypermol.io.errors import InputError
 from hypermol.io.mrc import write_stack, write_volume
 from hypermol.io.star import write_particles_star

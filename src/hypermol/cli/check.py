@@ -20,7 +20,7 @@ from hypermol.data.inspection import inspect
 from hypermol.data.particles import ParticleSet
 from hypermol.data.source import ParticleSource
 from hypermol.fitting.forecast import Memory, Trial
-from hypermol.fitting.stages import make_schedule
+from hypermol.fitting.schedules import make_schedule
 from hypermol.molecule.check import Report, check_model
 from hypermol.recipe.design import AnyDesign, Grid
 from hypermol.recipe.options import FitOptions, make_design

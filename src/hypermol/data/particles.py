@@ -1,7 +1,7 @@
 """A particle set: metadata in memory, images read from their stacks when asked for."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -86,6 +86,12 @@ class ParticleSet:
         if self.offset is not None and self.factor is not None:
             offset, factor = self.offset + offset / self.factor, self.factor * factor
         return ParticleSet(self.metadata, offset, factor)
+
+    def without_poses(self) -> "ParticleSet":
+        """The same particles, of whose rotations and shifts nothing is known: 1 and 0."""
+        turned = np.broadcast_to(np.eye(3), (self.n, 3, 3))
+        metadata = replace(self.metadata, rotations=turned, shifts_angstrom=np.zeros((self.n, 2)))
+        return ParticleSet(metadata, self.offset, self.factor)
 
     def images(self, indices: np.ndarray | slice | None = None) -> np.ndarray:
         """Images of the particles `indices` (all by default), white on dark, in the file's units.

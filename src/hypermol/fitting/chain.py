@@ -93,12 +93,14 @@ class ChainFiles:
         directory: of the run.
         seed: of everything random.
         starts: independent starts that the chains are shared out to.
+        tries: whether chains are trials until one of them has been chosen.
         found: what all chains go by.
     """
 
     directory: RunDirectory
     seed: int
     starts: int
+    tries: bool = False
     found: Found = field(init=False)
 
     def __post_init__(self) -> None:
@@ -109,9 +111,15 @@ class ChainFiles:
         self.found = replace(self.found, **found)
         self.found.save(self.directory)
 
+    def _name(self, chain: int) -> str:
+        """Where a chain's checkpoint is, or that of a trial."""
+        if self.tries and self.found.trial is None:
+            return checkpoint.trial_name(chain)
+        return checkpoint.chain_name(chain)
+
     def _saved(self, chain: int) -> Checkpoint | None:
         """A chain's checkpoint, else the end of the start that it parts from."""
-        own = checkpoint.load(self.directory, checkpoint.chain_name(chain))
+        own = checkpoint.load(self.directory, self._name(chain))
         if own is not None:
             return own
         return checkpoint.load(self.directory, checkpoint.branch_name(chain % self.starts))
@@ -155,9 +163,21 @@ class ChainFiles:
         tunings = init_tunings(blocks, state, level.data)
         return Standing(state, checkpoint.carried_tunings(saved, tunings, blocks), first)
 
+    def state(self, chain: int, level: Level) -> ChainState:
+        """A chain's unknowns, as it left a level."""
+        saved = self._saved(chain)
+        assert saved is not None
+        return checkpoint.restored_state(saved, level.molecule, first_state(level))
+
+    def adopt(self, best: int) -> None:
+        """Let the best of some trials be every start."""
+        arrays = self.directory.read_arrays(checkpoint.trial_name(best))
+        for start in range(self.starts):
+            self.directory.write_arrays(checkpoint.branch_name(start), arrays)
+
     def save(self, chain: int, at: Standing) -> None:
         """Write a chain's checkpoint over its last one."""
-        checkpoint.save(self.directory, checkpoint.chain_name(chain), *at)
+        checkpoint.save(self.directory, self._name(chain), *at)
 
     def branch(self, start: int, at: Standing) -> None:
         """Keep the end of a start, for chains that part from it, now or in a later call."""

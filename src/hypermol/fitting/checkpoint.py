@@ -44,6 +44,11 @@ def chain_name(chain: int) -> str:
     return f"checkpoints/c{chain:02d}.npz"
 
 
+def trial_name(trial: int) -> str:
+    """Where a search's checkpoint is, until one of them has been chosen."""
+    return f"checkpoints/trial{trial:02d}.npz"
+
+
 def branch_name(start: int) -> str:
     """Where the end of a start is, from which its chains part."""
     return f"checkpoints/start{start:02d}.npz"

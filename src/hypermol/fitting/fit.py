@@ -17,10 +17,12 @@ from typing import NamedTuple, final
 from hypermol.data import ParticleSet, ParticleSource, inspect
 from hypermol.fitting import maps
 from hypermol.fitting.blocks.choice import sweep_blocks
+from hypermol.fitting.blocks.particles_by_search import trial_score
 from hypermol.fitting.chain import ChainFiles, Standing
 from hypermol.fitting.level import Level, Levels
 from hypermol.fitting.run_info import begin_run, describe, end_run, start_clock
-from hypermol.fitting.stages import Stage, make_schedule, sweep_key
+from hypermol.fitting.schedules import make_schedule
+from hypermol.fitting.stages import Stage, sweep_key
 from hypermol.fitting.sweep import Sweep, adapt_tunings, run_sweep, trace_numbers
 from hypermol.io.store import RunDirectory
 from hypermol.recipe.options import FitOptions, make_design
@@ -77,7 +79,7 @@ def fit(
     if not resume:
         RunDirectory(Path(out)).check_free()
     particles, remarks = inspect(
-        source.load(invert_contrast=options.invert_contrast),
+        source.load(invert_contrast=options.invert_contrast, allow_missing=options.needless),
         leave_out_outliers=options.leave_out_outliers,
         normalise=options.normalise,
     )
@@ -88,8 +90,10 @@ def fit(
         say(remark)
     info = describe(particles, source, options, schedule, design) | {"remarks": remarks}
     begin_run(directory, info, options, particles.metadata, resume)
-    levels = Levels(particles, options, design, max(stage.kmax for stage in schedule))
-    files = ChainFiles(directory, options.seed, options.starts)
+    seen = particles.without_poses() if options.poses == "search" else particles
+    levels = Levels(seen, options, design, max(stage.kmax for stage in schedule))
+    tries = any(stage.is_trial for stage in schedule)
+    files = ChainFiles(directory, options.seed, options.starts, tries)
     job = _Job(particles, options, schedule, levels, files, listener)
     job.run()
     end_run(directory, info | {"radius_angstrom": files.found.radius_angstrom}, clock)
@@ -120,20 +124,42 @@ class _Job:
         """All stages in turn, every chain through each that it has not finished."""
         first, before = 0, None
         bench: _Bench | None = None
-        self.files.tidy(range(self.options.chains))
+        self.files.tidy(range(max(self.options.chains, self.options.trials)))
         for stage in self.schedule:
             last = first + stage.sweeps
-            behind = [chain for chain in self._members(stage) if self.files.done(chain) < last]
+            over = stage.is_trial and self.files.found.trial is not None
+            members = range(0) if over else self._members(stage)
+            behind = [chain for chain in members if self.files.done(chain) < last]
             if behind:
                 if bench and bench.level.form.key != self.levels.key(stage, self.files.found):
                     bench = None  # its images are let go before others are taken
                 bench = self._bench(stage, bench)
                 self._run_stage(bench, before, first, behind)
+            if self._ends_trials(stage) and self.files.found.trial is None:
+                bench = self._bench(stage, bench)
+                self._choose_trial(bench.level)
             first, before = last, stage
 
+    def _ends_trials(self, stage: Stage) -> bool:
+        """Whether a stage is the last of those that are tried several times."""
+        trials = [stage for stage in self.schedule if stage.is_trial]
+        return bool(trials) and stage is trials[-1]
+
+    def _choose_trial(self, level: Level) -> None:
+        """Go on with the trial that predicts the images held out best."""
+        scores = [
+            trial_score(level.posterior, self.files.state(trial, level), level.data)
+            for trial in range(self.options.trials)
+        ]
+        best = max(range(len(scores)), key=scores.__getitem__)
+        self.files.adopt(best)
+        self.files.learn(trial=best, trial_scores=scores)
+
     def _members(self, stage: Stage) -> range:
-        """The chains that run a stage: of a shared one, one for each start."""
+        """The chains that run a stage: of a shared one, one for each start; or the trials."""
         chains = self.options.chains
+        if stage.is_trial:
+            return range(self.options.trials)
         return range(min(self.options.starts, chains) if stage.is_shared else chains)
 
     def _bench(self, stage: Stage, last: _Bench | None) -> _Bench:
@@ -173,7 +199,7 @@ class _Job:
                 self._learn_from_first_map(level, at)
             if last == total and chain == 0:
                 maps.write_half_maps(self.files.directory, self.particles, level, at.state)
-            if stage.is_shared:
+            if stage.is_shared and not stage.is_trial:
                 self.files.branch(chain, at)
             self.files.save(chain, at)
 

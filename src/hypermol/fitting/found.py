@@ -15,11 +15,15 @@ class Found:
 
     Attributes:
         radius_angstrom: of the molecule's support, None before the first map.
+        trial, trial_scores: the search that went on, and the held-out score of each (mean
+            log-likelihood of an image); None before.
         log_gain: of a molecule of the user's own (`molecule.by_fourier`), None before its start.
         spectrum: of theta's Gaussian prior while sampling, [T][n_shells + 1], None before.
     """
 
     radius_angstrom: float | None = None
+    trial: int | None = None
+    trial_scores: list[float] | None = None
     log_gain: float | None = None
     spectrum: list[list[float]] | None = None
 

@@ -21,6 +21,7 @@ from hypermol.fitting.sweep import Data
 from hypermol.imaging.blocks import consensus_poses, image_blocks, particle_ctf, read_half_plane
 from hypermol.molecule.protocol import SlicedMolecule
 from hypermol.molecule.spatial_basis.voxels import Voxels
+from hypermol.posterior.pose_priors import AboutConsensus, Uniform
 from hypermol.posterior.posterior import Posterior
 from hypermol.posterior.theta_conditional import full_block_count
 from hypermol.recipe.density_priors import read_density_prior
@@ -206,5 +207,6 @@ class Levels:
             plane,
             self.options.prior,
             density_prior=read_density_prior(self.options.density_prior, box, pixel),
+            pose_prior=Uniform() if self.options.poses == "search" else AboutConsensus(),
         )
         return Level(form, posterior, self._images.up_to(plane), self.grid(stage, found).voxels)

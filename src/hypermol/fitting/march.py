@@ -7,6 +7,7 @@ import numpy as np
 from jax import Array
 
 from hypermol.data.latents import Latents
+from hypermol.fitting.blocks.particles_by_search import SHIFT_SHARE
 from hypermol.fitting.level import Form, Level
 from hypermol.fitting.sweep import ChainState
 from hypermol.imaging.blocks import first_latents, from_blocks
@@ -43,13 +44,17 @@ def first_state(level: Level) -> ChainState:
         return molecule.init(jax.random.key(0)), molecule.state_space.wrap(latents.state)
 
     latents = first_latents(consensus, molecule.state_space.dim)
+    turn, shift = _START_ROTATION_RAD, _START_SHIFT_PX
+    if not level.posterior.pose_prior.has_width:  # nothing is known of poses
+        turn, shift = np.pi, SHIFT_SHARE * level.posterior.plane.box
+        latents = latents._replace(contrast=on_device(np.zeros(latents.contrast.shape)))
     theta, states = first(latents)
     mu = Hyperparameters(
         noise_variance=on_device(level.shell_power),
         spectrum=on_device(_first_spectrum(level)),
         level=on_device(np.ones(len(molecule.term_sizes))),
-        pose_sd_rad=on_device(_START_ROTATION_RAD),
-        shift_sd_px=on_device(_START_SHIFT_PX),
+        pose_sd_rad=on_device(turn),
+        shift_sd_px=on_device(shift),
         contrast_sd=on_device(_START_CONTRAST_SD),
         occupancy=on_device(_even_occupancy(level)),
     )

@@ -60,6 +60,42 @@ def particles_separable(
     )
 
 
+class Templates(NamedTuple):
+    """All that an image is matched with.
+
+    Attributes:
+        pixels: real [G, 2 K], the molecule seen from every rotation, without CTF.
+        phases: complex [S, K], of every shift, conjugated.
+    """
+
+    pixels: Array
+    phases: Array
+
+
+def make_templates(
+    posterior: Posterior, prepared: Any, rotations: Array, state: Array, shifts_px: Array
+) -> Templates:
+    """The molecule in one state from rotations [G, 3, 3]; shifts [S, 2]."""
+    molecule, plane = posterior.molecule, posterior.plane
+    frequencies = jnp.asarray(plane.frequencies, jnp.float32)
+    states = jnp.broadcast_to(state, (len(rotations), *state.shape))
+    features = molecule.features(prepared, rotations, states, frequencies)
+    seen = jnp.einsum("gfk,f->gk", features, molecule.weights(state).astype(features.dtype))
+    return Templates(_as_reals(seen), jnp.conj(posterior.imaging.phases(plane, shifts_px[None]))[0])
+
+
+def match_evidence(
+    posterior: Posterior, mu: Hyperparameters, templates: Templates, pixels: Array, ctf: Array
+) -> tuple[Array, Array]:
+    """One image [K] with its CTF [K] against all templates: (gram [G], linear [G, S]); see
+    `inference.exhaustive.draw_match`."""
+    whiten = jnp.sqrt(posterior.pixel_precision(mu))
+    transfer = posterior.imaging.transfer(ctf[None], posterior.plane)[0] * whiten
+    model = templates.pixels * jnp.concatenate([transfer, transfer])
+    shifted = _as_reals((pixels * whiten) * templates.phases)
+    return jnp.sum(model**2, axis=1), model @ shifted.T
+
+
 class Tangent(NamedTuple):
     """A direction in the space of `Latents`: rotation vector [3], shift [2], contrast, state."""
 

@@ -29,11 +29,13 @@ class FitOptions:
         n_terms: of that basis, or the number of classes; None takes the basis' default.
         state_name: name of its knob; None takes `STATE_NAME`.
         spatial_basis: of its density, one of `SPATIAL_BASES`; None takes voxels.
-        poses: refine (draw rotations and shifts about the input's) or fixed.
+        poses: refine (draw rotations and shifts about the input's), fixed, or search (from
+            nothing: the input's are not read).
         resolution_angstrom: finest detail to model; None takes 0.93 of Nyquist.
         radius_angstrom: radius of the ball that holds the molecule; None estimates it.
         chains: chains; those of one start share its stages, which fix the states' gauge.
         starts: independent starts that the chains are shared out to.
+        trials: searches from nothing, of which the best goes on; for poses = search.
         schedule: march, paper (sec. 5 of the paper) or second-mode (its second mode, then paper).
         theta: what draws theta: exact, mala or hmc; None lets molecule and schedule choose.
         particles: what draws the particles: candidates, gradient or random-walk; None as theta.
@@ -65,6 +67,7 @@ class FitOptions:
     radius_angstrom: float | None = None
     chains: int = 2
     starts: int = 1
+    trials: int = 3
     schedule: str = "march"
     theta: str | None = None
     particles: str | None = None
@@ -84,6 +87,11 @@ class FitOptions:
     prior: HyperPrior = field(default_factory=HyperPrior)
     density_prior: Tables = field(default_factory=dict)
     start_steps: int = 1000
+
+    @property
+    def needless(self) -> tuple[str, ...]:
+        """Parts of a particle file that the fit does not read."""
+        return ("poses",) if self.poses == "search" else ()
 
     def __post_init__(self) -> None:
         clash = clashing(vars(self))
@@ -126,13 +134,22 @@ def make_design(options: FitOptions, box: int, pixel_size_angstrom: float) -> An
 
 #: Options that are words, and the words they may be.
 _WORDS = {
-    "poses": ("refine", "fixed"),
+    "poses": ("refine", "fixed", "search"),
     "schedule": ("march", "paper", "second-mode"),
     "theta": ("exact", "mala", "hmc"),
     "particles": ("candidates", "gradient", "random-walk"),
     "spectrum": ("estimated", "flat"),
 }
-_COUNTS = ("chains", "starts", "burn_in", "samples", "thin", "checkpoint_every", "start_steps")
+_COUNTS = (
+    "chains",
+    "starts",
+    "trials",
+    "burn_in",
+    "samples",
+    "thin",
+    "checkpoint_every",
+    "start_steps",
+)
 
 
 def check_counts(options: FitOptions) -> None:

@@ -32,6 +32,7 @@ TABLES: dict[str, tuple[str, ...]] = {
         "poses",
         "chains",
         "starts",
+        "trials",
         "schedule",
         "theta",
         "particles",

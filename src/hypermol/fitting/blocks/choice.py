@@ -7,6 +7,11 @@ from hypermol.fitting.blocks.moving_frame import moving_frame
 from hypermol.fitting.blocks.particles_by_candidates import particles_by_candidates
 from hypermol.fitting.blocks.particles_by_gradient import particles_by_gradient
 from hypermol.fitting.blocks.particles_by_random_walk import particles_by_random_walk
+from hypermol.fitting.blocks.particles_by_search import (
+    SearchPlan,
+    noise_of_placed,
+    particles_by_search,
+)
 from hypermol.fitting.blocks.particles_on_nodes import particles_on_nodes
 from hypermol.fitting.blocks.second_mode import second_mode
 from hypermol.fitting.blocks.spectrum import spectrum
@@ -36,6 +41,8 @@ def sweep_blocks(stage: Stage, posterior: Posterior, start_steps: int = 1000) ->
         posterior: what it is asked of.
         start_steps: of Adam, where that is the start.
     """
+    if stage.particles == "search":
+        return search_blocks(stage, posterior)
     theta = _THETA[stage.theta](posterior, stage, start_steps)
     particles = _PARTICLES[stage.particles](posterior, stage)
     blocks: list[Block] = [*theta, *trajectories(posterior)]
@@ -50,6 +57,17 @@ def sweep_blocks(stage: Stage, posterior: Posterior, start_steps: int = 1000) ->
     if stage.burn_in and stage.moves_poses and held and posterior.molecule.frame_is_free:
         blocks.append(moving_frame(posterior))
     return tuple(blocks)
+
+
+def search_blocks(stage: Stage, posterior: Posterior) -> Sweep:
+    """A sweep of a search from nothing: theta and mu follow from the particles placed so far."""
+    plan = SearchPlan(stage.sweeps, stage.beta, stage.searched)
+    return (
+        particles_by_search(posterior, plan),
+        theta_exact(posterior),
+        noise_of_placed(posterior),
+        spectrum(posterior),
+    )
 
 
 _Theta = Callable[[Posterior, Stage, int], Sweep]

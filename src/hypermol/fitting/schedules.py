@@ -1,0 +1,262 @@
+"""Schedules: which stages make a run, marching in spatial and state frequency together (sec. 5)."""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+from hypermol.data.particles import ParticleSet
+from hypermol.fitting.stages import FIRST, SEARCH_LEVELS, Plan, Stage
+from hypermol.io.errors import InputError
+from hypermol.molecule.state_basis import BASES
+from hypermol.recipe.design import AnyDesign
+from hypermol.recipe.options import FitOptions, check_counts, finest_shell
+
+
+def make_plan(options: FitOptions, particles: ParticleSet, design: AnyDesign) -> Plan:
+    """Turn options into a plan, with every remedy spelled out."""
+    check_counts(options)
+    _refuse_empty_states(design, particles.n)
+    return Plan(
+        finest_shell(options, particles),
+        design.n_terms,
+        design.kind,
+        options.poses != "fixed",
+        options.burn_in,
+        options.samples,
+        options.thin,
+        design.n_knobs,
+        few_terms(design),
+        _kernel(options, "theta", design),
+        _kernel(options, "particles", design),
+        searches=options.poses == "search",
+    )
+
+
+#: Kernels of a molecule that is linear, of one that is not, and of the paper's schedule.
+_LINEAR = {"theta": "exact", "particles": "candidates"}
+_ANY = {"theta": "hmc", "particles": "gradient"}
+_PAPERS = {"theta": "mala", "particles": "random-walk"}
+
+
+def _kernel(options: FitOptions, name: str, design: AnyDesign) -> str:
+    """The kernel asked for, or the one that the molecule and the schedule have by themselves."""
+    own = _LINEAR if design.is_linear else _ANY
+    chosen = getattr(options, name) or (own if options.schedule == "march" else _PAPERS)[name]
+    if chosen == "exact" and not design.is_linear:
+        raise InputError(
+            f"sampling.theta is 'exact' but {options.type} is not known to be linear in theta: "
+            "use 'hmc' or 'mala'"
+        )
+    return chosen
+
+
+def _refuse_empty_states(design: AnyDesign, n_particles: int) -> None:
+    """More classes or nodes than particles: some of them could not have any."""
+    for part, basis, terms in design.bases:
+        if BASES[basis].is_local and terms > n_particles:
+            where = f"part {part!r} of the model: " if part else ""
+            raise InputError(
+                f"{where}n_terms is {terms} for a {basis} basis but there are {n_particles} "
+                f"particles, so that {BASES[basis].terms} would have none: give fewer"
+            )
+
+
+#: Further levels of the march as fractions of the final frequency.
+_SECOND, _THIRD = 0.5, 0.7
+#: Components of a subspace that is to tell classes apart.
+_MAX_COMPONENTS = 5
+#: Terms of each knob, stage after stage, while its states find their order; where they are pairs.
+_FEW_TERMS, _FEW_IN_PAIRS = (2, 3), (3, 5)
+
+
+def few_terms(design: AnyDesign) -> tuple[int, ...]:
+    """How the march rises in state frequency; not at all for classes and nodes, which have none."""
+    smooth = [BASES[kind] for _, kind, n in design.bases if n > 1 and not BASES[kind].is_local]
+    smooth = [kind for kind in smooth if kind.states != "classes"]
+    if not smooth:
+        return ()
+    return _FEW_IN_PAIRS if any(kind.in_pairs for kind in smooth) else _FEW_TERMS
+
+
+#: Sweeps of a search's levels, inverse temperatures, and the particles that a sweep looks for.
+_SEARCH_SWEEPS, _SEARCH_BETA, _SEARCHED = (40, 25, 12), ((0.3, 0.8), (0.6, 1.0), (1.0, 1.0)), 400
+
+
+def search(plan: Plan) -> tuple[Stage, ...]:
+    """A rigid map from nothing: frequencies rise and the temperature falls (sec. 5: zero start).
+
+    The first two levels are tried several times; the best goes on, and places every particle.
+    """
+
+    def stage(name: str, kmax: int, sweeps: int, beta: tuple[float, float]) -> Stage:
+        return Stage(
+            name,
+            "constant",
+            min(kmax, plan.kmax),
+            1,
+            sweeps,
+            particles="search",
+            moves_poses=True,
+            is_shared=True,
+            beta=beta,
+            searched=_SEARCHED,
+        )
+
+    levels = zip(SEARCH_LEVELS, _SEARCH_SWEEPS, _SEARCH_BETA, strict=True)
+    coarse, medium, fine = (
+        stage(f"search, {kmax} waves", kmax, sweeps, beta) for kmax, sweeps, beta in levels
+    )
+    trials = (replace(coarse, is_trial=True), replace(medium, is_trial=True))
+    return (*trials, fine, replace(fine, name="search, everywhere", sweeps=1, searched=None))
+
+
+def march(plan: Plan) -> tuple[Stage, ...]:
+    """Consensus map, linear subspace, then states and poses with rising frequencies.
+
+    The subspace stage finds the motion without any start: its first principal components order
+    the particles along an interval or round a circle. That order is rough, and mixes several
+    knobs: with many terms a molecule would bend to fit it and stay so, torn, with an arc of its
+    states in the wrong place. With few terms it cannot: only states in their order fit, and only
+    knobs that are independent of one another.
+    """
+    known = BASES.get(plan.basis)  # none for a composite
+    fewer = known is not None and not known.is_local and not known.in_pairs
+    terms = max(1, plan.n_terms - fewer)
+    second = plan.level(_SECOND)
+    stages = [*(search(plan) if plan.searches else ()), plan.consensus()]
+    if plan.n_terms > 1:
+        # n classes span n - 1 components; along one knob two order the particles
+        components = min(max(plan.n_terms - 1, 2), _MAX_COMPONENTS) if plan.classes else 2
+        stages.append(
+            Stage(
+                "linear subspace",
+                "subspace",
+                plan.level(FIRST),
+                components + 1,
+                plan.burn_in,
+                is_shared=True,
+            )
+        )
+    sweeps = plan.burn_in if plan.n_knobs > 1 else max(2, plan.burn_in // 2)
+    stages += [
+        plan.stage(f"states, {few} terms", second, few, sweeps) for few in plan.few if few < terms
+    ]
+    medium = 3 * plan.burn_in // 2 if plan.move_poses else plan.burn_in
+    return (
+        *stages,
+        plan.stage("states, coarse", second, terms, plan.burn_in),
+        plan.stage("states, medium", plan.level(_THIRD), terms, medium, learns=True),
+        plan.stage("states, fine", plan.kmax, plan.n_terms, max(2, plan.burn_in // 2), learns=True),
+        plan.sampling(),
+    )
+
+
+def march_from_adam(plan: Plan) -> tuple[Stage, ...]:
+    """For molecules that are not linear: consensus map, Adam over all states, then as any other."""
+    start = plan.level(_THIRD)
+    return (
+        plan.consensus(),
+        Stage(
+            "start by Adam",
+            "whole",
+            start,
+            plan.n_terms,
+            plan.start_sweeps,
+            "adam",
+            "nodes",
+            is_shared=True,
+        ),
+        plan.stage("medium", start, plan.n_terms, plan.burn_in),
+        plan.stage("fine", plan.kmax, plan.n_terms, plan.burn_in, learns=True),
+        plan.sampling(),
+    )
+
+
+#: Shares of the final frequencies, in space and in state, of the paper's march.
+_PAPER_LEVELS = (0.4, 0.6, 0.8, 1.0)
+
+
+def _papers(plan: Plan, theta: str, particles: str) -> tuple[Stage, ...]:
+    """A rigid molecule, then states, with frequencies rising in space and state together."""
+
+    def stage(name: str, form: str, share: float) -> Stage:
+        terms = 1 if form == "constant" else max(min(2, plan.n_terms), round(share * plan.n_terms))
+        return Stage(
+            name,
+            form,
+            plan.level(share),
+            terms,
+            plan.burn_in,
+            theta,
+            particles,
+            moves_poses=plan.move_poses,
+            is_shared=form == "constant",
+            finds_radius=form == "constant",
+        )
+
+    rising = [stage(f"states, {share:.0%}", "whole", share) for share in _PAPER_LEVELS]
+    return stage("homogeneous", "constant", _PAPER_LEVELS[0]), *rising, plan.sampling()
+
+
+def paper(plan: Plan) -> tuple[Stage, ...]:
+    """Sec. 5: MALA on theta, random walks of direction, state, shift and contrast."""
+    return _papers(plan, plan.theta, plan.particles)
+
+
+def second_mode(plan: Plan) -> tuple[Stage, ...]:
+    """Sec. 5's second mode while burning in, the first while sampling."""
+    return _papers(plan, "second-mode", "none")
+
+
+_SCHEDULES: dict[str, Callable[[Plan], tuple[Stage, ...]]] = {
+    "march": march,
+    "paper": paper,
+    "second-mode": second_mode,
+}
+
+
+def make_schedule(
+    options: FitOptions, particles: ParticleSet, design: AnyDesign
+) -> tuple[Stage, ...]:
+    """The stages that a recipe's `sampling.schedule` names.
+
+    Raises:
+        InputError: options that no fit can run with, or a schedule that the molecule cannot run.
+    """
+    plan = make_plan(options, particles, design)
+    stages = _stages(options, plan, design)
+    if options.spectrum == "flat":
+        return tuple(replace(stage, estimates_spectrum=False) for stage in stages)
+    return stages
+
+
+def _refuse_search(options: FitOptions, design: AnyDesign) -> None:
+    """What cannot be searched from nothing.
+
+    Raises:
+        InputError: says what to do instead.
+    """
+    if options.schedule != "march":
+        raise InputError(
+            f"poses is 'search' but sampling.schedule is {options.schedule!r}: use 'march'"
+        )
+    if not design.is_linear or design.kind == "composite":
+        what = "the model has parts" if design.is_linear else f"{options.type} is of your own"
+        raise InputError(
+            f"poses is 'search' but {what}, in a frame of its own that a search does not know: "
+            "search with one generic molecule, and give this model the particles.star of that run, "
+            "turned into its frame"
+        )
+
+
+def _stages(options: FitOptions, plan: Plan, design: AnyDesign) -> tuple[Stage, ...]:
+    """What the schedule makes of the plan."""
+    if options.poses == "search":
+        _refuse_search(options, design)
+    if design.is_linear:
+        return _SCHEDULES[options.schedule](plan)
+    if options.schedule == "second-mode":
+        raise InputError(
+            f"sampling.schedule is 'second-mode' but {options.type} is not linear in theta: use "
+            "'march' or 'paper'"
+        )
+    return march_from_adam(plan)

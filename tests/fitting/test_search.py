@@ -1,0 +1,133 @@
+"""A search from nothing through `fit`: no pose is read, the best trial goes on, poses are found."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import starfile
+from scipy.spatial.transform import Rotation
+
+from hypermol.analysis.run import load_run
+from hypermol.data.source import ParticleSource
+from hypermol.fitting import fit as fit_module
+from hypermol.fitting import schedules
+from hypermol.fitting.fit import Progress, fit
+from hypermol.fitting.found import load_found
+from hypermol.io.errors import InputError
+from hypermol.molecule.gallery import pretzel
+from hypermol.recipe.options import FitOptions
+from hypermol.simulation import MoleculeSource, Noise, Poses, Settings, simulate, write_dataset
+
+OPTIONS = FitOptions(
+    n_terms=1, poses="search", trials=2, chains=2, burn_in=2, samples=2, checkpoint_every=1
+)
+POSES = ["rlnAngleRot", "rlnAngleTilt", "rlnAnglePsi", "rlnOriginXAngst", "rlnOriginYAngst"]
+
+
+def write_particles(folder: Path, n: int, snr: float) -> Path:
+    """Images of a pretzel at rest whose STAR file has no poses; the truth is beside it."""
+    settings = Settings(
+        n=n,
+        box=24,
+        pixel_size_angstrom=8.0,
+        noise=Noise(snr=snr),
+        poses=Poses(shift_sd_angstrom=4.0),
+    )
+    write_dataset(folder, simulate(MoleculeSource(pretzel(60.0)), settings))
+    path = folder / "particles.star"
+    blocks = starfile.read(path, always_dict=True)
+    blocks["particles"] = blocks["particles"].drop(columns=POSES)
+    starfile.write(blocks, path, overwrite=True)
+    return path
+
+
+@pytest.fixture(scope="module")
+def particles(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_particles(tmp_path_factory.mktemp("data") / "set", 64, 0.5)
+
+
+@pytest.fixture
+def short(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(schedules, "_SEARCH_SWEEPS", (2, 2, 1))
+
+
+class Stopped(Exception):
+    """Somebody pulled the plug."""
+
+
+@pytest.mark.usefixtures("short")
+def test_the_best_trial_goes_on_and_a_stopped_run_ends_the_same(
+    particles: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = fit(ParticleSource(particles), tmp_path / "whole", OPTIONS)
+    found = load_found(whole)
+    assert found.trial_scores is not None and len(found.trial_scores) == 2
+    assert found.trial == int(np.argmax(found.trial_scores))
+    assert len(set(found.trial_scores)) == 2
+    run = load_run(whole.path)
+    assert run.stacked("quaternion").shape == (2, 2, 64, 4)
+
+    def stop(at: Progress) -> None:
+        if at.stage.name == "search, 8 waves" and at.chain == 1:
+            raise Stopped
+
+    for stage in ("in the second trial", "while choosing"):
+        out = tmp_path / stage
+        with pytest.raises(Stopped):
+            if stage == "while choosing":
+                with monkeypatch.context() as patch:
+                    patch.setattr(fit_module, "trial_score", lambda *given: stop_now())
+                    fit(ParticleSource(particles), out, OPTIONS)
+            else:
+                fit(ParticleSource(particles), out, OPTIONS, stop)
+        resumed = fit(ParticleSource(particles), out, OPTIONS, resume=True)
+        for name in whole.sample_names(0) + whole.sample_names(1):
+            one, other = whole.read_arrays(name), resumed.read_arrays(name)
+            assert all(np.array_equal(one[key], other[key]) for key in one)
+
+
+def stop_now() -> float:
+    raise Stopped
+
+
+def test_what_a_search_does_not_go_with_is_refused(particles: Path, tmp_path: Path) -> None:
+    for schedule in ("paper", "second-mode"):
+        options = replace(OPTIONS, schedule=schedule)
+        with pytest.raises(InputError, match="poses is 'search' but"):
+            fit(ParticleSource(particles), tmp_path / "run", options)
+    ball = {"centre_angstrom": [0.0, 0.0, 0.0], "radius_angstrom": 60.0}
+    with pytest.raises(InputError, match="the model has parts, in a frame of its own"):
+        parts = ({"name": "body", "region": ball},)
+        options = replace(OPTIONS, n_terms=None, part=parts)
+        fit(ParticleSource(particles), tmp_path / "run", options)
+    with pytest.raises(InputError, match="rlnAngle"):
+        fit(ParticleSource(particles), tmp_path / "run", replace(OPTIONS, poses="refine"))
+
+
+@pytest.mark.slow
+def test_poses_are_found_from_nothing(tmp_path: Path) -> None:
+    """1,000 images, no pose given: most within 0.5 (Frobenius) of the truth, or of its turn by
+    the molecule's two-fold axis, after one rotation of all and perhaps a reflection."""
+    path = write_particles(tmp_path / "set", 1000, 0.1)
+    options = replace(OPTIONS, chains=1, trials=2, burn_in=6, samples=2)
+    run = load_run(fit(ParticleSource(path), tmp_path / "run", options).path)
+    found = Rotation.from_quat(run.stacked("quaternion")[0, -1], scalar_first=True).as_matrix()
+    table = starfile.read(path.parent / "truth" / "truth.star", always_dict=True)["particles"]
+    angles = table[POSES[:3]].to_numpy(float)
+    true = Rotation.from_euler("ZYZ", angles, degrees=True).as_matrix().transpose(0, 2, 1)
+    assert max(share_found(true, found), share_found(true, MIRROR @ found @ MIRROR)) > 0.7
+
+
+MIRROR, TWO_FOLD = np.diag([1.0, 1.0, -1.0]), np.diag([-1.0, -1.0, 1.0])
+
+
+def share_found(true: np.ndarray, found: np.ndarray) -> float:
+    """Share of rotations within 0.5 of the truth, at the best of 200 frames."""
+    turned = true.transpose(0, 2, 1) @ found
+
+    def share(frame: np.ndarray) -> float:
+        apart = [np.linalg.norm(turned - x, axis=(1, 2)) for x in (frame, TWO_FOLD @ frame)]
+        return float(np.mean(np.minimum(*apart) < 0.5))
+
+    return max(share(frame) for frame in turned[:200])
