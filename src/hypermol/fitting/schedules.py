@@ -28,6 +28,7 @@ def make_plan(options: FitOptions, particles: ParticleSet, design: AnyDesign) ->
         _kernel(options, "theta", design),
         _kernel(options, "particles", design),
         searches=options.poses == "search",
+        n_particles=particles.n,
     )
 
 
@@ -77,8 +78,10 @@ def few_terms(design: AnyDesign) -> tuple[int, ...]:
     return _FEW_IN_PAIRS if any(kind.in_pairs for kind in smooth) else _FEW_TERMS
 
 
-#: Sweeps of a search's levels, inverse temperatures, and the particles that a sweep looks for.
-_SEARCH_SWEEPS, _SEARCH_BETA, _SEARCHED = (40, 25, 12), ((0.3, 0.8), (0.6, 1.0), (1.0, 1.0)), 400
+#: Sweeps of a search's levels, and inverse temperatures.
+_SEARCH_SWEEPS, _SEARCH_BETA = (40, 30, 20), ((0.3, 0.8), (0.6, 1.0), (1.0, 1.0))
+#: Share of the particles that a sweep looks for, and bounds of their number.
+_SEARCHED, _LEAST_SEARCHED, _MOST_SEARCHED = 0.2, 400, 1000
 
 
 def search(plan: Plan) -> tuple[Stage, ...]:
@@ -86,6 +89,8 @@ def search(plan: Plan) -> tuple[Stage, ...]:
 
     The first two levels are tried several times; the best goes on, and places every particle.
     """
+
+    searched = min(max(_LEAST_SEARCHED, round(_SEARCHED * plan.n_particles)), _MOST_SEARCHED)
 
     def stage(name: str, kmax: int, sweeps: int, beta: tuple[float, float]) -> Stage:
         return Stage(
@@ -98,7 +103,7 @@ def search(plan: Plan) -> tuple[Stage, ...]:
             moves_poses=True,
             is_shared=True,
             beta=beta,
-            searched=_SEARCHED,
+            searched=searched,
         )
 
     levels = zip(SEARCH_LEVELS, _SEARCH_SWEEPS, _SEARCH_BETA, strict=True)

@@ -118,6 +118,7 @@ class Plan:
         particles: what draws the particles there.
         start_sweeps: of Adam, for classes of the user's own.
         searches: no pose is known.
+        n_particles: how many there are.
     """
 
     kmax: int
@@ -133,6 +134,7 @@ class Plan:
     particles: str = "candidates"
     start_sweeps: int = 4
     searches: bool = False
+    n_particles: int = 0
 
     @property
     def classes(self) -> bool:
