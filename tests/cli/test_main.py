@@ -78,7 +78,7 @@ def test_a_refusal_that_nobody_foresaw(tmp_path, monkeypatch):
     def refuse(path):
         raise PermissionError(errno.EACCES, "Permission denied", str(path))
 
-    monkeypatch.setattr(report, "write_report", refuse)
+    monkeypatch.setattr("hypermol.report.write_report", refuse)
     assert "run may not be opened: get permission" in invoke("report", tmp_path / "run")
 
 

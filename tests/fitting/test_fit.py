@@ -232,8 +232,8 @@ def test_refusals_name_the_remedy(particles: Path, finished: RunDirectory, tmp_p
         fit(ParticleSource(particles), tmp_path / "none", OPTIONS, resume=True)
     with pytest.raises(InputError, match="basis 'spline' is not known: use one of cosine"):
         fit(ParticleSource(particles), tmp_path / "a", replace(OPTIONS, basis="spline"))
-    with pytest.raises(InputError, match="poses 'search' is not known"):
-        fit(ParticleSource(particles), tmp_path / "b", replace(OPTIONS, poses="search"))
+    with pytest.raises(InputError, match="poses 'guess' is not known"):
+        fit(ParticleSource(particles), tmp_path / "b", replace(OPTIONS, poses="guess"))
     with pytest.raises(InputError, match=r"resolution 10\.0 A does not fit a box of 16 px"):
         fit(ParticleSource(particles), tmp_path / "c", replace(OPTIONS, resolution_angstrom=10.0))
     with pytest.raises(InputError, match="odd number"):

@@ -11,16 +11,17 @@ from scipy.spatial.transform import Rotation
 from hypermol.analysis.run import load_run
 from hypermol.data.source import ParticleSource
 from hypermol.fitting import fit as fit_module
-from hypermol.fitting import schedules
+from hypermol.fitting import schedules, stages
 from hypermol.fitting.fit import Progress, fit
 from hypermol.fitting.found import load_found
 from hypermol.io.errors import InputError
 from hypermol.molecule.gallery import pretzel
 from hypermol.recipe.options import FitOptions
+from hypermol.report import write_report
 from hypermol.simulation import MoleculeSource, Noise, Poses, Settings, simulate, write_dataset
 
 OPTIONS = FitOptions(
-    n_terms=1, poses="search", trials=2, chains=2, burn_in=2, samples=2, checkpoint_every=1
+    n_terms=1, poses="search", trials=2, chains=2, burn_in=2, samples=1, checkpoint_every=1
 )
 POSES = ["rlnAngleRot", "rlnAngleTilt", "rlnAnglePsi", "rlnOriginXAngst", "rlnOriginYAngst"]
 
@@ -49,6 +50,8 @@ def particles(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def short(monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in (schedules, stages):
+        monkeypatch.setattr(module, "SEARCH_LEVELS", (4, 5, 6))
     monkeypatch.setattr(schedules, "_SEARCH_SWEEPS", (2, 2, 1))
 
 
@@ -57,34 +60,39 @@ class Stopped(Exception):
 
 
 @pytest.mark.usefixtures("short")
-def test_the_best_trial_goes_on_and_a_stopped_run_ends_the_same(
-    particles: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_the_best_trial_goes_on_and_the_report_says_what_was_done(
+    particles: Path, tmp_path: Path
 ) -> None:
-    whole = fit(ParticleSource(particles), tmp_path / "whole", OPTIONS)
+    whole = fit(ParticleSource(particles), tmp_path / "whole", replace(OPTIONS, chains=1))
     found = load_found(whole)
-    assert found.trial_scores is not None and len(found.trial_scores) == 2
+    assert found.trial_scores is not None and len(set(found.trial_scores)) == 2
     assert found.trial == int(np.argmax(found.trial_scores))
-    assert len(set(found.trial_scores)) == 2
     run = load_run(whole.path)
-    assert run.stacked("quaternion").shape == (2, 2, 64, 4)
+    assert run.stacked("quaternion").shape == (1, 1, 64, 4)
+    page = write_report(run).read_text()
+    assert "found from nothing" in page and "no input poses to compare" in page
 
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("short")
+@pytest.mark.parametrize("moment", ["in the second trial", "while choosing"])
+def test_a_stopped_run_ends_the_same(
+    particles: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moment: str
+) -> None:
     def stop(at: Progress) -> None:
-        if at.stage.name == "search, 8 waves" and at.chain == 1:
+        if moment == "in the second trial" and at.stage.name == "search, 5 waves" and at.chain == 1:
             raise Stopped
 
-    for stage in ("in the second trial", "while choosing"):
-        out = tmp_path / stage
-        with pytest.raises(Stopped):
-            if stage == "while choosing":
-                with monkeypatch.context() as patch:
-                    patch.setattr(fit_module, "trial_score", lambda *given: stop_now())
-                    fit(ParticleSource(particles), out, OPTIONS)
-            else:
-                fit(ParticleSource(particles), out, OPTIONS, stop)
-        resumed = fit(ParticleSource(particles), out, OPTIONS, resume=True)
-        for name in whole.sample_names(0) + whole.sample_names(1):
-            one, other = whole.read_arrays(name), resumed.read_arrays(name)
-            assert all(np.array_equal(one[key], other[key]) for key in one)
+    whole = fit(ParticleSource(particles), tmp_path / "whole", OPTIONS)
+    out = tmp_path / "stopped"
+    with monkeypatch.context() as patch, pytest.raises(Stopped):
+        if moment == "while choosing":
+            patch.setattr(fit_module, "trial_score", lambda *given: stop_now())
+        fit(ParticleSource(particles), out, OPTIONS, stop)
+    resumed = fit(ParticleSource(particles), out, OPTIONS, resume=True)
+    for name in whole.sample_names(0) + whole.sample_names(1):
+        one, other = whole.read_arrays(name), resumed.read_arrays(name)
+        assert all(np.array_equal(one[key], other[key]) for key in one)
 
 
 def stop_now() -> float:

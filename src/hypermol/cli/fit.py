@@ -54,10 +54,7 @@ def fit(
         int | None, typer.Option(help="Terms of the state basis; the number of classes.")
     ] = None,
     poses: Annotated[
-        str | None,
-        typer.Option(
-            help="refine (draw poses about the input's), fixed, or search (from nothing)."
-        ),
+        str | None, typer.Option(help="refine the input's, fixed, or search from nothing.")
     ] = None,
     resolution: Annotated[
         float | None, typer.Option(help="Finest detail to model, in Angstrom.")

@@ -29,6 +29,11 @@ class InputPoses(NamedTuple):
 
 def read_input_poses(run: Run) -> tuple[InputPoses | None, str]:
     """The poses that the particle file gave, or None and a sentence that says why not."""
+    if run.info["poses"] == "search":
+        return None, (
+            "Poses were found from nothing (--poses search): there are no input poses to compare "
+            "with. The map may be the molecule's mirror image, which no image tells."
+        )
     try:
         metadata = run_particles(run)
     except (InputError, OSError) as error:

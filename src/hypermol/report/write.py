@@ -11,6 +11,9 @@ from hypermol.report.page import Top, render
 from hypermol.report.sections import Pictures, all_sections
 from hypermol.report.verdict import findings, headline
 
+#: What became of the poses, by `sampling.poses`.
+_POSES = {"refine": "refined", "fixed": "fixed", "search": "found from nothing"}
+
 
 def write_report(run: Run | str | Path) -> Path:
     """Write report.html and figures/*.png into the run directory.
@@ -59,7 +62,7 @@ def _facts(evidence: Evidence) -> Iterator[tuple[str, str]]:
         yield "basis", f"{info['basis']}, {info['n_terms']} terms"
     else:
         yield "model", "rigid (one state)"
-    yield "poses", "refined" if info["poses"] == "refine" else "fixed"
+    yield "poses", _POSES[info["poses"]]
     yield "samples", f"{evidence.n_samples} from {chains} chain{'s' if chains > 1 else ''}"
     yield "seed", str(info["seed"])
     spent = f"{_duration(info.get('cpu_seconds'))} / {_duration(info.get('wall_seconds'))}"
