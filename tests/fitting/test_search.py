@@ -1,4 +1,4 @@
-"""A search from nothing through `fit`: no pose is read, the best trial goes on, poses are found."""
+"""A search from nothing through `fit`: no pose is read, the best trial goes on."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -6,7 +6,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import starfile
-from scipy.spatial.transform import Rotation
 
 from hypermol.analysis.run import load_run
 from hypermol.data.source import ParticleSource
@@ -111,31 +110,3 @@ def test_what_a_search_does_not_go_with_is_refused(particles: Path, tmp_path: Pa
         fit(ParticleSource(particles), tmp_path / "run", options)
     with pytest.raises(InputError, match="rlnAngle"):
         fit(ParticleSource(particles), tmp_path / "run", replace(OPTIONS, poses="refine"))
-
-
-@pytest.mark.slow
-def test_poses_are_found_from_nothing(tmp_path: Path) -> None:
-    """1,000 images, no pose given: most within 0.5 (Frobenius) of the truth, or of its turn by
-    the molecule's two-fold axis, after one rotation of all and perhaps a reflection."""
-    path = write_particles(tmp_path / "set", 1000, 0.1)
-    options = replace(OPTIONS, chains=1, trials=2, burn_in=6, samples=2)
-    run = load_run(fit(ParticleSource(path), tmp_path / "run", options).path)
-    found = Rotation.from_quat(run.stacked("quaternion")[0, -1], scalar_first=True).as_matrix()
-    table = starfile.read(path.parent / "truth" / "truth.star", always_dict=True)["particles"]
-    angles = table[POSES[:3]].to_numpy(float)
-    true = Rotation.from_euler("ZYZ", angles, degrees=True).as_matrix().transpose(0, 2, 1)
-    assert max(share_found(true, found), share_found(true, MIRROR @ found @ MIRROR)) > 0.7
-
-
-MIRROR, TWO_FOLD = np.diag([1.0, 1.0, -1.0]), np.diag([-1.0, -1.0, 1.0])
-
-
-def share_found(true: np.ndarray, found: np.ndarray) -> float:
-    """Share of rotations within 0.5 of the truth, at the best of 200 frames."""
-    turned = true.transpose(0, 2, 1) @ found
-
-    def share(frame: np.ndarray) -> float:
-        apart = [np.linalg.norm(turned - x, axis=(1, 2)) for x in (frame, TWO_FOLD @ frame)]
-        return float(np.mean(np.minimum(*apart) < 0.5))
-
-    return max(share(frame) for frame in turned[:200])
