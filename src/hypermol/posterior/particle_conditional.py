@@ -72,16 +72,14 @@ class Templates(NamedTuple):
     phases: Array
 
 
-def make_templates(
-    posterior: Posterior, prepared: Any, rotations: Array, state: Array, shifts_px: Array
-) -> Templates:
-    """The molecule in one state from rotations [G, 3, 3]; shifts [S, 2]."""
+def seen_from(posterior: Posterior, prepared: Any, rotations: Array, state: Array) -> Array:
+    """The molecule in one state [dim] from rotations [G, 3, 3], without CTF: real [G, 2 K]."""
     molecule, plane = posterior.molecule, posterior.plane
     frequencies = jnp.asarray(plane.frequencies, jnp.float32)
     states = jnp.broadcast_to(state, (len(rotations), *state.shape))
     features = molecule.features(prepared, rotations, states, frequencies)
     seen = jnp.einsum("gfk,f->gk", features, molecule.weights(state).astype(features.dtype))
-    return Templates(_as_reals(seen), jnp.conj(posterior.imaging.phases(plane, shifts_px[None]))[0])
+    return _as_reals(seen)
 
 
 def match_evidence(

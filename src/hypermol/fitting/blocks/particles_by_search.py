@@ -18,7 +18,7 @@ from hypermol.data.latents import ImageBlocks, Latents
 from hypermol.fitting.sweep import Block, ChainState, Data, Info
 from hypermol.inference.exhaustive import Match, draw_match
 from hypermol.posterior import hyper_draws
-from hypermol.posterior.particle_conditional import Templates, make_templates, match_evidence
+from hypermol.posterior.particle_conditional import Templates, match_evidence, seen_from
 from hypermol.posterior.posterior import Posterior
 from hypermol.posterior.priors import Hyperparameters
 from hypermol.runtime import on_device
@@ -100,7 +100,7 @@ class Searcher:
         rotations = matrix_from_quaternion(lattice.quaternions)
         state = jnp.zeros(posterior.molecule.state_space.dim)
         parts = jax.lax.map(
-            lambda some: make_templates(posterior, prepared, some, state, lattice.shifts_px).pixels,
+            lambda some: seen_from(posterior, prepared, some, state),
             rotations.reshape(-1, _SLICED, 3, 3),
         )
         phases = posterior.imaging.phases(posterior.plane, lattice.shifts_px[None])[0]
