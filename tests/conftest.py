@@ -43,7 +43,7 @@ def compilation_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None
     """
     before = jax.config.jax_compilation_cache_dir
     jax.config.update("jax_compilation_cache_dir", str(tmp_path_factory.mktemp("compiled")))
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.03)
     yield
     jax.config.update("jax_compilation_cache_dir", before)
 

@@ -19,6 +19,7 @@ from jax.flatten_util import ravel_pytree
 from scipy import stats
 
 from hypermol.fitting.blocks.hyperparameters import hyperparameters
+from hypermol.fitting.blocks.particles_anywhere import particles_anywhere
 from hypermol.fitting.blocks.particles_by_candidates import particles_by_candidates
 from hypermol.fitting.blocks.particles_by_gradient import particles_by_gradient
 from hypermol.fitting.blocks.particles_by_random_walk import particles_by_random_walk
@@ -56,6 +57,8 @@ _PARTICLES = {
     "gradient": particles_by_gradient,
     "random walk": particles_by_random_walk,
 }
+#: Particles offered poses from anywhere in a sweep, where they are: all but a block.
+SOME = 4
 
 
 @dataclass(frozen=True)
@@ -65,9 +68,11 @@ class Kind:
     theta: str
     particles: str
     moves_poses: bool = True
+    anywhere: bool = False
 
     def __str__(self) -> str:
-        return f"{self.particles}, {self.theta}, poses {'move' if self.moves_poses else 'held'}"
+        poses = "from anywhere" if self.anywhere else "move" if self.moves_poses else "held"
+        return f"{self.particles}, {self.theta}, poses {poses}"
 
     def sweep(self, posterior: Posterior) -> Sweep:
         """In a fit's order."""
@@ -75,6 +80,7 @@ class Kind:
             _THETA[self.theta](posterior),
             *trajectories(posterior),
             hyperparameters(posterior, learns_widths=self.moves_poses),
+            *([particles_anywhere(posterior, SOME, 6)] if self.anywhere else []),
             _PARTICLES[self.particles](posterior, self.moves_poses),
         )
 
@@ -172,6 +178,8 @@ def functions_of(world: World) -> Callable[[ChainState, Data], dict[str, Array]]
             "log pose sd": jnp.log(mu.pose_sd_rad),
             "log shift sd": jnp.log(mu.shift_sd_px),
             "log contrast sd": jnp.log(mu.contrast_sd),
+            "misplaced rotations": mu.misplaced[0],
+            "misplaced shifts": mu.misplaced[1],
             "power": mean(power),
             "power x contrast": mean(power * lat.contrast),
             "prior energy": jnp.sum(mu.level * posterior.prior_energy(state.theta, mu.spectrum)),

@@ -13,6 +13,7 @@ from hypermol.molecule.by_fourier import GAIN_SD
 from hypermol.molecule.composite import Composite
 from hypermol.molecule.state_basis import Cosine, OneHot, ProductBasis, StateBasis
 from hypermol.posterior.density_priors import Positivity
+from hypermol.posterior.pose_priors import PosePrior, SomeMisplaced, Uniform
 from hypermol.posterior.posterior import Posterior
 from hypermol.posterior.priors import Hyperparameters, HyperPrior, InverseGamma
 from hypermol.space.discrete import Discrete
@@ -100,6 +101,16 @@ def black_box(space: StateSpace) -> World:
     return given(posterior, jnp.zeros((0, KMAX + 2)), draw, BLOCKS)
 
 
+#: Shifts of misplaced poses, in pixels.
+WIDE_PX = 1.2
+
+
+def posed(pose_prior: PosePrior) -> World:
+    """A generic molecule whose poses may be far from the input's."""
+    world = generic(Cosine(2), replace(PRIOR, misplaced=0.4))
+    return replace(world, posterior=replace(world.posterior, pose_prior=pose_prior))
+
+
 TWO_KNOBS = ProductBasis((Cosine(2, Interval("first")), Cosine(2, Interval("second"))))
 
 WORLDS: dict[str, Callable[[], World]] = {
@@ -108,6 +119,8 @@ WORLDS: dict[str, Callable[[], World]] = {
     "two knobs": partial(generic, TWO_KNOBS, replace(PRIOR, n_bins=2)),
     "positive": positive,
     "classes": partial(generic, OneHot(Discrete("class", 3))),
+    "uniform": partial(posed, Uniform()),
+    "misplaced": partial(posed, SomeMisplaced(WIDE_PX)),
     "black box": partial(black_box, Interval()),
     "black box of classes": partial(black_box, Discrete("class", 3)),
 }

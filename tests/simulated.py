@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import scipy.linalg
 from jax import Array
+from scipy.spatial.transform import Rotation
 
 from hypermol.data.latents import Consensus, ImageBlocks, Latents
 from hypermol.fitting.sweep import ChainState, Data
@@ -173,6 +174,10 @@ def draw_mu_prior(rng: np.random.Generator, world: World) -> Hyperparameters:
     if molecule.state_space.has_occupancy:
         occupancy = rng.dirichlet(np.full(n_bins, prior.occupancy))
 
+    misplaced = np.zeros(2)
+    if world.posterior.pose_prior.has_misplaced:
+        misplaced = rng.beta(*prior.misplaced_beta, size=2)
+
     def width(variance) -> Array:
         return jnp.asarray(np.sqrt(variance.draw(rng, 0.0, 0.0)), jnp.float32)
 
@@ -187,6 +192,7 @@ def draw_mu_prior(rng: np.random.Generator, world: World) -> Hyperparameters:
         width(prior.shift),
         width(prior.contrast),
         jnp.asarray(occupancy, jnp.float32),
+        jnp.asarray(misplaced, jnp.float32),
     )
 
 
@@ -219,6 +225,15 @@ def draw_latents_prior(rng: np.random.Generator, world: World, mu: Hyperparamete
         state = rng.standard_normal((*shape, space.dim))
     else:
         state = np.zeros((*shape, 0))
+    pose_prior = world.posterior.pose_prior
+    anywhere = Rotation.from_quat(rng.standard_normal((*shape, 4))).as_rotvec()
+    if pose_prior.has_misplaced:
+        far, wide = (rng.uniform(size=shape) < float(share) for share in mu.misplaced)
+        vector = np.where(far[..., None], anywhere, vector)
+        wide_px = pose_prior.wide_px * rng.standard_normal((*shape, 2))
+        moved = np.where(wide[..., None], wide_px, moved)
+    elif not pose_prior.has_width:
+        vector = anywhere
     centred = Latents(*(np.asarray(x, np.float32) for x in (vector, moved, contrast, state)))
     return _posed(centred, world.consensus)
 

@@ -74,6 +74,7 @@ def make_small(n_bins: int = 2) -> Small:
         shift_sd_px=jnp.float32(0.8),
         contrast_sd=jnp.float32(0.2),
         occupancy=jnp.asarray(rng.dirichlet(np.ones(n_bins)), jnp.float32),
+        misplaced=jnp.zeros(2),
     )
     latents = Latents(
         blocks(quaternions(turned)),

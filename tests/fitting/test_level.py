@@ -7,7 +7,7 @@ import pytest
 
 from hypermol.data.particles import ParticleSet
 from hypermol.data.source import load_particles
-from hypermol.fitting.level import BLOCK, FourierImages, plane_columns
+from hypermol.fitting.level import BLOCK, FourierImages
 from hypermol.fitting.sweep import Data
 from hypermol.imaging.blocks import (
     consensus_poses,
@@ -19,7 +19,7 @@ from hypermol.imaging.blocks import (
 from hypermol.io.mrc import write_stack
 from hypermol.io.star import write_particles_star
 from hypermol.posterior.theta_conditional import full_block_count, group_count
-from hypermol.space.fourier import half_plane
+from hypermol.space.fourier import half_plane, plane_columns
 from runs import particle_metadata, random_rotations
 
 BOX, FINEST = 12, 5

@@ -122,6 +122,7 @@ def given(posterior: Posterior):
         shift_sd_px=jnp.float32(1.0),
         contrast_sd=jnp.float32(0.01),
         occupancy=jnp.ones(1),
+        misplaced=jnp.zeros(2),
     )
     return images, consensus, mu
 

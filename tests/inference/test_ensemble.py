@@ -47,6 +47,7 @@ def flat_target(
         return gram, jnp.broadcast_to(linear[..., None, None], shape)
 
     priors = {
+        "log_rotation": lambda q: jnp.zeros(q.shape[:-1]),
         "log_shift": lambda s: jnp.zeros(s.shape[:-1]),
         "log_state": lambda tau: jnp.zeros(tau.shape[:-1]),
     } | log_priors

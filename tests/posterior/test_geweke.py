@@ -29,6 +29,8 @@ from simulated import draw_prior
 
 EXACT, GRADIENT = Kind("exact", "candidates"), Kind("hmc", "gradient")
 WALK, MIXED = Kind("mala", "random walk"), Kind("hmc", "candidates")
+ANYWHERE = replace(EXACT, anywhere=True)
+JUMPS_ONLY = replace(MIXED, anywhere=True)
 KINDS = {"exact": EXACT, "gradient": GRADIENT, "walk": WALK, "mixed": MIXED}
 
 
@@ -68,6 +70,7 @@ QUICK = [
     ("hinge", still(MIXED), 600),
     ("two knobs", WALK, 800),
     ("black box of classes", GRADIENT, 1000),
+    ("misplaced", ANYWHERE, 1000),
 ]
 
 
@@ -87,6 +90,12 @@ def every_kind(name: str) -> list[str]:
 def test_long_runs(name: str, kind: str, moves_poses: bool):
     chosen = replace(KINDS[kind], moves_poses=moves_poses)
     assert verdict(name, chosen, 6000, 6000).agrees
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["uniform", "misplaced", "hinge", "classes", "black box"])
+def test_long_runs_of_jumps(name: str):
+    assert verdict(name, JUMPS_ONLY if name == "black box" else ANYWHERE, 6000, 6000).agrees
 
 
 @pytest.mark.slow

@@ -19,8 +19,7 @@ from hypermol.posterior.hyper_draws import (
     draw_levels,
     draw_noise,
     draw_occupancy,
-    draw_rotation_width,
-    draw_shift_width,
+    draw_poses_prior,
     image_sums,
     latent_sums,
     residual_power,
@@ -46,7 +45,7 @@ def sums(small):
         posterior, theta, mu, latents, consensus, images = small
         return (
             image_sums(posterior, theta, latents, images),
-            latent_sums(posterior, latents, consensus, images.present),
+            latent_sums(posterior, mu, latents, consensus, images.present),
             posterior.prior_energy(theta, mu.spectrum),
         )
 
@@ -60,14 +59,12 @@ def draws(small, sums):
     prior, present = small.posterior.prior, np.asarray(small.images.present)
     power = residual_power(images, small.latents.contrast, present)
     pixels = (N - 1) * small.posterior.shell_counts
-    squares = (float(latents.rotation.sum()), float(latents.shift.sum()))
     found = []
     for _ in range(DRAWS):
         mu = draw_noise(rng, small.mu, power, pixels, prior)
         mu = draw_levels(rng, mu, energy, small.posterior.molecule.term_sizes, prior)
         mu = draw_occupancy(rng, mu, latents.occupancy.sum(axis=0), prior)
-        mu = draw_rotation_width(rng, mu, squares[0], N - 1, prior)
-        found.append(draw_shift_width(rng, mu, squares[1], N - 1, prior))
+        found.append(draw_poses_prior(rng, mu, latents, present, small.posterior))
     return {
         name: np.stack([np.asarray(getattr(mu, name)) for mu in found]) for name in small.mu._fields
     }

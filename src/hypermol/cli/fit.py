@@ -54,7 +54,10 @@ def fit(
         int | None, typer.Option(help="Terms of the state basis; the number of classes.")
     ] = None,
     poses: Annotated[
-        str | None, typer.Option(help="refine the input's, fixed, or search from nothing.")
+        str | None,
+        typer.Option(
+            help="refine the input's, rescue some of them, fixed, or search from nothing."
+        ),
     ] = None,
     resolution: Annotated[
         float | None, typer.Option(help="Finest detail to model, in Angstrom.")

@@ -15,20 +15,21 @@ from jax import Array
 
 from hypermol.data.latents import ImageBlocks
 from hypermol.data.particles import ParticleSet
+from hypermol.fitting.blocks.matching import SHIFT_SHARE
 from hypermol.fitting.found import Found
 from hypermol.fitting.stages import Stage
 from hypermol.fitting.sweep import Data
 from hypermol.imaging.blocks import consensus_poses, image_blocks, particle_ctf, read_half_plane
 from hypermol.molecule.protocol import SlicedMolecule
 from hypermol.molecule.spatial_basis.voxels import Voxels
-from hypermol.posterior.pose_priors import AboutConsensus, Uniform
+from hypermol.posterior.pose_priors import AboutConsensus, PosePrior, SomeMisplaced, Uniform
 from hypermol.posterior.posterior import Posterior
 from hypermol.posterior.theta_conditional import full_block_count
 from hypermol.recipe.density_priors import read_density_prior
 from hypermol.recipe.design import AnyDesign, Grid, consensus
 from hypermol.recipe.options import FitOptions
 from hypermol.runtime import release_memory
-from hypermol.space.fourier import HalfPlane, half_plane
+from hypermol.space.fourier import HalfPlane, half_plane, plane_columns
 
 #: Particles handled together; larger blocks fall out of the cache.
 BLOCK = 32
@@ -140,10 +141,11 @@ def _columns(images: tuple[Array, Array], columns: Array) -> tuple[Array, Array]
     return jax.tree.map(lambda values: jnp.take(values, columns, axis=-1), images)
 
 
-def plane_columns(finer: HalfPlane, plane: HalfPlane) -> np.ndarray:
-    """Where the pixels of a half plane are in a finer one of the same box, int [K]."""
-    where = {tuple(k): i for i, k in enumerate(np.asarray(finer.frequencies).tolist())}
-    return np.array([where[tuple(k)] for k in np.asarray(plane.frequencies).tolist()])
+def _pose_prior(poses: str, box: int) -> PosePrior:
+    """What an option says of the input's poses."""
+    if poses == "rescue":
+        return SomeMisplaced(SHIFT_SHARE * box)
+    return Uniform() if poses == "search" else AboutConsensus()
 
 
 @final
@@ -207,6 +209,6 @@ class Levels:
             plane,
             self.options.prior,
             density_prior=read_density_prior(self.options.density_prior, box, pixel),
-            pose_prior=Uniform() if self.options.poses == "search" else AboutConsensus(),
+            pose_prior=_pose_prior(self.options.poses, box),
         )
         return Level(form, posterior, self._images.up_to(plane), self.grid(stage, found).voxels)

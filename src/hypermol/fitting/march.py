@@ -7,7 +7,7 @@ import numpy as np
 from jax import Array
 
 from hypermol.data.latents import Latents
-from hypermol.fitting.blocks.particles_by_search import SHIFT_SHARE
+from hypermol.fitting.blocks.matching import SHIFT_SHARE
 from hypermol.fitting.level import Form, Level
 from hypermol.fitting.sweep import ChainState
 from hypermol.imaging.blocks import first_latents, from_blocks
@@ -17,6 +17,7 @@ from hypermol.runtime import on_device
 #: Prior power of a new state term, as a share of the nearest known term's.
 _NEW_TERM = 0.2
 _START_ROTATION_RAD, _START_SHIFT_PX, _START_CONTRAST_SD = 0.04, 0.7, 0.1
+_START_MISPLACED = 0.1
 
 
 def _first_spectrum(level: Level) -> np.ndarray:
@@ -45,6 +46,7 @@ def first_state(level: Level) -> ChainState:
 
     latents = first_latents(consensus, molecule.state_space.dim)
     turn, shift = _START_ROTATION_RAD, _START_SHIFT_PX
+    misplaced = _START_MISPLACED if level.posterior.pose_prior.has_misplaced else 0.0
     if not level.posterior.pose_prior.has_width:  # nothing is known of poses
         turn, shift = np.pi, SHIFT_SHARE * level.posterior.plane.box
         latents = latents._replace(contrast=on_device(np.zeros(latents.contrast.shape)))
@@ -57,6 +59,7 @@ def first_state(level: Level) -> ChainState:
         shift_sd_px=on_device(shift),
         contrast_sd=on_device(_START_CONTRAST_SD),
         occupancy=on_device(_even_occupancy(level)),
+        misplaced=on_device(misplaced * np.ones(2)),
     )
     return ChainState(theta, mu, latents._replace(state=states))
 

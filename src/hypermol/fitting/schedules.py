@@ -28,6 +28,7 @@ def make_plan(options: FitOptions, particles: ParticleSet, design: AnyDesign) ->
         _kernel(options, "theta", design),
         _kernel(options, "particles", design),
         searches=options.poses == "search",
+        jumps=options.poses in ("search", "rescue"),
         n_particles=particles.n,
     )
 
@@ -80,8 +81,6 @@ def few_terms(design: AnyDesign) -> tuple[int, ...]:
 
 #: Sweeps of a search's levels, and inverse temperatures.
 _SEARCH_SWEEPS, _SEARCH_BETA = (40, 30, 20), ((0.3, 0.8), (0.6, 1.0), (1.0, 1.0))
-#: Share of the particles that a sweep looks for, and bounds of their number.
-_SEARCHED, _LEAST_SEARCHED, _MOST_SEARCHED = 0.2, 400, 1000
 
 
 def search(plan: Plan) -> tuple[Stage, ...]:
@@ -89,8 +88,6 @@ def search(plan: Plan) -> tuple[Stage, ...]:
 
     The first two levels are tried several times; the best goes on, and places every particle.
     """
-
-    searched = min(max(_LEAST_SEARCHED, round(_SEARCHED * plan.n_particles)), _MOST_SEARCHED)
 
     def stage(name: str, kmax: int, sweeps: int, beta: tuple[float, float]) -> Stage:
         return Stage(
@@ -103,7 +100,7 @@ def search(plan: Plan) -> tuple[Stage, ...]:
             moves_poses=True,
             is_shared=True,
             beta=beta,
-            searched=searched,
+            searched=plan.searched,
         )
 
     levels = zip(SEARCH_LEVELS, _SEARCH_SWEEPS, _SEARCH_BETA, strict=True)
@@ -240,10 +237,6 @@ def _refuse_search(options: FitOptions, design: AnyDesign) -> None:
     Raises:
         InputError: says what to do instead.
     """
-    if options.schedule != "march":
-        raise InputError(
-            f"poses is 'search' but sampling.schedule is {options.schedule!r}: use 'march'"
-        )
     if not design.is_linear or design.kind == "composite":
         what = "the model has parts" if design.is_linear else f"{options.type} is of your own"
         raise InputError(
@@ -255,6 +248,11 @@ def _refuse_search(options: FitOptions, design: AnyDesign) -> None:
 
 def _stages(options: FitOptions, plan: Plan, design: AnyDesign) -> tuple[Stage, ...]:
     """What the schedule makes of the plan."""
+    if options.poses in ("search", "rescue") and options.schedule != "march":
+        raise InputError(
+            f"poses is {options.poses!r} but sampling.schedule is {options.schedule!r}, which "
+            "knows no far jumps: use 'march'"
+        )
     if options.poses == "search":
         _refuse_search(options, design)
     if design.is_linear:

@@ -44,6 +44,7 @@ class Stage:
         beta: inverse temperatures that a search begins and ends with.
         searched: particles that a sweep of it searches, None all.
         is_trial: a search run several times, of which the best goes on.
+        anywhere: particles that a sweep offers poses from anywhere to.
         keep_every: keep a posterior sample every so many sweeps; 0 marks burn-in, in which
             kernels adapt.
     """
@@ -63,6 +64,7 @@ class Stage:
     beta: tuple[float, float] = (1.0, 1.0)
     searched: int | None = None
     is_trial: bool = False
+    anywhere: int = 0
     keep_every: int = 0
 
     @property
@@ -80,6 +82,7 @@ class Stage:
             self.moves_poses,
             self.learns_widths,
             self.learns_contrast,
+            self.anywhere,
         )
 
     @property
@@ -93,6 +96,8 @@ class Stage:
         return self.keep_every == 0
 
 
+#: Share of the particles that a sweep looks for everywhere, and bounds of their number.
+_SEARCHED, _LEAST_SEARCHED, _MOST_SEARCHED = 0.2, 400, 1000
 #: Where a march begins, as a share of the final frequency.
 FIRST = 0.42
 #: Frequencies, in 1/box, that a search from nothing rises through.
@@ -118,6 +123,7 @@ class Plan:
         particles: what draws the particles there.
         start_sweeps: of Adam, for classes of the user's own.
         searches: no pose is known.
+        jumps: poses may be anywhere, however they began.
         n_particles: how many there are.
     """
 
@@ -134,7 +140,13 @@ class Plan:
     particles: str = "candidates"
     start_sweeps: int = 4
     searches: bool = False
+    jumps: bool = False
     n_particles: int = 0
+
+    @property
+    def searched(self) -> int:
+        """Particles that a sweep looks for everywhere."""
+        return min(max(_LEAST_SEARCHED, round(_SEARCHED * self.n_particles)), _MOST_SEARCHED)
 
     @property
     def classes(self) -> bool:
@@ -158,6 +170,7 @@ class Plan:
             self.particles,
             moves_poses=self.move_poses,
             learns_widths=learns and self.move_poses,
+            anywhere=self.searched * self.jumps,
         )
 
     def sampling(self) -> Stage:
@@ -173,6 +186,7 @@ class Plan:
             moves_poses=self.move_poses,
             learns_widths=self.move_poses,
             estimates_spectrum=False,
+            anywhere=self.searched * self.jumps,
             keep_every=self.thin,
         )
 
@@ -185,9 +199,10 @@ class Plan:
             self.level(FIRST),
             1,
             sweeps,
-            moves_poses=self.searches,  # a search leaves them on its grid
+            moves_poses=self.jumps,
             is_shared=True,
             finds_radius=True,
+            anywhere=self.searched * self.jumps,
         )
 
 

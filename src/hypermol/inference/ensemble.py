@@ -143,7 +143,7 @@ def candidate_step(
     keys = jax.random.split(key, 4)
     if min(counts.rotations, counts.positions) > 1:
         raise ValueError("rotations and positions are moved in separate steps")
-    rotations, allowed = target.rotation_prior.candidates(
+    rotations, log_rotation = target.rotation_prior.candidates(
         keys[0], particles.quaternion, size.rotation_rad, counts.rotations
     )
     shifts, place = shift_candidates(
@@ -152,7 +152,7 @@ def candidate_step(
     states = state_candidates(keys[3], particles.state, target, space, counts)
     n_views = max(counts.rotations, counts.positions)
     rotations = jnp.broadcast_to(rotations, (len(rotations), n_views, 4))
-    allowed = jnp.broadcast_to(allowed, (len(rotations), n_views))
+    log_rotation = jnp.broadcast_to(log_rotation, (len(rotations), n_views))
     states = jnp.broadcast_to(states, (len(states), n_views, *states.shape[2:]))
     views = states[:, :, 0]  # the weights' own states do not matter to the slices
     gram, linear = target.evidence(matrix_from_quaternion(rotations), views, shifts)
@@ -161,7 +161,7 @@ def candidate_step(
     power = jnp.einsum("bjtf,bjfg,bjtg->bjt", weights, gram, weights)[:, :, None]
     score = (
         contrast_marginal(along, power, target.contrast_precision)
-        + jnp.where(allowed, 0.0, -jnp.inf)[:, :, None, None]
+        + log_rotation[:, :, None, None]
         + target.log_shift(shifts)[:, None, :, None]
         + target.log_state(states)[:, :, None, :]
     )

@@ -1,6 +1,8 @@
-"""Priors of rotations, as candidates' draws need them: sets that are alike under the prior."""
+"""Priors of rotations, as candidates' draws need them: sets that are alike under the prior, or
+weighed by it."""
 
 from abc import abstractmethod
+from collections.abc import Callable
 from typing import NamedTuple, Protocol
 
 import jax
@@ -16,12 +18,12 @@ from hypermol.space.rotation import (
 
 
 class RotationPrior(Protocol):
-    """Proposes rotations so that the prior weighs all of them alike."""
+    """Proposes rotations, and says how the prior weighs them."""
 
     @abstractmethod
     def candidates(self, key: Array, quaternion: Array, width: Array, n: int) -> tuple:
-        """Candidates [B, n, 4], the current rotation first, and whether the prior allows them
-        [B, n].
+        """Candidates [B, n, 4], the current rotation first, and the log of what the prior still
+        says of them [B, n]: mostly 0, or -inf where it forbids one.
 
         Args:
             key: random key.
@@ -52,7 +54,7 @@ class AboutCentre(NamedTuple):
     ) -> tuple[Array, Array]:
         """See `RotationPrior.candidates`."""
         if n == 1:
-            return quaternion[:, None], jnp.ones((len(quaternion), 1), bool)
+            return quaternion[:, None], jnp.zeros((len(quaternion), 1))
         centre = self.centre[:, None]
         step = jnp.minimum(width / self.sd_rad, 1.0)[:, None, None]
         keep = jnp.sqrt(1.0 - step**2)
@@ -61,11 +63,11 @@ class AboutCentre(NamedTuple):
         pivot = keep * vector_from_quaternion(here) + step * noise[:, :1]
         vectors = keep * pivot + step * noise[:, 1:]
         # rotation vectors end at half a turn, and so does the prior
-        inside = jnp.sum(vectors**2, axis=-1) < jnp.pi**2
+        outside = jnp.where(jnp.sum(vectors**2, axis=-1) < jnp.pi**2, 0.0, -jnp.inf)
         others = quaternion_multiply(quaternion_from_vector(vectors), centre)
         return (
             jnp.concatenate([quaternion[:, None], others], axis=1),
-            jnp.concatenate([jnp.ones_like(inside[:, :1]), inside], axis=1),
+            jnp.concatenate([jnp.zeros_like(outside[:, :1]), outside], axis=1),
         )
 
 
@@ -79,11 +81,28 @@ class Anywhere(NamedTuple):
         self, key: Array, quaternion: Array, width: Array, n: int
     ) -> tuple[Array, Array]:
         """See `RotationPrior.candidates`."""
-        allowed = jnp.ones((len(quaternion), n), bool)
+        alike = jnp.zeros((len(quaternion), n))
         if n == 1:
-            return quaternion[:, None], allowed
+            return quaternion[:, None], alike
         steps = width[:, None, None] * jax.random.normal(key, (len(quaternion), n, 3))
         turns = quaternion_from_vector(steps)
         pivot = quaternion_multiply(turns[:, :1], quaternion[:, None])
         others = quaternion_multiply(turns[:, 1:], pivot)
-        return jnp.concatenate([quaternion[:, None], others], axis=1), allowed
+        return jnp.concatenate([quaternion[:, None], others], axis=1), alike
+
+
+class Weighed(NamedTuple):
+    """Any prior: candidates that are alike under Haar measure, weighed by its density.
+
+    Attributes:
+        log_density: quaternions [B, n, 4] -> [B, n], with respect to Haar measure.
+    """
+
+    log_density: Callable[[Array], Array]
+
+    def candidates(
+        self, key: Array, quaternion: Array, width: Array, n: int
+    ) -> tuple[Array, Array]:
+        """See `RotationPrior.candidates`."""
+        rotations, _ = Anywhere().candidates(key, quaternion, width, n)
+        return rotations, self.log_density(rotations)

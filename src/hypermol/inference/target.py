@@ -82,6 +82,7 @@ class Separable(NamedTuple):
             state; positions stay as they are.
         is_position: per state variable, whether it is part of the view.
         rotation_prior: prior of rotations; candidates are drawn so as to need no density of it.
+        log_rotation: quaternions [B, J, 4] -> [B, J] log prior of rotations, for draws that do.
         log_shift: (shifts_px [B, S, 2]) -> [B, S] log prior of shifts.
         log_state: states [..., dim] -> [...] log prior of states.
         contrast_precision: 1 / variance of the Gaussian contrast prior with mean 1.
@@ -92,6 +93,7 @@ class Separable(NamedTuple):
     lattice: Callable[[Array, int], Array]
     is_position: tuple[bool, ...]
     rotation_prior: RotationPrior
+    log_rotation: Callable[[Array], Array]
     log_shift: Callable[[Array], Array]
     log_state: Callable[[Array], Array]
     contrast_precision: Array

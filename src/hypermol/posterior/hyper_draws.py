@@ -43,15 +43,18 @@ class ImageSums(NamedTuple):
 
 
 class LatentSums(NamedTuple):
-    """Sums over the particles of each block.
+    """What the latents say about mu.
 
     Attributes:
-        rotation, shift: [n_blocks] squared deviations from the consensus.
+        rotation2, shift2: [n_blocks, B] squared deviations from the consensus.
+        near_rotation, near_shift: [n_blocks, B] chances that they come from about it.
         occupancy: [n_blocks, n_bins] particles in each bin of the state space.
     """
 
-    rotation: Array
-    shift: Array
+    rotation2: Array
+    shift2: Array
+    near_rotation: Array
+    near_shift: Array
     occupancy: Array
 
 
@@ -75,16 +78,22 @@ def image_sums(
 
 
 def latent_sums(
-    posterior: Posterior, latents: Latents, consensus: Consensus, present: Array
+    posterior: Posterior,
+    mu: Hyperparameters,
+    latents: Latents,
+    consensus: Consensus,
+    present: Array,
 ) -> LatentSums:
-    """What the latents say about the widths of their priors and the occupancy."""
+    """What the latents say about the priors of poses and the occupancy."""
     space, n_bins = posterior.molecule.state_space, posterior.n_bins
     vector = pose_vector(latents.quaternion, consensus.quaternion)
-    moved = latents.shift_px - consensus.shift_px
+    rotation2 = jnp.sum(vector**2, axis=-1)
+    shift2 = jnp.sum((latents.shift_px - consensus.shift_px) ** 2, axis=-1)
     bins = jax.nn.one_hot(space.bin(latents.state, n_bins), n_bins)
     return LatentSums(
-        jnp.sum(present * jnp.sum(vector**2, axis=-1), axis=1),
-        jnp.sum(present * jnp.sum(moved**2, axis=-1), axis=1),
+        rotation2,
+        shift2,
+        *posterior.pose_prior.near(rotation2, shift2, mu),
         jnp.einsum("nb,nbo->no", present, bins),
     )
 
@@ -200,7 +209,7 @@ def draw_rotation_width(
     rng: np.random.Generator,
     mu: Hyperparameters,
     squares: float,
-    particles: int,
+    particles: float,
     prior: HyperPrior,
 ) -> Hyperparameters:
     """Width of the rotations about the consensus, given their sum of squares in radians^2."""
@@ -212,9 +221,44 @@ def draw_shift_width(
     rng: np.random.Generator,
     mu: Hyperparameters,
     squares: float,
-    particles: int,
+    particles: float,
     prior: HyperPrior,
 ) -> Hyperparameters:
     """Width of the shifts about the consensus, given their sum of squares in pixels^2."""
     variance = prior.shift.draw(rng, 2.0 * particles, squares)
     return mu._replace(shift_sd_px=on_device(np.sqrt(variance)))
+
+
+def draw_poses_prior(
+    rng: np.random.Generator,
+    mu: Hyperparameters,
+    said: LatentSums,
+    present: np.ndarray,
+    posterior: Posterior,
+) -> Hyperparameters:
+    """Widths of the poses about the consensus, and the shares that have nothing to do with it.
+
+    Which of them do is drawn first, given mu, and mu given that.
+
+    Args:
+        rng: of the draw.
+        mu: before.
+        said: by the latents, on the host.
+        present: [n_blocks, B] which particles there are.
+        posterior: whose priors are asked.
+    """
+    prior, here = posterior.prior, np.asarray(present) > 0
+    near = [np.asarray(chance)[here] for chance in (said.near_rotation, said.near_shift)]
+    if posterior.pose_prior.has_misplaced:
+        near = [(rng.uniform(size=len(chance)) < chance).astype(float) for chance in near]
+        away = [float((1.0 - member).sum()) for member in near]
+        first, second = prior.misplaced_beta
+        shares = [rng.beta(first + far, second + here.sum() - far) for far in away]
+        mu = mu._replace(misplaced=on_device(np.asarray(shares)))
+    squares = [
+        float(np.sum(member * np.asarray(value, np.float64)[here]))
+        for member, value in zip(near, (said.rotation2, said.shift2), strict=True)
+    ]
+    if posterior.pose_prior.has_width:
+        mu = draw_rotation_width(rng, mu, squares[0], near[0].sum(), prior)
+    return draw_shift_width(rng, mu, squares[1], near[1].sum(), prior)

@@ -15,7 +15,7 @@ from jax.flatten_util import ravel_pytree
 from hypermol.data.latents import Consensus, ImageBlocks, Latents
 from hypermol.inference.target import Density, Differentiable, Separable
 from hypermol.posterior.posterior import Posterior
-from hypermol.posterior.priors import Hyperparameters, log_shift, log_state
+from hypermol.posterior.priors import Hyperparameters, log_state
 from hypermol.space.rotation import quaternion_from_vector, quaternion_multiply
 
 
@@ -33,7 +33,7 @@ def particles_separable(
 ) -> Separable:
     """One block of B particles: linear in contrast x weights(state) at a known view."""
     molecule, plane, imaging = posterior.molecule, posterior.plane, posterior.imaging
-    frequencies = jnp.asarray(plane.frequencies, jnp.float32)
+    prior, frequencies = posterior.pose_prior, jnp.asarray(plane.frequencies, jnp.float32)
     whiten = jnp.sqrt(posterior.pixel_precision(mu))
 
     def evidence(rotations: Array, states: Array, shifts_px: Array) -> tuple[Array, Array]:
@@ -53,8 +53,9 @@ def particles_separable(
         weights=molecule.weights,
         lattice=molecule.lattice,
         is_position=molecule.is_position,
-        rotation_prior=posterior.pose_prior.rotations(consensus.quaternion, mu.pose_sd_rad),
-        log_shift=lambda s: log_shift(s, consensus.shift_px[:, None], mu.shift_sd_px),
+        rotation_prior=prior.rotations(consensus.quaternion, mu),
+        log_rotation=lambda q: prior.log_rotation(q, consensus.quaternion[:, None], mu),
+        log_shift=lambda s: prior.log_shift(s, consensus.shift_px[:, None], mu),
         log_state=lambda tau: log_state(tau, mu.occupancy, molecule.state_space),
         contrast_precision=1.0 / mu.contrast_sd**2,
     )
@@ -72,14 +73,13 @@ class Templates(NamedTuple):
     phases: Array
 
 
-def seen_from(posterior: Posterior, prepared: Any, rotations: Array, state: Array) -> Array:
-    """The molecule in one state [dim] from rotations [G, 3, 3], without CTF: real [G, 2 K]."""
+def seen_from(posterior: Posterior, prepared: Any, rotations: Array, states: Array) -> Array:
+    """The molecule in states [G, dim] from rotations [G, 3, 3], without CTF: real [G, 2 K]."""
     molecule, plane = posterior.molecule, posterior.plane
     frequencies = jnp.asarray(plane.frequencies, jnp.float32)
-    states = jnp.broadcast_to(state, (len(rotations), *state.shape))
     features = molecule.features(prepared, rotations, states, frequencies)
-    seen = jnp.einsum("gfk,f->gk", features, molecule.weights(state).astype(features.dtype))
-    return _as_reals(seen)
+    weights = molecule.weights(states).astype(features.dtype)
+    return _as_reals(jnp.einsum("gfk,gf->gk", features, weights))
 
 
 def match_evidence(

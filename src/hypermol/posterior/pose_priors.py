@@ -1,12 +1,15 @@
-"""P(R, s | mu) of each particle: about the pose that the input gives, or rotations anywhere."""
+"""P(R, s | mu) of each particle: about the pose that the input gives, anywhere, or either."""
 
 from dataclasses import dataclass
-from typing import Protocol, final
+from typing import NamedTuple, Protocol, final
 
+import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 
-from hypermol.inference.rotation_priors import AboutCentre, Anywhere, RotationPrior
+from hypermol.inference.rotation_priors import AboutCentre, Anywhere, RotationPrior, Weighed
+from hypermol.posterior.priors import Hyperparameters, log_shift
 from hypermol.space.rotation import (
     quaternion_conjugate,
     quaternion_multiply,
@@ -24,8 +27,11 @@ def log_pose(quaternion: Array, consensus: Array, sd_rad: Array) -> Array:
 
     The Haar density of v is (2 - 2 cos|v|) / |v|^2 times Lebesgue's, hence the correction.
     """
-    vector = pose_vector(quaternion, consensus)
-    angle2 = jnp.sum(vector**2, axis=-1)
+    return _log_about(jnp.sum(pose_vector(quaternion, consensus) ** 2, axis=-1), sd_rad)
+
+
+def _log_about(angle2: Array, sd_rad: Array) -> Array:
+    """`log_pose` of squared angles [...]."""
     safe = jnp.where(angle2 < 1e-6, 1.0, angle2)
     haar = jnp.where(
         angle2 < 1e-6, 1.0 - angle2 / 12.0, (2.0 - 2.0 * jnp.cos(jnp.sqrt(safe))) / safe
@@ -33,47 +39,136 @@ def log_pose(quaternion: Array, consensus: Array, sd_rad: Array) -> Array:
     return -0.5 * angle2 / sd_rad**2 - 3.0 * jnp.log(sd_rad) - jnp.log(haar)
 
 
+#: log of the constants that `log_pose` leaves out, for Haar measure of total 1, and those of
+#: `log_shift`.
+_ROTATION_CONSTANT = float(np.log(8.0 * np.pi**2) - 1.5 * np.log(2.0 * np.pi))
+_SHIFT_CONSTANT = float(-np.log(2.0 * np.pi))
+
+
+class Near(NamedTuple):
+    """Chances that particles' rotations, and their shifts, come from about the consensus [...]."""
+
+    rotation: Array
+    shift: Array
+
+
 class PosePrior(Protocol):
-    """The prior of rotations, with respect to Haar measure."""
+    """The prior of rotations, with respect to Haar measure, and of shifts."""
 
-    #: Whether its width is among mu, and whether it holds the molecule's frame where the input
-    #: has it.
+    #: Whether the input's rotations say anything, so that their prior has a width among mu, and
+    #: holds the molecule's frame where the input has it.
     has_width: bool
+    #: Whether some poses may have nothing to do with the input's, so that their shares are in mu.
+    has_misplaced: bool
 
-    def log_density(self, quaternion: Array, consensus: Array, sd_rad: Array) -> Array:
+    def log_rotation(self, quaternion: Array, consensus: Array, mu: Hyperparameters) -> Array:
         """log P(R | mu) [...] of quaternions [..., 4], up to a constant."""
 
-    def rotations(self, consensus: Array, sd_rad: Array) -> RotationPrior:
-        """The same of B particles as candidates' draws need it; consensus [B, 4]."""
+    def log_shift(self, shift_px: Array, consensus: Array, mu: Hyperparameters) -> Array:
+        """log P(s | mu) [...] of shifts [..., 2], up to a constant."""
+
+    def rotations(self, consensus: Array, mu: Hyperparameters) -> RotationPrior:
+        """The prior of rotations as candidates' draws need it; consensus [B, 4]."""
+
+    def near(self, rotation2: Array, shift2: Array, mu: Hyperparameters) -> Near:
+        """Chances that poses come from about the consensus, given mu and their squared distances
+        from it [...], in radians^2 and pixels^2."""
 
 
 @final
 @dataclass(frozen=True)
 class AboutConsensus:
-    """Rotations scatter about the input's: see `log_pose`."""
+    """Poses scatter about the input's: see `log_pose`."""
 
     has_width = True
+    has_misplaced = False
 
-    def log_density(self, quaternion: Array, consensus: Array, sd_rad: Array) -> Array:
+    def log_rotation(self, quaternion: Array, consensus: Array, mu: Hyperparameters) -> Array:
         """See `PosePrior`."""
-        return log_pose(quaternion, consensus, sd_rad)
+        return log_pose(quaternion, consensus, mu.pose_sd_rad)
 
-    def rotations(self, consensus: Array, sd_rad: Array) -> RotationPrior:
+    def log_shift(self, shift_px: Array, consensus: Array, mu: Hyperparameters) -> Array:
         """See `PosePrior`."""
-        return AboutCentre(consensus, sd_rad)
+        return log_shift(shift_px, consensus, mu.shift_sd_px)
+
+    def rotations(self, consensus: Array, mu: Hyperparameters) -> RotationPrior:
+        """See `PosePrior`."""
+        return AboutCentre(consensus, mu.pose_sd_rad)
+
+    def near(self, rotation2: Array, shift2: Array, mu: Hyperparameters) -> Near:
+        """All of them."""
+        return Near(jnp.ones_like(rotation2), jnp.ones_like(shift2))
 
 
 @final
 @dataclass(frozen=True)
 class Uniform:
-    """Every direction is as likely as any other (sec. 5): nothing is known of rotations."""
+    """Every direction is as likely as any other (sec. 5): nothing is known of rotations; shifts
+    scatter about the input's, or about 0 where there are none."""
 
     has_width = False
+    has_misplaced = False
 
-    def log_density(self, quaternion: Array, consensus: Array, sd_rad: Array) -> Array:
+    def log_rotation(self, quaternion: Array, consensus: Array, mu: Hyperparameters) -> Array:
         """See `PosePrior`."""
         return jnp.zeros(quaternion.shape[:-1])
 
-    def rotations(self, consensus: Array, sd_rad: Array) -> RotationPrior:
+    def log_shift(self, shift_px: Array, consensus: Array, mu: Hyperparameters) -> Array:
+        """See `PosePrior`."""
+        return log_shift(shift_px, consensus, mu.shift_sd_px)
+
+    def rotations(self, consensus: Array, mu: Hyperparameters) -> RotationPrior:
         """See `PosePrior`."""
         return Anywhere()
+
+    def near(self, rotation2: Array, shift2: Array, mu: Hyperparameters) -> Near:
+        """No rotation, and all shifts."""
+        return Near(jnp.zeros_like(rotation2), jnp.ones_like(shift2))
+
+
+@final
+@dataclass(frozen=True)
+class SomeMisplaced:
+    """Most poses scatter about the input's; the rotations and the shifts of some, of shares that
+    are learned (mu.misplaced), have nothing to do with it.
+
+    Attributes:
+        wide_px: standard deviation of the shifts of those about the input's.
+    """
+
+    wide_px: float
+
+    has_width = True
+    has_misplaced = True
+
+    def _log_rotations(self, rotation2: Array, mu: Hyperparameters) -> tuple[Array, Array]:
+        """log joint density of (near, far) and a rotation, of squared distances [...]."""
+        about = _log_about(rotation2, mu.pose_sd_rad) + _ROTATION_CONSTANT
+        share = mu.misplaced[0]
+        return about + jnp.log1p(-share), jnp.broadcast_to(jnp.log(share), about.shape)
+
+    def _log_shifts(self, shift2: Array, mu: Hyperparameters) -> tuple[Array, Array]:
+        share = mu.misplaced[1]
+        about, wide = (
+            -0.5 * shift2 / sd**2 - 2.0 * jnp.log(sd) + _SHIFT_CONSTANT
+            for sd in (mu.shift_sd_px, self.wide_px)
+        )
+        return about + jnp.log1p(-share), wide + jnp.log(share)
+
+    def log_rotation(self, quaternion: Array, consensus: Array, mu: Hyperparameters) -> Array:
+        """See `PosePrior`."""
+        vector = pose_vector(quaternion, consensus)
+        return jnp.logaddexp(*self._log_rotations(jnp.sum(vector**2, axis=-1), mu))
+
+    def log_shift(self, shift_px: Array, consensus: Array, mu: Hyperparameters) -> Array:
+        """See `PosePrior`."""
+        return jnp.logaddexp(*self._log_shifts(jnp.sum((shift_px - consensus) ** 2, axis=-1), mu))
+
+    def rotations(self, consensus: Array, mu: Hyperparameters) -> RotationPrior:
+        """See `PosePrior`."""
+        return Weighed(lambda q: self.log_rotation(q, consensus[:, None], mu))
+
+    def near(self, rotation2: Array, shift2: Array, mu: Hyperparameters) -> Near:
+        """See `PosePrior`."""
+        pairs = self._log_rotations(rotation2, mu), self._log_shifts(shift2, mu)
+        return Near(*(jax.nn.sigmoid(near - far) for near, far in pairs))

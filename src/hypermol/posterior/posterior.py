@@ -22,7 +22,7 @@ from hypermol.posterior.priors import (
     HyperPrior,
     log_contrast,
     log_hyperparameters,
-    log_shift,
+    log_misplaced,
     log_state,
 )
 from hypermol.space.fourier import FULL_PLANE_WEIGHT, HalfPlane
@@ -60,7 +60,7 @@ class Posterior:
         prior: P(mu).
         imaging: the instrument.
         density_prior: multiplies the Gaussian prior of theta; see `density_priors`.
-        pose_prior: of rotations.
+        pose_prior: of rotations and shifts.
     """
 
     molecule: SlicedMolecule
@@ -118,15 +118,18 @@ class Posterior:
 
     def log_prior_mu(self, mu: Hyperparameters) -> Array:
         """log P(mu)."""
-        return log_hyperparameters(mu, self.prior)
+        known = log_hyperparameters(mu, self.prior)
+        if not self.pose_prior.has_misplaced:
+            return known
+        return known + log_misplaced(mu, self.prior)
 
     def log_prior_latents(
         self, latents: Latents, consensus: Consensus, mu: Hyperparameters
     ) -> Array:
         """log P(R_i, tau_i, q_i | mu), per particle."""
         return (
-            self.pose_prior.log_density(latents.quaternion, consensus.quaternion, mu.pose_sd_rad)
-            + log_shift(latents.shift_px, consensus.shift_px, mu.shift_sd_px)
+            self.pose_prior.log_rotation(latents.quaternion, consensus.quaternion, mu)
+            + self.pose_prior.log_shift(latents.shift_px, consensus.shift_px, mu)
             + log_contrast(latents.contrast, mu.contrast_sd)
             + log_state(latents.state, mu.occupancy, self.molecule.state_space)
         )

@@ -13,6 +13,9 @@ from jax import Array
 
 from hypermol.space.state_space import StateSpace
 
+#: Particles that the prior of the shares of misplaced poses is worth.
+MISPLACED_WEIGHT = 10.0
+
 
 class Hyperparameters(NamedTuple):
     """mu of eq. 29: unknowns that all particles share beside theta.
@@ -26,6 +29,8 @@ class Hyperparameters(NamedTuple):
         contrast_sd: scalar, width of contrasts about 1.
         occupancy: [n_bins] probabilities of the state space's bins, which all have the same base
             measure; reshaped to `space.bin_shape(n_bins)` they have an axis a knob.
+        misplaced: [2] shares of the rotations and of the shifts that have nothing to do with the
+            input's; 0 where the poses' prior has none.
     """
 
     noise_variance: Array
@@ -35,6 +40,7 @@ class Hyperparameters(NamedTuple):
     shift_sd_px: Array
     contrast_sd: Array
     occupancy: Array
+    misplaced: Array
 
 
 @final
@@ -76,6 +82,8 @@ class HyperPrior:
         contrast: of contrast_sd^2; the default is centred near 0.1.
         level_shape, level_rate: Gamma prior of each term's level.
         occupancy: Dirichlet parameter of every bin.
+        misplaced: mean of the prior of both shares of misplaced poses, a Beta density of the weight
+            of `MISPLACED_WEIGHT` particles.
         n_bins: bins of the occupancy wanted for each knob; 1 keeps the state prior uniform. The
             space says how many there are in all: one a class of a discrete space, n_bins^2 of
             two intervals (`StateSpace.n_bins`).
@@ -88,7 +96,13 @@ class HyperPrior:
     level_shape: float = 1.0
     level_rate: float = 1.0
     occupancy: float = 1.0
+    misplaced: float = 0.1
     n_bins: int = 24
+
+    @property
+    def misplaced_beta(self) -> tuple[float, float]:
+        """The parameters of the Beta prior of the shares of misplaced poses."""
+        return MISPLACED_WEIGHT * self.misplaced, MISPLACED_WEIGHT * (1.0 - self.misplaced)
 
 
 def log_shift(shift_px: Array, consensus: Array, sd_px: Array) -> Array:
@@ -120,4 +134,12 @@ def log_hyperparameters(mu: Hyperparameters, prior: HyperPrior) -> Array:
         + prior.contrast.log_density(mu.contrast_sd**2)
         + jnp.sum((prior.level_shape - 1.0) * jnp.log(mu.level) - prior.level_rate * mu.level)
         + (prior.occupancy - 1.0) * jnp.sum(jnp.log(mu.occupancy))
+    )
+
+
+def log_misplaced(mu: Hyperparameters, prior: HyperPrior) -> Array:
+    """log P(mu.misplaced): Beta, up to a constant."""
+    first, second = prior.misplaced_beta
+    return jnp.sum(
+        (first - 1.0) * jnp.log(mu.misplaced) + (second - 1.0) * jnp.log1p(-mu.misplaced)
     )

@@ -29,8 +29,8 @@ class FitOptions:
         n_terms: of that basis, or the number of classes; None takes the basis' default.
         state_name: name of its knob; None takes `STATE_NAME`.
         spatial_basis: of its density, one of `SPATIAL_BASES`; None takes voxels.
-        poses: refine (draw rotations and shifts about the input's), fixed, or search (from
-            nothing: the input's are not read).
+        poses: refine (draw rotations and shifts about the input's), rescue (the same, and some of
+            them may be anywhere), fixed, or search (from nothing: the input's are not read).
         resolution_angstrom: finest detail to model; None takes 0.93 of Nyquist.
         radius_angstrom: radius of the ball that holds the molecule; None estimates it.
         chains: chains; those of one start share its stages, which fix the states' gauge.
@@ -134,7 +134,7 @@ def make_design(options: FitOptions, box: int, pixel_size_angstrom: float) -> An
 
 #: Options that are words, and the words they may be.
 _WORDS = {
-    "poses": ("refine", "fixed", "search"),
+    "poses": ("refine", "rescue", "fixed", "search"),
     "schedule": ("march", "paper", "second-mode"),
     "theta": ("exact", "mala", "hmc"),
     "particles": ("candidates", "gradient", "random-walk"),

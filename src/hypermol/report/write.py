@@ -12,7 +12,12 @@ from hypermol.report.sections import Pictures, all_sections
 from hypermol.report.verdict import findings, headline
 
 #: What became of the poses, by `sampling.poses`.
-_POSES = {"refine": "refined", "fixed": "fixed", "search": "found from nothing"}
+_POSES = {
+    "refine": "refined",
+    "fixed": "fixed",
+    "search": "found from nothing",
+    "rescue": "refined, some found anew",
+}
 
 
 def write_report(run: Run | str | Path) -> Path:

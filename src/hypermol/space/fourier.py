@@ -67,6 +67,12 @@ def centred_fft2(images: Array) -> Array:
     )
 
 
+def plane_columns(finer: HalfPlane, plane: HalfPlane) -> np.ndarray:
+    """Where the pixels of a half plane are in a finer one of the same box, int [K]."""
+    where = {tuple(k): i for i, k in enumerate(np.asarray(finer.frequencies).tolist())}
+    return np.array([where[tuple(k)] for k in np.asarray(plane.frequencies).tolist()])
+
+
 def image_to_half_plane(images: Array, plane: HalfPlane) -> Array:
     """Half-plane Fourier pixels [..., K] (orthonormal) of real images [..., box, box]."""
     transform = centred_fft2(images)

@@ -58,6 +58,7 @@ def given(molecule: Composite) -> tuple[Posterior, ChainState, Data]:
         jnp.ones(2),
         *(jnp.asarray(x) for x in (0.1, 1.0, 0.1)),
         jnp.full(posterior.n_bins, 1.0 / posterior.n_bins),
+        jnp.zeros(2),
     )
     theta = theta._replace(maps=maps)
     state = ChainState(theta, mu, latents)

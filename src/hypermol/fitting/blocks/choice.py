@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 from hypermol.fitting.blocks.hyperparameters import hyperparameters
 from hypermol.fitting.blocks.moving_frame import moving_frame
+from hypermol.fitting.blocks.particles_anywhere import particles_anywhere
 from hypermol.fitting.blocks.particles_by_candidates import particles_by_candidates
 from hypermol.fitting.blocks.particles_by_gradient import particles_by_gradient
 from hypermol.fitting.blocks.particles_by_random_walk import particles_by_random_walk
@@ -52,6 +53,8 @@ def sweep_blocks(stage: Stage, posterior: Posterior, start_steps: int = 1000) ->
     blocks.append(mu)
     if stage.burn_in and stage.estimates_spectrum and posterior.molecule.is_linear:
         blocks.append(spectrum(posterior))
+    if stage.anywhere:
+        blocks.append(particles_anywhere(posterior, stage.anywhere, _STATES))
     blocks += particles
     held = posterior.pose_prior.has_width  # else no direction holds the frame of a state
     if stage.burn_in and stage.moves_poses and held and posterior.molecule.frame_is_free:

@@ -35,7 +35,7 @@ def hyperparameters(
         present = data.images.present
         return (
             hyper_draws.image_sums(posterior, state.theta, state.latents, data.images),
-            hyper_draws.latent_sums(posterior, state.latents, data.consensus, present),
+            hyper_draws.latent_sums(posterior, state.mu, state.latents, data.consensus, present),
             posterior.prior_energy(state.theta, state.mu.spectrum),
         )
 
@@ -55,10 +55,7 @@ def hyperparameters(
         if molecule.state_space.has_occupancy:
             mu = hyper_draws.draw_occupancy(rng, mu, particles.occupancy.sum(0), prior)
         if learns_widths:
-            turned, moved = (float(x.sum(dtype=np.float64)) for x in particles[:2])
-            if posterior.pose_prior.has_width:
-                mu = hyper_draws.draw_rotation_width(rng, mu, turned, n, prior)
-            mu = hyper_draws.draw_shift_width(rng, mu, moved, n, prior)
+            mu = hyper_draws.draw_poses_prior(rng, mu, particles, present, posterior)
         latents = state.latents._replace(contrast=contrast)
         info = {"residual_power": residual, "mu": mu}
         return state._replace(mu=mu, latents=latents), info

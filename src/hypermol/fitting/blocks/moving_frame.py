@@ -15,6 +15,7 @@ from jax import Array
 
 from hypermol.data.latents import Consensus, Latents
 from hypermol.fitting.sweep import Block, ChainState, Data, Info, Tuning
+from hypermol.posterior.hyper_draws import latent_sums
 from hypermol.posterior.pose_priors import pose_vector
 from hypermol.posterior.posterior import Posterior
 from hypermol.space.rotation import (
@@ -42,7 +43,7 @@ def take_out_shared_motion(
         weights: [n_blocks, B, F] the state basis at the latents' states: the motion is sought
             in its span.
         latents, consensus: blocks, leading axes [n_blocks, B].
-        present: [n_blocks, B].
+        present: [n_blocks, B] 0 to 1: how much each says of the motion.
 
     Returns:
         The latents; the root mean square of what was taken out, in radians and pixels.
@@ -76,8 +77,10 @@ def moving_frame(posterior: Posterior) -> Block:
     @jax.jit
     def step(key: Array, state: ChainState, tuning: Tuning, data: Data) -> tuple[ChainState, Info]:
         weights = posterior.molecule.weights(state.latents.state)
+        said = latent_sums(posterior, state.mu, state.latents, data.consensus, data.images.present)
+        telling = data.images.present * said.near_rotation * said.near_shift
         latents, turn, drift = take_out_shared_motion(
-            weights, state.latents, data.consensus, data.images.present
+            weights, state.latents, data.consensus, telling
         )
         return state._replace(latents=latents), {"turn_rad": turn, "drift_px": drift}
 

@@ -7,7 +7,7 @@ the others are, and never placed. Not exact: a start.
 """
 
 from dataclasses import dataclass
-from typing import NamedTuple, final
+from typing import final
 
 import jax
 import jax.numpy as jnp
@@ -15,31 +15,18 @@ import numpy as np
 from jax import Array
 
 from hypermol.data.latents import ImageBlocks, Latents
+from hypermol.fitting.blocks.matching import Matcher
 from hypermol.fitting.sweep import Block, ChainState, Data, Info
+from hypermol.inference.anywhere import Cells
 from hypermol.inference.exhaustive import Match, draw_match
 from hypermol.posterior import hyper_draws
-from hypermol.posterior.particle_conditional import Templates, match_evidence, seen_from
+from hypermol.posterior.particle_conditional import Templates
 from hypermol.posterior.posterior import Posterior
 from hypermol.posterior.priors import Hyperparameters
 from hypermol.runtime import on_device
-from hypermol.space.rotation import (
-    matrix_from_quaternion,
-    quaternion_multiply,
-    random_quaternions,
-)
-from hypermol.space.rotation_grid import super_fibonacci
 
-#: Rotations of the grid over kmax^3: neighbours are about 2 / kmax apart.
-_ROTATIONS = 9.0
-#: Spacing of the lattice of shifts: turns of a wave of the finest frequency.
-_SPACING_TURNS = 0.17
-#: What shifts are expected to be before any is known, as a share of the box; the lattice reaches
-#: twice as far.
-SHIFT_SHARE = 0.03
 #: One block in so many is held out of theta, and tells how good a trial is.
 _HELD_OUT = 10
-#: Rotations sliced together.
-_SLICED = 512
 
 
 @final
@@ -58,73 +45,36 @@ class SearchPlan:
     particles: int | None
 
 
-class Lattice(NamedTuple):
-    """Where every particle is looked for: quaternions [G, 4], shifts [S, 2] in pixels."""
-
-    quaternions: Array
-    shifts_px: Array
-
-
-def shift_lattice(box: int, kmax: int) -> np.ndarray:
-    """Square lattice [S, 2] about 0, in pixels, as fine as frequencies up to kmax tell."""
-    spacing = _SPACING_TURNS * box / kmax
-    reach = int(np.ceil(2.0 * SHIFT_SHARE * box / spacing))
-    axis = spacing * np.arange(-reach, reach + 1)
-    return np.stack(np.meshgrid(axis, axis, indexing="ij"), axis=-1).reshape(-1, 2)
-
-
 class Searcher:
     """The search over one lattice, for one posterior of a rigid molecule."""
 
     def __init__(self, posterior: Posterior) -> None:
-        kmax = posterior.plane.kmax
-        self._posterior = posterior
-        count = -(-int(_ROTATIONS * kmax**3) // _SLICED) * _SLICED
-        self._grid = super_fibonacci(count)
-        self._shifts = shift_lattice(posterior.plane.box, kmax)
-        self._spacing = _SPACING_TURNS * posterior.plane.box / kmax
+        self._matcher = Matcher(posterior)
 
-    def lattice(self, key: Array) -> Lattice:
-        """The grid turned, and the lattice shifted, at random."""
+    def look(self, key: Array, theta: object) -> tuple[Cells, Templates]:
+        """Where every particle is looked for, and what it is matched with."""
         keys = jax.random.split(key)
-        turn = random_quaternions(keys[0], 1)
-        offset = self._spacing * jax.random.uniform(keys[1], (2,), minval=-0.5, maxval=0.5)
-        grid = jnp.asarray(self._grid, jnp.float32)
-        shifts = jnp.asarray(self._shifts, jnp.float32)
-        return Lattice(quaternion_multiply(grid, turn), shifts + offset)
-
-    def templates(self, theta: object, lattice: Lattice) -> Templates:
-        """The molecule from all rotations, a part at a time."""
-        posterior = self._posterior
-        prepared = posterior.molecule.prepare(theta)
-        rotations = matrix_from_quaternion(lattice.quaternions)
-        state = jnp.zeros(posterior.molecule.state_space.dim)
-        parts = jax.lax.map(
-            lambda some: seen_from(posterior, prepared, some, state),
-            rotations.reshape(-1, _SLICED, 3, 3),
-        )
-        phases = posterior.imaging.phases(posterior.plane, lattice.shifts_px[None])[0]
-        return Templates(parts.reshape(len(rotations), -1), jnp.conj(phases))
+        cells = self._matcher.cells(keys[0])
+        return cells, self._matcher.templates(keys[1], theta, cells)
 
     def match(
         self,
         key: Array,
         mu: Hyperparameters,
-        lattice: Lattice,
-        templates: Templates,
+        looked: tuple[Cells, Templates],
         images: ImageBlocks,
         beta: Array | float,
     ) -> Match:
         """Every image [n, K] of some blocks, flattened, against the lattice."""
-        posterior = self._posterior
+        cells, templates = looked
         log_prior = jax.nn.log_softmax(
-            -0.5 * jnp.sum(lattice.shifts_px**2, axis=-1) / mu.shift_sd_px**2
+            -0.5 * jnp.sum(cells.shifts_px**2, axis=-1) / mu.shift_sd_px**2
         )
         precision = 1.0 / mu.contrast_sd**2
 
         def one(item: tuple[Array, Array, Array]) -> Match:
             key, pixels, ctf = item
-            evidence = match_evidence(posterior, mu, templates, pixels, ctf)
+            evidence = self._matcher.evidence(mu, templates, pixels, ctf)
             return draw_match(key, evidence, log_prior, precision, beta)
 
         keys = jax.random.split(key, len(images.pixels))
@@ -156,16 +106,15 @@ def particles_by_search(posterior: Posterior, plan: SearchPlan) -> Block:
         key: Array, state: ChainState, rows: Array, beta: Array, data: Data, held: Array
     ) -> ChainState:
         keys = jax.random.split(key)
-        lattice = searcher.lattice(keys[0])
-        templates = searcher.templates(state.theta, lattice)
+        looked = searcher.look(keys[0], state.theta)
         images = jax.tree.map(lambda x: x[rows], data.images)
-        match = searcher.match(keys[1], state.mu, lattice, templates, _flat(images), beta)
+        match = searcher.match(keys[1], state.mu, looked, _flat(images), beta)
         shape = images.present.shape
         contrast = jnp.where(held[rows][:, None], 0.0, match.contrast.reshape(shape))
         old = state.latents
         latents = Latents(
-            old.quaternion.at[rows].set(lattice.quaternions[match.rotation].reshape(*shape, 4)),
-            old.shift_px.at[rows].set(lattice.shifts_px[match.shift].reshape(*shape, 2)),
+            old.quaternion.at[rows].set(looked[0].quaternions[match.rotation].reshape(*shape, 4)),
+            old.shift_px.at[rows].set(looked[0].shifts_px[match.shift].reshape(*shape, 2)),
             old.contrast.at[rows].set(contrast),
             old.state,
         )
@@ -229,9 +178,8 @@ def trial_score(posterior: Posterior, state: ChainState, data: Data) -> float:
 
     @jax.jit
     def score(state: ChainState, images: ImageBlocks) -> Array:
-        lattice = searcher.lattice(jax.random.key(0))
-        templates = searcher.templates(state.theta, lattice)
-        match = searcher.match(jax.random.key(1), state.mu, lattice, templates, images, 1.0)
+        looked = searcher.look(jax.random.key(0), state.theta)
+        match = searcher.match(jax.random.key(1), state.mu, looked, images, 1.0)
         alone = posterior.log_likelihood(images.pixels, jnp.zeros_like(images.pixels), state.mu)
         total = (match.log_evidence + alone) * images.present
         return jnp.sum(total) / jnp.sum(images.present)

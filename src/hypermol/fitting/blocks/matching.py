@@ -1,0 +1,95 @@
+"""Images against a molecule from every direction of a grid, at every shift of a lattice."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from hypermol.inference.anywhere import Cells
+from hypermol.inference.ensemble import contrast_marginal
+from hypermol.posterior.particle_conditional import Templates, match_evidence, seen_from
+from hypermol.posterior.posterior import Posterior
+from hypermol.posterior.priors import Hyperparameters
+from hypermol.space.rotation import (
+    matrix_from_quaternion,
+    quaternion_multiply,
+    random_quaternions,
+)
+from hypermol.space.rotation_grid import super_fibonacci
+
+#: Rotations of the grid over kmax^3: neighbours are about 2 / kmax apart.
+_ROTATIONS = 9.0
+#: Balls about the grid's rotations hold this many times the volume that there is.
+_OVERLAP = 2.0
+#: Spacing of the lattice of shifts: turns of a wave of the finest frequency.
+_SPACING_TURNS = 0.17
+#: What shifts are expected to be before any is known, as a share of the box; the lattice reaches
+#: twice as far.
+SHIFT_SHARE = 0.03
+#: Rotations sliced together.
+_SLICED = 512
+
+
+def shift_lattice(box: int, kmax: int) -> np.ndarray:
+    """Square lattice [S, 2] about 0, in pixels, as fine as frequencies up to kmax tell."""
+    spacing = _SPACING_TURNS * box / kmax
+    reach = int(np.ceil(2.0 * SHIFT_SHARE * box / spacing))
+    axis = spacing * np.arange(-reach, reach + 1)
+    return np.stack(np.meshgrid(axis, axis, indexing="ij"), axis=-1).reshape(-1, 2)
+
+
+class Matcher:
+    """One grid and lattice, laid anew whenever it is asked, for one posterior.
+
+    Every direction of the grid has a state of its own, drawn at random: a molecule that moves is
+    looked for in all of its states.
+    """
+
+    def __init__(self, posterior: Posterior) -> None:
+        plane = posterior.plane
+        self._posterior = posterior
+        count = -(-int(_ROTATIONS * plane.kmax**3) // _SLICED) * _SLICED
+        self._grid = super_fibonacci(count)
+        self._shifts = shift_lattice(plane.box, plane.kmax)
+        self._spacing = _SPACING_TURNS * plane.box / plane.kmax
+        # (4 / 3) pi reach^3 of 8 pi^2, the volume of all rotation vectors
+        self._reach = float(np.cbrt(6.0 * np.pi * _OVERLAP / count))
+
+    def cells(self, key: Array) -> Cells:
+        """The grid turned, and the lattice shifted, at random."""
+        keys = jax.random.split(key)
+        turn = random_quaternions(keys[0], 1)
+        offset = self._spacing * jax.random.uniform(keys[1], (2,), minval=-0.5, maxval=0.5)
+        grid = jnp.asarray(self._grid, jnp.float32)
+        shifts = jnp.asarray(self._shifts, jnp.float32) + offset
+        return Cells(quaternion_multiply(grid, turn), shifts, self._reach, self._spacing)
+
+    def templates(self, key: Array, theta: object, cells: Cells) -> Templates:
+        """The molecule from all rotations, a part at a time."""
+        posterior = self._posterior
+        prepared = posterior.molecule.prepare(theta)
+        rotations = matrix_from_quaternion(cells.quaternions)
+        space = posterior.molecule.state_space
+        states = space.sample_base(key, (len(rotations),))
+        parts = jax.lax.map(
+            lambda some: seen_from(posterior, prepared, *some),
+            (
+                rotations.reshape(-1, _SLICED, 3, 3),
+                states.reshape(len(states) // _SLICED, _SLICED, space.dim),
+            ),
+        )
+        phases = posterior.imaging.phases(posterior.plane, cells.shifts_px[None])[0]
+        return Templates(parts.reshape(len(rotations), -1), jnp.conj(phases))
+
+    def evidence(
+        self, mu: Hyperparameters, templates: Templates, pixels: Array, ctf: Array
+    ) -> tuple[Array, Array]:
+        """One image [K] with its CTF [K]: (gram [G], linear [G, S]) of its contrast."""
+        return match_evidence(self._posterior, mu, templates, pixels, ctf)
+
+    def log_weights(
+        self, mu: Hyperparameters, templates: Templates, pixels: Array, ctf: Array
+    ) -> Array:
+        """One image's log-likelihood in every cell, contrast integrated out, [G, S]."""
+        gram, linear = self.evidence(mu, templates, pixels, ctf)
+        return contrast_marginal(linear, gram[:, None], 1.0 / mu.contrast_sd**2)

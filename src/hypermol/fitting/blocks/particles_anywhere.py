@@ -1,0 +1,126 @@
+"""Some particles a sweep, each offered poses from anywhere: far jumps that are exact.
+
+The match at low frequencies says where (`inference.anywhere`); the images up to the stage's
+frequency decide.
+"""
+
+from dataclasses import replace
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from hypermol.data.latents import Consensus, ImageBlocks, Latents
+from hypermol.fitting.blocks.matching import SHIFT_SHARE, Matcher
+from hypermol.fitting.sweep import Block, ChainState, Data, Info, Tuning
+from hypermol.inference.anywhere import Cells, Poses, anywhere_step, log_proposal, propose
+from hypermol.inference.ensemble import CandidateCounts, Particles
+from hypermol.posterior.particle_conditional import Templates, particles_separable
+from hypermol.posterior.posterior import Posterior
+from hypermol.posterior.priors import Hyperparameters
+from hypermol.space.fourier import half_plane, plane_columns
+
+#: Frequency, in 1/box, that proposals are matched at.
+_WAVES = 8
+#: Proposals of each particle.
+_PROPOSALS = 15
+
+
+class _Proposer:
+    """Proposals for one block of particles, from a match at low frequencies."""
+
+    def __init__(self, posterior: Posterior) -> None:
+        plane = posterior.plane
+        coarse = half_plane(plane.box, min(_WAVES, plane.kmax))
+        self._posterior = replace(posterior, plane=coarse)
+        self._columns = plane_columns(plane, coarse)
+        self._matcher = Matcher(self._posterior)
+
+    def look(self, key: Array, theta: Any) -> tuple[Cells, Templates]:
+        """Cells and templates, the same for all particles."""
+        keys = jax.random.split(key)
+        cells = self._matcher.cells(keys[0])
+        return cells, self._matcher.templates(keys[1], theta, cells)
+
+    def offer(
+        self,
+        key: Array,
+        mu: Hyperparameters,
+        looked: tuple[Cells, Templates],
+        latents: Latents,
+        data: Data,
+    ) -> tuple[Poses, Array]:
+        """Proposals [B, n] and log densities [B, n + 1], that of the pose now first.
+
+        Shifts are matched relative to the input's.
+        """
+        cells, templates = looked
+        plane, prior = self._posterior.plane, self._posterior.pose_prior
+        reach_px = SHIFT_SHARE * plane.box
+        phases = self._posterior.imaging.phases(plane, data.consensus.shift_px)
+        pixels = jnp.take(data.images.pixels, self._columns, axis=-1) * jnp.conj(phases)
+        ctf = jnp.take(data.images.ctf, self._columns, axis=-1)
+
+        def one(item: tuple[Array, Array, Array, Latents, Consensus]) -> tuple[Poses, Array]:
+            key, pixels, ctf, now, consensus = item
+            log_rotation = prior.log_rotation(cells.quaternions, consensus.quaternion, mu)
+            log_shift = prior.log_shift(cells.shifts_px, jnp.zeros(2), mu)
+            weights = self._matcher.log_weights(mu, templates, pixels, ctf)
+            weights = weights + log_rotation[:, None] + log_shift
+            chance = jax.nn.softmax(weights, axis=(0, 1))
+            poses = propose(key, cells, chance, reach_px, _PROPOSALS)
+            every = Poses(
+                jnp.concatenate([now.quaternion[None], poses.quaternion]),
+                jnp.concatenate([(now.shift_px - consensus.shift_px)[None], poses.shift_px]),
+            )
+            log_density = log_proposal(cells, chance, reach_px, every)
+            return poses._replace(shift_px=poses.shift_px + consensus.shift_px), log_density
+
+        keys = jax.random.split(key, len(ctf))
+        return jax.lax.map(one, (keys, pixels, ctf, latents, data.consensus))
+
+
+def particles_anywhere(posterior: Posterior, particles: int, states: int) -> Block:
+    """Blocks of particles, chosen at random, take poses from anywhere or stay.
+
+    Args:
+        posterior: of any molecule.
+        particles: how many a sweep, about.
+        states: asked of the lattice of states.
+    """
+    proposer = _Proposer(posterior)
+    counts = CandidateCounts(1, 1, states)
+
+    @jax.jit
+    def jump(key: Array, state: ChainState, rows: Array, data: Data) -> tuple[ChainState, Array]:
+        keys = jax.random.split(key)
+        looked = proposer.look(keys[0], state.theta)
+        prepared = posterior.molecule.prepare(state.theta)
+
+        def block(item: tuple[Array, Latents, ImageBlocks, Consensus]) -> tuple[Latents, Array]:
+            key, latents, images, consensus = item
+            pair = jax.random.split(key)
+            given = Data(images, consensus)
+            offered = proposer.offer(pair[0], state.mu, looked, latents, given)
+            target = particles_separable(posterior, prepared, state.mu, consensus, images)
+            moved, jumped = anywhere_step(pair[1], Particles(*latents), target, *offered, counts)
+            return Latents(*moved), jumped & (images.present > 0)
+
+        every = (state.latents, data.images, data.consensus)
+        some = jax.tree.map(lambda x: x[rows], every)
+        moved, jumped = jax.lax.map(block, (jax.random.split(keys[1], len(rows)), *some))
+        latents = jax.tree.map(lambda old, new: old.at[rows].set(new), state.latents, moved)
+        share = jnp.sum(jumped) / jnp.maximum(jnp.sum(some[1].present), 1.0)
+        return state._replace(latents=latents), share
+
+    def step(key: Array, state: ChainState, tuning: Tuning, data: Data) -> tuple[ChainState, Info]:
+        n_blocks, block = data.images.present.shape
+        rng = np.random.default_rng(np.asarray(jax.random.key_data(key)))
+        count = min(n_blocks, -(-particles // block))
+        rows = np.sort(rng.choice(n_blocks, count, replace=False))
+        state, share = jump(key, state, jnp.asarray(rows), data)
+        return state, {"jumped": share}
+
+    return Block("particles anywhere", step, numbers=lambda info: {"jumped": float(info["jumped"])})
