@@ -53,12 +53,7 @@ def fit(
     terms: Annotated[
         int | None, typer.Option(help="Terms of the state basis; the number of classes.")
     ] = None,
-    poses: Annotated[
-        str | None,
-        typer.Option(
-            help="refine the input's, rescue some of them, fixed, or search from nothing."
-        ),
-    ] = None,
+    poses: Annotated[str | None, typer.Option(help="refine, rescue, fixed or search.")] = None,
     resolution: Annotated[
         float | None, typer.Option(help="Finest detail to model, in Angstrom.")
     ] = None,
