@@ -50,8 +50,8 @@ def particles(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def short(monkeypatch: pytest.MonkeyPatch) -> None:
     for module in (schedules, stages):
-        monkeypatch.setattr(module, "SEARCH_LEVELS", (4, 5, 6))
-    monkeypatch.setattr(schedules, "_SEARCH_SWEEPS", (2, 2, 1))
+        monkeypatch.setattr(module, "SEARCH_LEVELS", (4, 5))
+    monkeypatch.setattr(schedules, "_SEARCH_SWEEPS", (2, 2))
 
 
 class Stopped(Exception):
@@ -103,8 +103,8 @@ def test_what_a_search_does_not_go_with_is_refused(particles: Path, tmp_path: Pa
         options = replace(OPTIONS, schedule=schedule)
         with pytest.raises(InputError, match="poses is 'search' but"):
             fit(ParticleSource(particles), tmp_path / "run", options)
-    ball = {"centre_angstrom": [0.0, 0.0, 0.0], "radius_angstrom": 60.0}
-    with pytest.raises(InputError, match="the model has parts, in a frame of its own"):
+    ball = {"centre_angstrom": [0.0, 9.0, 0.0], "radius_angstrom": 60.0}
+    with pytest.raises(InputError, match="the model has parts that stand somewhere, in a frame"):
         parts = ({"name": "body", "region": ball},)
         options = replace(OPTIONS, n_terms=None, part=parts)
         fit(ParticleSource(particles), tmp_path / "run", options)

@@ -80,13 +80,14 @@ def few_terms(design: AnyDesign) -> tuple[int, ...]:
 
 
 #: Sweeps of a search's levels, and inverse temperatures.
-_SEARCH_SWEEPS, _SEARCH_BETA = (40, 30, 20), ((0.3, 0.8), (0.6, 1.0), (1.0, 1.0))
+_SEARCH_SWEEPS, _SEARCH_BETA = (40, 30), ((0.3, 0.8), (0.6, 1.0))
 
 
 def search(plan: Plan) -> tuple[Stage, ...]:
     """A rigid map from nothing: frequencies rise and the temperature falls (sec. 5: zero start).
 
-    The first two levels are tried several times; the best goes on, and places every particle.
+    Both levels are tried several times; the best goes on, and places every particle. From there
+    on jumps are exact, and cost less.
     """
 
     def stage(name: str, kmax: int, sweeps: int, beta: tuple[float, float]) -> Stage:
@@ -101,14 +102,20 @@ def search(plan: Plan) -> tuple[Stage, ...]:
             is_shared=True,
             beta=beta,
             searched=plan.searched,
+            is_trial=True,
         )
 
     levels = zip(SEARCH_LEVELS, _SEARCH_SWEEPS, _SEARCH_BETA, strict=True)
-    coarse, medium, fine = (
-        stage(f"search, {kmax} waves", kmax, sweeps, beta) for kmax, sweeps, beta in levels
+    trials = [stage(f"search, {kmax} waves", kmax, sweeps, beta) for kmax, sweeps, beta in levels]
+    everywhere = replace(
+        trials[-1],
+        name="search, everywhere",
+        sweeps=1,
+        beta=(1.0, 1.0),
+        searched=None,
+        is_trial=False,
     )
-    trials = (replace(coarse, is_trial=True), replace(medium, is_trial=True))
-    return (*trials, fine, replace(fine, name="search, everywhere", sweeps=1, searched=None))
+    return (*trials, everywhere)
 
 
 def march(plan: Plan) -> tuple[Stage, ...]:
@@ -237,8 +244,12 @@ def _refuse_search(options: FitOptions, design: AnyDesign) -> None:
     Raises:
         InputError: says what to do instead.
     """
-    if not design.is_linear or design.kind == "composite":
-        what = "the model has parts" if design.is_linear else f"{options.type} is of your own"
+    if not design.is_linear or not design.is_frame_free:
+        what = (
+            "the model has parts that stand somewhere"
+            if design.is_linear
+            else f"{options.type} is of your own"
+        )
         raise InputError(
             f"poses is 'search' but {what}, in a frame of its own that a search does not know: "
             "search with one generic molecule, and give this model the particles.star of that run, "

@@ -101,7 +101,7 @@ _SEARCHED, _LEAST_SEARCHED, _MOST_SEARCHED = 0.2, 400, 1000
 #: Where a march begins, as a share of the final frequency.
 FIRST = 0.42
 #: Frequencies, in 1/box, that a search from nothing rises through.
-SEARCH_LEVELS = (6, 8, 11)
+SEARCH_LEVELS = (6, 8)
 
 
 @final
@@ -191,8 +191,9 @@ class Plan:
         )
 
     def consensus(self) -> Stage:
-        """The rigid map that every march begins with, at the input's poses."""
-        sweeps = max(2, self.burn_in // 2)
+        """The rigid map that every march begins with: at the input's poses, or until those that
+        may be anywhere have settled."""
+        sweeps = 2 * self.burn_in if self.jumps else max(2, self.burn_in // 2)
         return Stage(
             "consensus map",
             "constant",
@@ -202,7 +203,7 @@ class Plan:
             moves_poses=self.jumps,
             is_shared=True,
             finds_radius=True,
-            anywhere=self.searched * self.jumps,
+            anywhere=self.n_particles * self.jumps,
         )
 
 

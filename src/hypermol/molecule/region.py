@@ -32,6 +32,11 @@ class Ball:
     centre_angstrom: Vector
     radius_angstrom: float
 
+    @property
+    def is_centred(self) -> bool:
+        """Whether it is about the origin."""
+        return not any(self.centre_angstrom)
+
 
 @final
 @dataclass(frozen=True, eq=False)
@@ -47,6 +52,8 @@ class Mask:
     values: np.ndarray
     voxel_size_angstrom: float
     name: str = "mask"
+
+    is_centred = False
 
     def on_grid(self, n: int, voxel_size_angstrom: float) -> np.ndarray:
         """The mask on n^3 voxels about the same origin, float32: linear interpolation (which, in

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple, Protocol, final
 
 from hypermol.molecule.composite import Composite, composite, expansion
-from hypermol.molecule.parts import Part, Place
+from hypermol.molecule.parts import IDENTITY, Part, Place
 from hypermol.molecule.protocol import Molecule, SlicedMolecule
 from hypermol.molecule.region import Ball, Mask, Region
 from hypermol.molecule.spatial_basis.base import SpatialBasis
@@ -18,7 +18,7 @@ from hypermol.molecule.state_basis import (
     Variation,
     named_state_basis,
 )
-from hypermol.molecule.trajectory import Trajectory
+from hypermol.molecule.trajectory import Still, Trajectory
 from hypermol.space.state_space import StateSpace
 
 
@@ -57,6 +57,11 @@ class AnyDesign(Protocol):
     @property
     def n_knobs(self) -> int:
         """How many states a particle has that deform it."""
+        ...
+
+    @property
+    def is_frame_free(self) -> bool:
+        """Whether it is the same model however the molecule is turned."""
         ...
 
     @property
@@ -166,6 +171,13 @@ class PartDesign:
         named = [dict(zip(self.own_knobs, place.knobs, strict=False)) for place in self.places]
         return frozenset(names.get(knob, knob) for names in named for knob in own)
 
+    @property
+    def is_centred(self) -> bool:
+        """Whether it is the same in every frame: in a ball about the origin, at rest, one copy."""
+        about = self.region is None or self.region.is_centred
+        single = len(self.places) == 1 and self.places[0].rotation == IDENTITY
+        return about and single and self.trajectory == Still()
+
     def part(self, grid: Grid, n_terms: int) -> Part:
         """The part at a resolution, with at most so many state terms."""
         make = SPATIAL_BASES[self.spatial_basis]
@@ -210,6 +222,11 @@ class Design:
     def n_knobs(self) -> int:
         """How many states a particle has that deform it; knobs of one name are one."""
         return len({knob for part in self.parts for knob in part.deforming})
+
+    @property
+    def is_frame_free(self) -> bool:
+        """Whether all parts are the same in every frame."""
+        return all(part.is_centred for part in self.parts)
 
     @property
     def bases(self) -> tuple[tuple[str, str, int], ...]:

@@ -43,6 +43,7 @@ class OwnDesign:
 
     kind = "own"
     is_linear = False
+    is_frame_free = False
     parts: ClassVar[tuple[PartDesign, ...]] = ()
 
     @property

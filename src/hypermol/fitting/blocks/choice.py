@@ -14,6 +14,7 @@ from hypermol.fitting.blocks.particles_by_search import (
     particles_by_search,
 )
 from hypermol.fitting.blocks.particles_on_nodes import particles_on_nodes
+from hypermol.fitting.blocks.resting_frame import resting_frame
 from hypermol.fitting.blocks.second_mode import second_mode
 from hypermol.fitting.blocks.spectrum import spectrum
 from hypermol.fitting.blocks.theta_by_adam import AdamPlan, theta_by_adam
@@ -56,9 +57,9 @@ def sweep_blocks(stage: Stage, posterior: Posterior, start_steps: int = 1000) ->
     if stage.anywhere:
         blocks.append(particles_anywhere(posterior, stage.anywhere, _STATES))
     blocks += particles
-    held = posterior.pose_prior.has_width  # else no direction holds the frame of a state
-    if stage.burn_in and stage.moves_poses and held and posterior.molecule.frame_is_free:
-        blocks.append(moving_frame(posterior))
+    if stage.burn_in and stage.moves_poses and posterior.molecule.frame_is_free:
+        known = posterior.pose_prior.has_width
+        blocks.append(moving_frame(posterior) if known else resting_frame(posterior))
     return tuple(blocks)
 
 
