@@ -17,7 +17,10 @@ Columns = Mapping[str, Sequence[object]]
 
 #: More than half of the suite's time would be XLA's compilation for the CPU. `XLA_FLAGS= pytest`
 #: compiles as users do.
-_QUICK_COMPILATION = "--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false"
+_QUICK_COMPILATION = (
+    "--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false "
+    "--xla_cpu_parallel_codegen_split_count=1"
+)
 
 
 def _compile_quickly() -> None:

@@ -157,7 +157,9 @@ def test_a_run_of_another_version_is_refused(
         fit(ParticleSource(particles), old, OPTIONS, resume=True)
 
 
-@pytest.mark.parametrize("name", ["support_radius_angstrom", "write_half_maps"])
+@pytest.mark.parametrize(
+    "name", ["support_radius_angstrom", pytest.param("write_half_maps", marks=pytest.mark.slow)]
+)
 def test_killed_at_the_end_of_a_stage_nothing_of_it_is_lost(
     particles: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
@@ -176,6 +178,7 @@ def test_killed_at_the_end_of_a_stage_nothing_of_it_is_lost(
     assert run.has("halves.npz") and len(run.sample_names(0)) == 1
 
 
+@pytest.mark.slow
 def test_independent_starts_do_not_share_their_first_stages(
     particles: Path, tmp_path: Path
 ) -> None:

@@ -104,6 +104,7 @@ def test_it_marches_from_one_consensus_and_leaves_half_maps(run: RunDirectory) -
     assert not np.array_equal(halves["half1"], halves["half2"])
 
 
+@pytest.mark.slow
 def test_interrupted_and_resumed_is_bit_identical(
     folder: Path, source: ParticleSource, options: FitOptions, run: RunDirectory
 ) -> None:

@@ -66,9 +66,8 @@ def verdict(name: str, kind: Kind, draws: int, sweeps: int, sweep: Sweep | None 
 #: World, sweep, how many of them.
 QUICK = [
     ("generic", EXACT, 1000),
-    ("positive", still(MIXED), 800),
     ("hinge", still(MIXED), 600),
-    ("two knobs", WALK, 800),
+    ("two knobs", WALK, 500),
     ("black box of classes", GRADIENT, 1000),
     ("misplaced", ANYWHERE, 1000),
 ]

@@ -169,7 +169,7 @@ class Plan:
             self.theta,
             self.particles,
             moves_poses=self.move_poses,
-            learns_widths=learns and self.move_poses,
+            learns_widths=(learns and self.move_poses) or self.jumps,
             anywhere=self.searched * self.jumps,
         )
 
@@ -201,6 +201,7 @@ class Plan:
             1,
             sweeps,
             moves_poses=self.jumps,
+            learns_widths=self.jumps,
             is_shared=True,
             finds_radius=True,
             anywhere=self.n_particles * self.jumps,

@@ -25,6 +25,7 @@ _NAMES = {
     "contrast_sd": "contrast spread",
     "pose_sd_rad": "pose spread (rotation)",
     "shift_sd_px": "pose spread (shift)",
+    "misplaced": "shares of misplaced poses",
 }
 #: Groups so large that their worst member exceeds any limit by chance: the median is judged.
 _JUDGED_BY_MEDIAN = ("particle_state",)

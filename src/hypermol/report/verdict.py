@@ -6,6 +6,7 @@ from typing import NamedTuple
 import numpy as np
 import scipy
 
+from hypermol.analysis.run import Run
 from hypermol.report.convergence import ESS_PER_CHAIN, RHAT_GOOD, RHAT_USABLE, Weight
 from hypermol.report.evidence import Evidence
 from hypermol.report.leak import NOTABLE
@@ -378,5 +379,21 @@ def _poses(evidence: Evidence) -> Finding | None:
         f"Refinement turned particles by {np.median(angle):.1f}° and moved them by "
         f"{np.median(distance):.2f} px (medians); they are known to "
         f"{np.median(evidence.particles.pose_sd_deg):.1f}° and "
-        f"{np.median(evidence.particles.shift_sd_px):.2f} px.",
+        f"{np.median(evidence.particles.shift_sd_px):.2f} px.{_misplaced(evidence.run)}",
+    )
+
+
+def _misplaced(run: Run) -> str:
+    """What a rescue says of the input's poses; nothing otherwise."""
+    if run.info["poses"] != "rescue":
+        return ""
+    shares = 100.0 * run.pooled("misplaced")
+    words = [
+        f"{np.mean(share):.1f} % (90 % interval {low:.1f} to {high:.1f})"
+        for share in shares.T
+        for low, high in [np.quantile(share, (0.05, 0.95))]
+    ]
+    return (
+        f" The input's rotations of {words[0]} of the particles, and the shifts of {words[1]}, had "
+        "nothing to do with where they were found."
     )

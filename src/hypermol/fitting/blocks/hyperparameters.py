@@ -66,7 +66,9 @@ def hyperparameters(
 def _numbers(info: Info) -> dict[str, float]:
     mu = info["mu"]
     noise = np.asarray(mu.noise_variance, np.float64)
-    return {
+    share = np.asarray(mu.misplaced, np.float64)
+    misplaced = {"misplaced": float(share[0]), "misplaced_shifts": float(share[1])}
+    return (misplaced if share.any() else {}) | {
         "misfit": float(np.sum(info["residual_power"][1:] / noise[1:])),
         "noise": float(noise[1:].mean()),
         "pose_sd_deg": float(np.degrees(mu.pose_sd_rad)),
