@@ -247,7 +247,9 @@ class Joint:
         held, mu = self.first.latents, self.first.mu
         return state._replace(
             latents=state.latents._replace(quaternion=held.quaternion, shift_px=held.shift_px),
-            mu=state.mu._replace(pose_sd_rad=mu.pose_sd_rad, shift_sd_px=mu.shift_sd_px),
+            mu=state.mu._replace(
+                pose_sd_rad=mu.pose_sd_rad, shift_sd_px=mu.shift_sd_px, misplaced=mu.misplaced
+            ),
         )
 
     @cached_property

@@ -10,6 +10,7 @@ from hypermol.cli.demo import demo
 from hypermol.cli.export import export
 from hypermol.cli.fit import fit
 from hypermol.cli.import_bodies import import_bodies
+from hypermol.cli.regions import regions
 from hypermol.cli.report import report
 from hypermol.cli.score import score
 from hypermol.cli.sentences import Sentences
@@ -25,6 +26,7 @@ app.command("demo")(demo)
 app.command("check")(check)
 app.command("fit")(fit)
 app.command("import-bodies")(import_bodies)
+app.command("regions")(regions)
 app.command("report")(report)
 app.command("export")(export)
 app.command("score")(score)

@@ -1,0 +1,105 @@
+"""`hypermol regions`: where a run's molecule moves, as a recipe of parts."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from hypermol.analysis.regions import Motion, find_motion
+from hypermol.analysis.run import Run, load_run
+from hypermol.analysis.volumes import mean_state_volumes
+from hypermol.io.atomic import make_folder
+from hypermol.io.errors import InputError
+from hypermol.io.mrc import write_volume
+from hypermol.recipe.options import FitOptions, make_design
+from hypermol.recipe.outlines import outlines
+from hypermol.recipe.toml import read_recipe, write_recipe
+
+#: States of each region's own knob.
+_BASIS, _TERMS = "cosine", 5
+_NODES = 8
+
+
+def regions(
+    run: Annotated[Path, typer.Argument(help="Run directory (`hypermol fit`'s --out).")],
+    out: Annotated[
+        Path | None, typer.Option(help="Folder to write; by default `regions` in the run.")
+    ] = None,
+    overwrite: Annotated[bool, typer.Option(help="Replace a recipe that is there.")] = False,
+) -> None:
+    """Propose the regions that move, each with a knob of its own, as a recipe to fit next."""
+    opened, folder = load_run(run), out or run / "regions"
+    recipe = folder / "recipe.toml"
+    if recipe.exists() and not overwrite:
+        raise InputError(f"{recipe} exists: add --overwrite, or choose another --out")
+    console = Console()
+    with console.status("comparing half maps over all states"):
+        motion = find_motion(opened)
+    make_folder(folder)
+    voxel = opened.info["pixel_size_angstrom"]
+    write_volume(folder / "variation.mrc", motion.variation, voxel)
+    if not motion.regions:
+        console.print(
+            "nothing moves beyond what the half maps differ by: no recipe is written "
+            f"(variation: {folder / 'variation.mrc'})",
+            markup=False,
+            soft_wrap=True,
+        )
+        return
+    _write(opened, motion, folder, recipe)
+    for number, region in enumerate(motion.regions, start=1):
+        centre = ", ".join(f"{value:.0f}" for value in region.centre_angstrom)
+        console.print(
+            f"region_{number}: {region.share:.0%} of what moves, about ({centre}) Angstrom",
+            markup=False,
+        )
+    poses = "refine" if opened.info["poses"] in ("refine", "fixed") else "rescue"
+    console.print(f"picture: {folder / 'regions.png'}", markup=False, soft_wrap=True)
+    console.print(
+        f"next: hypermol fit {_particles(run)} --recipe {recipe} --poses {poses} "
+        f"--out {run.with_name(run.name + '-parts')}",
+        markup=False,
+        soft_wrap=True,
+    )
+
+
+def _particles(run: Path) -> Path:
+    """The run's particles with its poses."""
+    return run / ("particles.cs" if (run / "particles.cs").exists() else "particles.star")
+
+
+def _write(run: Run, motion: Motion, folder: Path, recipe: Path) -> None:
+    """Masks, the recipe that names them, and a picture of both."""
+    voxel = run.info["pixel_size_angstrom"]
+    radius = float(run.info["radius_angstrom"])
+    ball = {"centre_angstrom": [0.0, 0.0, 0.0], "radius_angstrom": radius}
+    tables: list[dict[str, Any]] = [{"name": "body", "region": ball}]
+    for number, region in enumerate(motion.regions, start=1):
+        name = f"region_{number}"
+        write_volume(folder / f"{name}.mrc", region.mask, voxel)
+        part = {"name": name, "region": {"mask": f"{name}.mrc"}, "constant": False}
+        tables.append({**part, "state_basis": _BASIS, "n_terms": _TERMS})
+    ours = read_recipe(run.directory.path / "recipe.toml")
+    parts = FitOptions(
+        part=tuple(tables),
+        resolution_angstrom=ours.resolution_angstrom,
+        radius_angstrom=radius,
+        invert_contrast=ours.invert_contrast,
+        leave_out_outliers=ours.leave_out_outliers,
+        normalise=ours.normalise,
+        density_prior=ours.density_prior,
+        prior=ours.prior,
+    )
+    write_recipe(recipe, parts)
+    design = make_design(read_recipe(recipe), run.info["box"], voxel)
+    mean = mean_state_volumes(run, run.nodes(_NODES)).mean(axis=0)
+    _draw(mean, voxel, outlines(design, read_recipe(recipe)), folder / "regions.png")
+
+
+def _draw(density: Any, voxel: float, drawn: Any, path: Path) -> None:
+    """What draws figures is loaded here."""
+    from hypermol.report.regions import regions_figure  # noqa: PLC0415
+    from hypermol.report.style import save  # noqa: PLC0415
+
+    save(regions_figure(density, voxel, drawn), path)
