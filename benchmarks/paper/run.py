@@ -124,8 +124,8 @@ def scored(run: Run, truth: Truth, name: str) -> dict[str, Any]:
         "trial_scores": json.loads((run.directory.path / "found.json").read_text()).get(
             "trial_scores"
         ),
-        "wall_minutes": run.info["wall_seconds"] / 60.0,
-        "cpu_minutes": run.info["cpu_seconds"] / 60.0,
+        "wall_minutes": run.info.get("wall_seconds", np.nan) / 60.0,
+        "cpu_minutes": run.info.get("cpu_seconds", np.nan) / 60.0,
     } | {"_": {"distance": distance, "true": true, "found": found, "gauge": choice.gauge}}
 
 

@@ -21,6 +21,7 @@ from hypermol.analysis.summary import Selection, write_particles, write_results
 from hypermol.data.source import load_particles
 from hypermol.io.errors import InputError
 from hypermol.io.mrc import read_volume, write_stack
+from hypermol.space.rotation import angle_between
 from runs import PIXEL_SIZE, random_run, write_run
 
 
@@ -251,3 +252,24 @@ def test_arviz_opens_the_posterior(tmp_path):
     assert data.sample_stats["log_likelihood"].values[1].tolist() == [-100.0 + d for d in range(12)]
     assert json.loads(posterior.attrs["run"])["state_name"] == "arm"
     assert data.constant_data["functional_state"].shape == (50,)
+
+
+def test_a_particle_in_two_places_is_told_by_the_one_it_is_in_most(tmp_path):
+    """Three of ten draws of particle 0 are half a turn away, with another shift and state."""
+    fake = random_run()
+    whole = summarise_particles(load_run(write_run(tmp_path / "one", fake)))
+    away = [(0, 1), (0, 4), (1, 2)]
+    for chain, draw in away:
+        fake.rotations[chain, draw, 0] = fake.rotations[chain, draw, 0] @ np.diag([-1.0, -1.0, 1.0])
+        fake.shift_px[chain, draw, 0] += 3.0
+        fake.state[chain, draw, 0] = 0.99
+    found = summarise_particles(load_run(write_run(tmp_path / "two", fake)))
+    kept = np.ones((2, 5), bool)
+    kept[tuple(np.transpose(away))] = False
+    assert found.pose_share[0] == pytest.approx(0.7) and np.all(found.pose_share[1:] == 1.0)
+    assert np.allclose(found.shift_px[0], fake.shift_px[kept][:, 0].mean(axis=0), atol=1e-5)
+    assert np.allclose(found.state[0], fake.state[kept][:, 0].mean(axis=0), atol=1e-5)
+    assert angle_between(found.rotations[:1], whole.rotations[:1])[0] < 3.0
+    assert found.pose_sd_deg[0] > 60.0 and found.shift_sd_px[0] > 1.0
+    assert np.allclose(found.rotations[1:], whole.rotations[1:])
+    assert np.allclose(found.state_sd[1:], whole.state_sd[1:], atol=1e-6)

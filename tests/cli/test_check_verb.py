@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import starfile
 from PIL import Image
 from typer.testing import CliRunner
 
@@ -128,3 +129,18 @@ def test_outlines_stand_where_the_region_is():
             z, y, x = np.argwhere(values > 0.5).mean(axis=0) - 24
             wanted = (sign * CENTRES[1][0], sign * CENTRES[1][1], CENTRES[1][2])
             assert np.allclose(np.array([x, y, z]) * PIXEL / 2, wanted, atol=1.0)
+
+
+@pytest.mark.slow
+def test_particles_without_poses_are_checked_for_a_search(particles, tmp_path):
+    """No pose is read, and the forecast is made with the search's own first stage."""
+    blocks = starfile.read(particles, always_dict=True)
+    poses = [name for name in blocks["particles"] if "Angle" in name or "Origin" in name]
+    blocks["particles"] = blocks["particles"].drop(columns=[n for n in poses if "Defocus" not in n])
+    bare = particles.with_name("bare.star")
+    starfile.write(blocks, bare, overwrite=True)
+    model = tmp_path / "model.toml"
+    write_recipe(model, FitOptions(n_terms=2, poses="search", resolution_angstrom=12.0))
+    result = check(model, bare)
+    assert result.exit_code == 0, result.output
+    assert "min for the whole fit" in result.output

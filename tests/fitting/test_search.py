@@ -26,7 +26,7 @@ POSES = ["rlnAngleRot", "rlnAngleTilt", "rlnAnglePsi", "rlnOriginXAngst", "rlnOr
 
 
 def write_particles(folder: Path, n: int, snr: float) -> Path:
-    """Images of a pretzel at rest whose STAR file has no poses; the truth is beside it."""
+    """Images of a pretzel whose STAR file has no poses; the truth is beside it."""
     settings = Settings(
         n=n,
         box=24,

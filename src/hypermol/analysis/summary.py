@@ -129,6 +129,7 @@ def particle_columns(run: Run, summary: ParticleSummary) -> dict[str, np.ndarray
         columns[f"{stem}Mean"] = summary.state[:, knob]
         columns[f"{stem}Sd"] = summary.state_sd[:, knob]
     columns["hypermolPoseSdDeg"] = summary.pose_sd_deg
+    columns["hypermolPoseShare"] = summary.pose_share
     columns["hypermolShiftSdAngst"] = summary.shift_sd_px * run.info["pixel_size_angstrom"]
     columns["hypermolContrastMean"] = summary.contrast
     columns["hypermolContrastSd"] = summary.contrast_sd

@@ -57,7 +57,7 @@ def check(
         read_recipe(model), **{name: value for name, value in given.items() if value is not None}
     )
     source = ParticleSource(particles, image_dir, tuple(passthrough or ()), pixel_size)
-    loaded = source.load(invert_contrast=options.invert_contrast)
+    loaded = source.load(invert_contrast=options.invert_contrast, allow_missing=options.needless)
     design = make_design(options, loaded.box, loaded.pixel_size_angstrom)
     make_schedule(options, loaded, design)  # mistakes in the recipe are said before images are read
     loaded = _inspected(console, options, loaded)

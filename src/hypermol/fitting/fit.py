@@ -241,10 +241,9 @@ class _Job:
 
     def _share(self, stage: Stage, chain: int, sweeps: int) -> float:
         """Share of the whole run's work that is done."""
-        total, done = 0.0, 0.0
+        total, done, n = 0.0, 0.0, self.particles.n
         for other in self.schedule:
-            cost = other.cost * other.sweeps * len(self._members(other))
             if other is stage:
-                done = total + stage.cost * (chain * stage.sweeps + sweeps)
-            total += cost
+                done = total + stage.cost(n) * (chain * stage.sweeps + sweeps)
+            total += other.cost(n) * other.sweeps * len(self._members(other))
         return done / total

@@ -100,6 +100,8 @@ class Trial:
     ):
         self.particles, self.options, self.schedule = particles, options, schedule
         some = spread(particles, SUBSET)
+        if options.poses == "search":
+            some = some.without_poses()
         self.levels = Levels(some, options, design, schedule[-1].kmax)
 
     def consensus(self) -> tuple[Level, ChainState]:
@@ -140,12 +142,15 @@ class Trial:
         jax.block_until_ready(run_sweep(keys[2], blocks, state, tunings, level.data)[0])
         measured = self.levels.particles.n
         sweep = (time.perf_counter() - began) * self.particles.n / measured
-        starts = min(options.starts, options.chains)
+        starts, n = min(options.starts, options.chains), self.particles.n
+        members = {True: starts, False: options.chains}
         total = sum(
-            stage.cost * stage.sweeps * (starts if stage.is_shared else options.chains)
+            stage.cost(n)
+            * stage.sweeps
+            * (options.trials if stage.is_trial else members[stage.is_shared])
             for stage in self.schedule
         )
-        return Seconds(sweep, sweep * total / last.cost, measured)
+        return Seconds(sweep, sweep * total / last.cost(n), measured)
 
 
 def spread(particles: ParticleSet, n: int) -> ParticleSet:

@@ -16,10 +16,13 @@ _SLICES = {
     "random-walk": 8.0,
     "nodes": 8.0,
     "none": 0.0,
-    "search": 60.0,
+    "search": 0.0,
 }
 #: The same of theta's part of a sweep, and of the rest of it.
 _REST = 8.0
+#: The same of a match of all particles with the molecule from everywhere, over kmax^4; of the
+#: match that jumps are proposed by, and of the views that are weighed then.
+_MATCH, _PROPOSE, _OFFERED = 7.5, 13500.0, 16.0
 
 
 @final
@@ -67,11 +70,17 @@ class Stage:
     anywhere: int = 0
     keep_every: int = 0
 
-    @property
-    def cost(self) -> float:
-        """Relative time of one sweep: pixels x terms x slices taken."""
+    def cost(self, n_particles: int) -> float:
+        """Relative time of one sweep: pixels x terms x slices taken, and what is looked for
+        everywhere."""
         slices = _SLICES[self.particles] if self.moves_poses else min(_SLICES[self.particles], 1.0)
-        return self.kmax**2 * self.n_terms * (slices + _REST)
+        jumping = min(self.anywhere / max(n_particles, 1), 1.0)
+        everywhere = _PROPOSE * jumping
+        if self.particles == "search":
+            looked = n_particles if self.searched is None else min(self.searched, n_particles)
+            everywhere = _MATCH * self.kmax**4 * looked / max(n_particles, 1)
+        pixels = self.kmax**2 * self.n_terms
+        return pixels * (slices + _OFFERED * jumping + _REST) + everywhere
 
     @property
     def kernels(self) -> tuple:

@@ -394,6 +394,6 @@ def _misplaced(run: Run) -> str:
         for low, high in [np.quantile(share, (0.05, 0.95))]
     ]
     return (
-        f" The input's rotations of {words[0]} of the particles, and the shifts of {words[1]}, had "
-        "nothing to do with where they were found."
+        f" The input's rotations of {words[0]} of the particles had nothing to do with where they "
+        f"were found; its shifts of {words[1]} were further off than those of the others."
     )
