@@ -128,3 +128,12 @@ def test_ions_are_no_residues(tmp_path):
     ion = "HETATM  900 CA    CA A 900       1.000   2.000   3.000  1.00  0.00          CA\n"
     path.write_text(path.read_text().replace("END", ion + "END"))
     assert len(read_residues(path).electrons) == 12
+
+
+def test_single_precision_positions_have_the_same_modes():
+    """Rounding of a Hessian in single precision would hide the six rigid motions."""
+    rest = helix()
+    wanted, modes = anisotropic_modes(rest, 3, 18.0)
+    values, found = anisotropic_modes(rest.astype(np.float32), 3, 18.0)
+    np.testing.assert_allclose(values, wanted, rtol=1e-4)
+    np.testing.assert_allclose(np.abs(found), np.abs(modes), atol=1e-3)

@@ -63,7 +63,7 @@ def anisotropic_modes(
     wanted = _RIGID_MOTIONS + n_modes
     if n_modes < 1 or 3 * n < wanted:
         raise ValueError(f"{n} points have no {n_modes} modes: ask for 1 to {max(3 * n - 6, 1)}")
-    hessian = _hessian(positions_angstrom, cutoff_angstrom)
+    hessian = _hessian(np.asarray(positions_angstrom, np.float64), cutoff_angstrom)
     stiffness = hessian.diagonal().mean()
     if 3 * n <= max(_DENSE_LIMIT, wanted + 1):
         values, vectors = np.linalg.eigh(hessian.toarray())
