@@ -70,6 +70,7 @@ def test_the_best_trial_goes_on_and_the_report_says_what_was_done(
     assert run.stacked("quaternion").shape == (1, 1, 64, 4)
     page = write_report(run).read_text()
     assert "found from nothing" in page and "no input poses to compare" in page
+    assert '<section id="search">' in page and "log-likelihood of an image held out" in page
 
 
 @pytest.mark.slow

@@ -23,6 +23,7 @@ from hypermol.report.page import (
     Section,
     Table,
 )
+from hypermol.report.search import search
 from hypermol.report.style import as_png, data_uri, save
 
 _NOT_GOLD = (
@@ -58,6 +59,7 @@ def all_sections(evidence: Evidence, pictures: Pictures) -> list[Section]:
         resolution(evidence, pictures),
         states(evidence, pictures),
         sampler(evidence, pictures),
+        *search(evidence),
         *remarks(evidence),
         files(evidence),
     ]

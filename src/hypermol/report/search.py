@@ -1,0 +1,77 @@
+"""How a search from nothing, or a rescue, went: trials and their scores, and who jumped when."""
+
+import numpy as np
+
+from hypermol.fitting.found import load_found
+from hypermol.report.evidence import Evidence
+from hypermol.report.figures_sampler import stage_names
+from hypermol.report.page import Block, Heading, Paragraph, Section, Table
+
+#: Sweeps that the beginning and the end of a stage are judged by.
+_ENDS = 3
+#: Draws of one particle agree where so many of them are about one pose.
+_AGREE = 0.9
+
+
+def search(evidence: Evidence) -> list[Section]:
+    """The section; none for runs whose poses could not be anywhere."""
+    if not any("jumped" in line or "placed" in line for line in evidence.trace):
+        return []
+    parts: list[Block] = [*_trials(evidence), *_stages(evidence)]
+    places = float(np.mean(evidence.particles.pose_share < _AGREE))
+    parts.append(
+        Paragraph(
+            f"{places:.1%} of the particles were found in places far apart: fewer than "
+            f"{_AGREE:.0%} of their draws are about one pose. Their means are of the most frequent "
+            "one (hypermolPoseShare in particles.star)."
+        )
+    )
+    return [Section("search", "Where poses were looked for", parts)]
+
+
+def _trials(evidence: Evidence) -> list[Block]:
+    """Which trial went on, and why."""
+    found = load_found(evidence.run.directory)
+    scores = found.trial_scores
+    if scores is None:
+        return []
+    rows = [
+        (
+            str(trial + 1),
+            f"{score:.2f}",
+            f"{score - max(scores):+.2f}",
+            "went on" if trial == found.trial else "",
+        )
+        for trial, score in enumerate(scores)
+    ]
+    text = (
+        f"{len(scores)} independent searches began with an empty map and different random numbers. "
+        "The one that predicts the images held out best went on. Scores within a few hundredths "
+        "are alike: the same map, as it is or mirrored; one far below was caught elsewhere."
+    )
+    header = ("trial", "log-likelihood of an image held out", "to the best", "")
+    return [Heading("Trials"), Paragraph(text), Table(header, rows)]
+
+
+def _stages(evidence: Evidence) -> list[Block]:
+    """Stage by stage, the share of particles placed, or of those offered poses that jumped."""
+    rows = []
+    for stage in stage_names(evidence.trace):
+        lines = [line for line in evidence.trace if line["stage"] == stage]
+        key = "placed" if "placed" in lines[0] else "jumped"
+        if key not in lines[0]:
+            continue
+        sweeps = sorted({line["sweep"] for line in lines})
+        ends = [
+            np.mean([line[key] for line in lines if line["sweep"] in part])
+            for part in (sweeps[:_ENDS], sweeps[-_ENDS:])
+        ]
+        rows.append((stage, str(len(sweeps)), key, f"{ends[0]:.1%}", f"{ends[1]:.1%}"))
+    text = (
+        "While searching, the share of particles that have a place. After it, the share of those "
+        "offered poses from anywhere that took one, at the beginning and the end of each stage: it "
+        "falls as particles find where they belong, and what is left at the end are particles "
+        "whose images do not tell one place."
+    )
+    header = ("stage", "sweeps", "share that", "first sweeps", "last sweeps")
+    return [Heading("Stage by stage"), Paragraph(text), Table(header, rows)]
