@@ -1,5 +1,7 @@
 """Images against a molecule from every direction of a grid, at every shift of a lattice."""
 
+from typing import NamedTuple
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -38,6 +40,13 @@ def shift_lattice(box: int, kmax: int) -> np.ndarray:
     return np.stack(np.meshgrid(axis, axis, indexing="ij"), axis=-1).reshape(-1, 2)
 
 
+class Looked(NamedTuple):
+    """Where particles are looked for, and the molecule from there."""
+
+    cells: Cells
+    templates: Templates
+
+
 class Matcher:
     """One grid and lattice, laid anew whenever it is asked, for one posterior.
 
@@ -55,7 +64,13 @@ class Matcher:
         # (4 / 3) pi reach^3 of 8 pi^2, the volume of all rotation vectors
         self._reach = float(np.cbrt(6.0 * np.pi * _OVERLAP / count))
 
-    def cells(self, key: Array) -> Cells:
+    def look(self, key: Array, theta: object) -> Looked:
+        """Where every particle is looked for, and what it is matched with."""
+        keys = jax.random.split(key)
+        cells = self._cells(keys[0])
+        return Looked(cells, self._templates(keys[1], theta, cells))
+
+    def _cells(self, key: Array) -> Cells:
         """The grid turned, and the lattice shifted, at random."""
         keys = jax.random.split(key)
         turn = random_quaternions(keys[0], 1)
@@ -64,7 +79,7 @@ class Matcher:
         shifts = jnp.asarray(self._shifts, jnp.float32) + offset
         return Cells(quaternion_multiply(grid, turn), shifts, self._reach, self._spacing)
 
-    def templates(self, key: Array, theta: object, cells: Cells) -> Templates:
+    def _templates(self, key: Array, theta: object, cells: Cells) -> Templates:
         """The molecule from all rotations, a part at a time."""
         posterior = self._posterior
         prepared = posterior.molecule.prepare(theta)

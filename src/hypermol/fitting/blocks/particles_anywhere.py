@@ -13,11 +13,11 @@ import numpy as np
 from jax import Array
 
 from hypermol.data.latents import Consensus, ImageBlocks, Latents
-from hypermol.fitting.blocks.matching import SHIFT_SHARE, Matcher
+from hypermol.fitting.blocks.matching import SHIFT_SHARE, Looked, Matcher
 from hypermol.fitting.sweep import Block, ChainState, Data, Info, Tuning
-from hypermol.inference.anywhere import Cells, Poses, anywhere_step, log_proposal, propose
+from hypermol.inference.anywhere import Poses, anywhere_step, log_proposal, propose
 from hypermol.inference.ensemble import CandidateCounts, Particles
-from hypermol.posterior.particle_conditional import Templates, particles_separable
+from hypermol.posterior.particle_conditional import particles_separable
 from hypermol.posterior.posterior import Posterior
 from hypermol.posterior.priors import Hyperparameters
 from hypermol.space.fourier import half_plane, plane_columns
@@ -38,17 +38,15 @@ class _Proposer:
         self._columns = plane_columns(plane, coarse)
         self._matcher = Matcher(self._posterior)
 
-    def look(self, key: Array, theta: Any) -> tuple[Cells, Templates]:
+    def look(self, key: Array, theta: Any) -> Looked:
         """Cells and templates, the same for all particles."""
-        keys = jax.random.split(key)
-        cells = self._matcher.cells(keys[0])
-        return cells, self._matcher.templates(keys[1], theta, cells)
+        return self._matcher.look(key, theta)
 
     def offer(
         self,
         key: Array,
         mu: Hyperparameters,
-        looked: tuple[Cells, Templates],
+        looked: Looked,
         latents: Latents,
         data: Data,
     ) -> tuple[Poses, Array]:

@@ -15,12 +15,10 @@ import numpy as np
 from jax import Array
 
 from hypermol.data.latents import ImageBlocks, Latents
-from hypermol.fitting.blocks.matching import Matcher
+from hypermol.fitting.blocks.matching import Looked, Matcher
 from hypermol.fitting.sweep import Block, ChainState, Data, Info
-from hypermol.inference.anywhere import Cells
 from hypermol.inference.exhaustive import Match, draw_match
 from hypermol.posterior import hyper_draws
-from hypermol.posterior.particle_conditional import Templates
 from hypermol.posterior.posterior import Posterior
 from hypermol.posterior.priors import Hyperparameters
 from hypermol.runtime import on_device
@@ -51,17 +49,15 @@ class Searcher:
     def __init__(self, posterior: Posterior) -> None:
         self._matcher = Matcher(posterior)
 
-    def look(self, key: Array, theta: object) -> tuple[Cells, Templates]:
+    def look(self, key: Array, theta: object) -> Looked:
         """Where every particle is looked for, and what it is matched with."""
-        keys = jax.random.split(key)
-        cells = self._matcher.cells(keys[0])
-        return cells, self._matcher.templates(keys[1], theta, cells)
+        return self._matcher.look(key, theta)
 
     def match(
         self,
         key: Array,
         mu: Hyperparameters,
-        looked: tuple[Cells, Templates],
+        looked: Looked,
         images: ImageBlocks,
         beta: Array | float,
     ) -> Match:
@@ -113,8 +109,10 @@ def particles_by_search(posterior: Posterior, plan: SearchPlan) -> Block:
         contrast = jnp.where(held[rows][:, None], 0.0, match.contrast.reshape(shape))
         old = state.latents
         latents = Latents(
-            old.quaternion.at[rows].set(looked[0].quaternions[match.rotation].reshape(*shape, 4)),
-            old.shift_px.at[rows].set(looked[0].shifts_px[match.shift].reshape(*shape, 2)),
+            old.quaternion.at[rows].set(
+                looked.cells.quaternions[match.rotation].reshape(*shape, 4)
+            ),
+            old.shift_px.at[rows].set(looked.cells.shifts_px[match.shift].reshape(*shape, 2)),
             old.contrast.at[rows].set(contrast),
             old.state,
         )
