@@ -11,6 +11,7 @@ from .analysis.export import (
     middle_state,
 )
 from .analysis.knobs import Knob
+from .analysis.regions import Motion, MovingRegion, find_motion
 from .analysis.run import Run, load_run
 from .analysis.score import score_run
 from .analysis.summary import write_results
@@ -74,6 +75,8 @@ __all__ = [
     "Knob",
     "Molecule",
     "MoleculeSource",
+    "Motion",
+    "MovingRegion",
     "Noise",
     "OneHot",
     "ParticleFiles",
@@ -97,6 +100,7 @@ __all__ = [
     "export_movie",
     "export_particles",
     "export_series",
+    "find_motion",
     "fit",
     "load_run",
     "load_truth",
