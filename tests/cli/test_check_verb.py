@@ -92,13 +92,13 @@ def test_a_class_of_ones_own(particles, tmp_path):
     model = tmp_path / "model.toml"
     model.write_text('[model]\ntype = "own_ball:Ball"\n[model.arguments]\ntravel_angstrom = 9.0\n')
     (tmp_path / "own_ball.py").write_text(code)
-    result = check(model, particles)
+    result = check(model, particles, "--no-timing")
     assert result.exit_code == 0, result.output
     assert "hermitian" in result.output and "wrong" not in result.output
     broken = code.replace("jnp.exp(-2j", "1j * jnp.exp(-2j")  # no real density
     (tmp_path / "own_wrong.py").write_text(broken)
     model.write_text(model.read_text().replace("own_ball", "own_wrong"))
-    result = check(model, particles)
+    result = check(model, particles, "--no-timing")
     assert result.exit_code == 1
     assert "wrong" in result.output and "hermitian" in result.output
 

@@ -121,6 +121,7 @@ def run(small, prior, steps: int) -> tuple[np.ndarray, float]:
     return np.asarray(mass), float(np.mean(acceptance))
 
 
+@pytest.mark.slow
 def test_positivity_pulls_negative_mass_down(small) -> None:
     free, _ = run(small, NoPrior(), 7)
     bound, acceptance = run(small, POSITIVE, 18)
