@@ -188,7 +188,7 @@ def draw_mu_prior(rng: np.random.Generator, world: World) -> Hyperparameters:
             rng.gamma(prior.level_shape, size=len(molecule.term_sizes)) / prior.level_rate,
             jnp.float32,
         ),
-        width(prior.pose),
+        width(prior.pose) if world.posterior.pose_prior.has_width else jnp.float32(1.0),
         width(prior.shift),
         width(prior.contrast),
         jnp.asarray(occupancy, jnp.float32),
