@@ -179,7 +179,7 @@ class Plan:
             self.particles,
             moves_poses=self.move_poses,
             learns_widths=(learns and self.move_poses) or self.jumps,
-            anywhere=self.searched * self.jumps,
+            anywhere=self.n_particles * self.jumps,
         )
 
     def sampling(self) -> Stage:
