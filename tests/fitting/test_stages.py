@@ -75,3 +75,18 @@ def test_a_sampling_stage_runs_on_the_bench_of_the_last_one() -> None:
     for schedule in (march, march_from_adam):
         *_, fine, sampling = schedule(PLAN)
         assert fine.kernels == sampling.kernels and fine.kmax == sampling.kmax
+
+
+def test_poses_that_may_be_anywhere_jump_in_every_stage_after_the_search() -> None:
+    plan = replace(PLAN, jumps=True, searches=True, n_particles=3000)
+    stages = march(plan)
+    searching = [stage for stage in stages if stage.particles == "search"]
+    assert [stage.is_trial for stage in searching] == [True, True, False]
+    assert searching[-1].searched is None and searching[-1].sweeps == 1
+    rest = stages[len(searching) :]
+    assert [stage.anywhere for stage in rest if stage.form == "whole"] == [3000] * 3 + [600]
+    assert rest[0].anywhere == 3000 and rest[0].moves_poses and rest[0].learns_widths
+    rescued = march(replace(plan, searches=False))
+    assert [stage.name for stage in rescued] == [stage.name for stage in rest]
+    assert not any(stage.anywhere for stage in march(PLAN))
+    assert rest[0].cost(3000) > march(PLAN)[0].cost(3000)
