@@ -17,6 +17,7 @@ from jax import Array
 
 from geweke import Joint, Kind, Verdict, compare
 from geweke_worlds import PRIOR, WORLDS, draw_of, generic
+from hypermol.fitting.blocks import particles_anywhere
 from hypermol.fitting.sweep import Block, ChainState, Data, Info, Sweep, Tuning
 from hypermol.inference import ensemble
 from hypermol.molecule.state_basis import Constant, Cosine, Fourier, Linear, StateBasis
@@ -257,3 +258,12 @@ def without_haar(quaternion: Array, consensus: Array, sd_rad: Array) -> Array:
     """Planted: the density of the rotation vector, taken for the rotation's."""
     vector = pose_priors.pose_vector(quaternion, consensus)
     return -0.5 * jnp.sum(vector**2, axis=-1) / sd_rad**2 - 3.0 * jnp.log(sd_rad)
+
+
+@pytest.mark.slow
+def test_proposals_taken_for_even_are_caught(monkeypatch: pytest.MonkeyPatch):
+    def even(cells, chance, sd_px, poses):
+        return jnp.zeros(poses.quaternion.shape[:-1])
+
+    monkeypatch.setattr(particles_anywhere, "log_proposal", even)
+    assert not verdict("uniform", ANYWHERE, QUICK_DRAWS, 1000).agrees
