@@ -119,6 +119,7 @@ def test_killed_and_resumed_run_is_bit_identical(
     assert (out / "report.html").exists() and (out / "particles.star").exists()
 
 
+@pytest.mark.slow
 def test_a_run_grows_to_what_a_longer_one_would_have_been(
     particles: Path, finished: RunDirectory, tmp_path: Path
 ) -> None:
@@ -157,9 +158,8 @@ def test_a_run_of_another_version_is_refused(
         fit(ParticleSource(particles), old, OPTIONS, resume=True)
 
 
-@pytest.mark.parametrize(
-    "name", ["support_radius_angstrom", pytest.param("write_half_maps", marks=pytest.mark.slow)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["support_radius_angstrom", "write_half_maps"])
 def test_killed_at_the_end_of_a_stage_nothing_of_it_is_lost(
     particles: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
@@ -192,7 +192,8 @@ def test_independent_starts_do_not_share_their_first_stages(
     assert run.has("checkpoints/start01.npz")
 
 
-@pytest.mark.parametrize("schedule", [pytest.param("paper", marks=pytest.mark.slow), "second-mode"])
+@pytest.mark.slow
+@pytest.mark.parametrize("schedule", ["paper", "second-mode"])
 def test_the_papers_schedules_run_and_keep_exact_sweeps_alone(
     particles: Path, tmp_path: Path, schedule: str
 ) -> None:

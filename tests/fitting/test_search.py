@@ -58,6 +58,7 @@ class Stopped(Exception):
     """Somebody pulled the plug."""
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("short")
 def test_the_best_trial_goes_on_and_the_report_says_what_was_done(
     particles: Path, tmp_path: Path

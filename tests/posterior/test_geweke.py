@@ -67,10 +67,9 @@ def verdict(name: str, kind: Kind, draws: int, sweeps: int, sweep: Sweep | None 
 #: World, sweep, how many of them.
 QUICK = [
     ("generic", EXACT, 1000),
-    ("hinge", still(MIXED), 600),
     ("two knobs", WALK, 500),
     ("black box of classes", GRADIENT, 1000),
-    ("misplaced", ANYWHERE, 1000),
+    ("misplaced", ANYWHERE, 700),
 ]
 
 
