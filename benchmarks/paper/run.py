@@ -37,7 +37,7 @@ from hypermol.simulation import MoleculeSource, Noise, Poses, Settings, simulate
 #: Side of the box in Angstrom, and the toys' radius in it, whatever the pixels.
 BOX_ANGSTROM, RADIUS_ANGSTROM = 377.5, 140.0
 BALL = {"centre_angstrom": [0.0, 0.0, 0.0], "radius_angstrom": 155.0}
-#: Frobenius distances whose shares are told; the issue's "aligned" is the middle one.
+#: Frobenius distances whose shares are told; an image within the middle one is aligned.
 DISTANCES = (0.5, 0.3, 0.1)
 #: The pretzel's two arms change places under half a turn about z; the cat has no such thing.
 SAME = Equivalent(np.eye(3), (0, 1))

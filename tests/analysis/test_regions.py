@@ -73,6 +73,15 @@ def test_the_recipe_can_be_fitted(moving: Path, tmp_path: Path):
     assert again.exit_code != 0 and "--overwrite" in again.output
 
 
+def test_regions_of_a_circle_have_knobs_on_a_circle(tmp_path: Path):
+    run = make_run(tmp_path, replace(WORLD, space="circle"))
+    write_recipe(run / "recipe.toml", FitOptions(basis="fourier", n_terms=5))
+    result = CliRunner().invoke(app, ["regions", str(run)])
+    assert result.exit_code == 0, result.output
+    part = read_recipe(run / "regions" / "recipe.toml").part[1]
+    assert (part["state_basis"], part["n_terms"]) == ("fourier", 5)
+
+
 def test_where_nothing_moves_no_recipe_is_written(tmp_path: Path):
     run = with_halves_of_noise(tmp_path)
     result = CliRunner().invoke(app, ["regions", str(run)])

@@ -14,6 +14,7 @@ from hypermol.data.source import ParticleSource, load_particles
 from hypermol.fitting.fit import fit
 from hypermol.io.errors import InputError
 from hypermol.molecule.gallery import pretzel
+from hypermol.posterior.priors import HyperPrior
 from hypermol.recipe.options import FitOptions
 from hypermol.report import write_report
 from hypermol.simulation import MoleculeSource, Noise, Poses, Settings, simulate, write_dataset
@@ -57,6 +58,13 @@ def test_wrong_poses_are_found_and_counted(particles: Path, tmp_path: Path) -> N
     assert abs(rotations.mean() - WRONG / N) < 0.06 and shifts.mean() < 0.1
     page = write_report(run).read_text()
     assert "had nothing to do with where they" in page
+
+
+@pytest.mark.parametrize("share", [0.0, 1.0, -0.2])
+def test_a_share_of_all_or_nothing_is_refused(particles: Path, tmp_path: Path, share: float):
+    options = replace(OPTIONS, prior=HyperPrior(misplaced=share))
+    with pytest.raises(InputError, match=r"prior\.misplaced is .*: give a share between 0 and 1"):
+        fit(ParticleSource(particles), tmp_path / "run", options)
 
 
 def test_other_schedules_know_no_jumps(particles: Path, tmp_path: Path) -> None:

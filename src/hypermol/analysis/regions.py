@@ -2,8 +2,9 @@
 
 The variation of the density at a voxel is Var_i V(r, tau_i) over the particles. Estimated from one
 set of maps it holds their noise too; from the maps of one half set times those of the other, whose
-noise is independent, it does not: where nothing moves it scatters about 0, and how far it falls
-below tells how far it rises by chance.
+noise is independent given poses and states, it does not: where nothing moves it scatters about 0,
+and how far it falls below tells how far it rises by chance. Poses and states were found with all
+images, though: what states took from the noise of all, both halves share.
 """
 
 from typing import NamedTuple
@@ -79,7 +80,7 @@ def find_motion(run: Run) -> Motion:
 
 
 def _variation(run: Run) -> np.ndarray:
-    """Variance over the particles, [box, box, box], from half maps of independent noise."""
+    """Variance over the particles, [box, box, box], of one half's maps with the other's."""
     if not run.directory.has("halves.npz"):
         raise InputError(
             f"{run.directory.path} has no half maps (halves.npz): let `hypermol fit` finish "

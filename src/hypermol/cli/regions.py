@@ -16,7 +16,9 @@ from hypermol.recipe.options import FitOptions, make_design
 from hypermol.recipe.outlines import outlines
 from hypermol.recipe.toml import read_recipe, write_recipe
 
-#: States of each region's own knob.
+#: States of each region's own knob: the run's, where it has one basis that may leave its constant
+#: term out; else these.
+_KEPT = ("cosine", "chebyshev", "fourier", "haar")
 _BASIS, _TERMS = "cosine", 5
 _NODES = 8
 
@@ -75,11 +77,13 @@ def _write(run: Run, motion: Motion, folder: Path, recipe: Path) -> None:
     radius = float(run.info["radius_angstrom"])
     ball = {"centre_angstrom": [0.0, 0.0, 0.0], "radius_angstrom": radius}
     tables: list[dict[str, Any]] = [{"name": "body", "region": ball}]
+    kept = run.info["basis"] in _KEPT
+    basis, terms = (run.info["basis"], run.info["n_terms"]) if kept else (_BASIS, _TERMS)
     for number, region in enumerate(motion.regions, start=1):
         name = f"region_{number}"
         write_volume(folder / f"{name}.mrc", region.mask, voxel)
         part = {"name": name, "region": {"mask": f"{name}.mrc"}, "constant": False}
-        tables.append({**part, "state_basis": _BASIS, "n_terms": _TERMS})
+        tables.append({**part, "state_basis": basis, "n_terms": terms})
     ours = read_recipe(run.directory.path / "recipe.toml")
     parts = FitOptions(
         part=tuple(tables),

@@ -165,6 +165,10 @@ def check_counts(options: FitOptions) -> None:
     for name in _COUNTS:
         if getattr(options, name) < 1:
             raise InputError(f"{name} is {getattr(options, name)}: give at least 1")
+    if not 0.0 < options.prior.misplaced < 1.0:
+        raise InputError(
+            f"prior.misplaced is {options.prior.misplaced}: give a share between 0 and 1"
+        )
     if options.type is not None and options.density_prior:
         raise InputError(
             f"prior.{next(iter(options.density_prior))} is for molecules that recipes describe: "

@@ -46,8 +46,8 @@ def _trials(evidence: Evidence) -> list[Block]:
     ]
     text = (
         f"{len(scores)} independent searches began with an empty map and different random numbers. "
-        "The one that predicts the images held out best went on. Scores within a few hundredths "
-        "are alike: the same map, as it is or mirrored; one far below was caught elsewhere."
+        "The one that predicts the images held out best went on. Scores compare the trials with "
+        "one another: they do not say that the best is right."
     )
     header = ("trial", "log-likelihood of an image held out", "to the best", "")
     return [Heading("Trials"), Paragraph(text), Table(header, rows)]

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
+from hypermol.fitting.blocks.hyperparameters import host_generator
 from hypermol.inference.anywhere import Cells
 from hypermol.inference.ensemble import contrast_marginal
 from hypermol.posterior.particle_conditional import Templates, match_evidence, seen_from
@@ -38,6 +39,19 @@ def shift_lattice(box: int, kmax: int) -> np.ndarray:
     reach = int(np.ceil(2.0 * SHIFT_SHARE * box / spacing))
     axis = spacing * np.arange(-reach, reach + 1)
     return np.stack(np.meshgrid(axis, axis, indexing="ij"), axis=-1).reshape(-1, 2)
+
+
+def some_blocks(key: Array, shape: tuple[int, ...], particles: int) -> Array:
+    """Blocks drawn at random that hold about so many particles, int [R] in order.
+
+    Args:
+        key: random key.
+        shape: blocks and particles a block.
+        particles: how many.
+    """
+    n_blocks, block = shape
+    count = min(n_blocks, -(-particles // block))
+    return jnp.asarray(np.sort(host_generator(key).choice(n_blocks, count, replace=False)))
 
 
 class Looked(NamedTuple):

@@ -84,10 +84,11 @@ def moving_frame(posterior: Posterior) -> Block:
         )
         return state._replace(latents=latents), {"turn_rad": turn, "drift_px": drift}
 
-    return Block("moving frame", step, numbers=_numbers, is_exact=False)
+    return Block("moving frame", step, numbers=frame_numbers, is_exact=False)
 
 
-def _numbers(info: Info) -> dict[str, float]:
+def frame_numbers(info: Info) -> dict[str, float]:
+    """What the trace records of a motion taken out."""
     return {
         "frame_turn_deg": float(np.degrees(info["turn_rad"])),
         "frame_drift_px": float(info["drift_px"]),

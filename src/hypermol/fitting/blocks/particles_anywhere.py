@@ -9,11 +9,10 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax import Array
 
 from hypermol.data.latents import Consensus, ImageBlocks, Latents
-from hypermol.fitting.blocks.matching import SHIFT_SHARE, Looked, Matcher
+from hypermol.fitting.blocks.matching import SHIFT_SHARE, Looked, Matcher, some_blocks
 from hypermol.fitting.sweep import Block, ChainState, Data, Info, Tuning
 from hypermol.inference.anywhere import Poses, anywhere_step, log_proposal, propose
 from hypermol.inference.ensemble import CandidateCounts, Particles
@@ -114,11 +113,8 @@ def particles_anywhere(posterior: Posterior, particles: int, states: int) -> Blo
         return state._replace(latents=latents), share
 
     def step(key: Array, state: ChainState, tuning: Tuning, data: Data) -> tuple[ChainState, Info]:
-        n_blocks, block = data.images.present.shape
-        rng = np.random.default_rng(np.asarray(jax.random.key_data(key)))
-        count = min(n_blocks, -(-particles // block))
-        rows = np.sort(rng.choice(n_blocks, count, replace=False))
-        state, share = jump(key, state, jnp.asarray(rows), data)
+        rows = some_blocks(key, data.images.present.shape, particles)
+        state, share = jump(key, state, rows, data)
         return state, {"jumped": share}
 
     return Block("particles anywhere", step, numbers=lambda info: {"jumped": float(info["jumped"])})

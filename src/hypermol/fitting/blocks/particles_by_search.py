@@ -15,7 +15,8 @@ import numpy as np
 from jax import Array
 
 from hypermol.data.latents import ImageBlocks, Latents
-from hypermol.fitting.blocks.matching import Looked, Matcher
+from hypermol.fitting.blocks.hyperparameters import host_generator
+from hypermol.fitting.blocks.matching import Looked, Matcher, some_blocks
 from hypermol.fitting.sweep import Block, ChainState, Data, Info
 from hypermol.inference.exhaustive import Match, draw_match
 from hypermol.posterior import hyper_draws
@@ -43,38 +44,26 @@ class SearchPlan:
     particles: int | None
 
 
-class Searcher:
-    """The search over one lattice, for one posterior of a rigid molecule."""
+def matched(
+    matcher: Matcher,
+    key: Array,
+    mu: Hyperparameters,
+    looked: Looked,
+    images: ImageBlocks,
+    beta: Array | float,
+) -> Match:
+    """Every image [n, K] of some blocks, flattened, drawn at an inverse temperature."""
+    cells, templates = looked
+    log_prior = jax.nn.log_softmax(-0.5 * jnp.sum(cells.shifts_px**2, axis=-1) / mu.shift_sd_px**2)
+    precision = 1.0 / mu.contrast_sd**2
 
-    def __init__(self, posterior: Posterior) -> None:
-        self._matcher = Matcher(posterior)
+    def one(item: tuple[Array, Array, Array]) -> Match:
+        key, pixels, ctf = item
+        evidence = matcher.evidence(mu, templates, pixels, ctf)
+        return draw_match(key, evidence, log_prior, precision, beta)
 
-    def look(self, key: Array, theta: object) -> Looked:
-        """Where every particle is looked for, and what it is matched with."""
-        return self._matcher.look(key, theta)
-
-    def match(
-        self,
-        key: Array,
-        mu: Hyperparameters,
-        looked: Looked,
-        images: ImageBlocks,
-        beta: Array | float,
-    ) -> Match:
-        """Every image [n, K] of some blocks, flattened, against the lattice."""
-        cells, templates = looked
-        log_prior = jax.nn.log_softmax(
-            -0.5 * jnp.sum(cells.shifts_px**2, axis=-1) / mu.shift_sd_px**2
-        )
-        precision = 1.0 / mu.contrast_sd**2
-
-        def one(item: tuple[Array, Array, Array]) -> Match:
-            key, pixels, ctf = item
-            evidence = self._matcher.evidence(mu, templates, pixels, ctf)
-            return draw_match(key, evidence, log_prior, precision, beta)
-
-        keys = jax.random.split(key, len(images.pixels))
-        return jax.lax.map(one, (keys, images.pixels, images.ctf))
+    keys = jax.random.split(key, len(images.pixels))
+    return jax.lax.map(one, (keys, images.pixels, images.ctf))
 
 
 def held_out_blocks(n_blocks: int) -> np.ndarray:
@@ -95,16 +84,16 @@ def particles_by_search(posterior: Posterior, plan: SearchPlan) -> Block:
         posterior: of a rigid molecule.
         plan: of the stage.
     """
-    searcher = Searcher(posterior)
+    matcher = Matcher(posterior)
 
     @jax.jit
     def search(
         key: Array, state: ChainState, rows: Array, beta: Array, data: Data, held: Array
     ) -> ChainState:
         keys = jax.random.split(key)
-        looked = searcher.look(keys[0], state.theta)
+        looked = matcher.look(keys[0], state.theta)
         images = jax.tree.map(lambda x: x[rows], data.images)
-        match = searcher.match(keys[1], state.mu, looked, _flat(images), beta)
+        match = matched(matcher, keys[1], state.mu, looked, _flat(images), beta)
         shape = images.present.shape
         contrast = jnp.where(held[rows][:, None], 0.0, match.contrast.reshape(shape))
         old = state.latents
@@ -122,18 +111,14 @@ def particles_by_search(posterior: Posterior, plan: SearchPlan) -> Block:
         return on_device(0.0)
 
     def step(key: Array, state: ChainState, done: Array, data: Data) -> tuple[ChainState, Info]:
-        n_blocks, block = data.images.present.shape
+        present = data.images.present
         share = float(done) / max(plan.sweeps - 1, 1)
         beta = plan.beta[0] + (plan.beta[1] - plan.beta[0]) * min(share, 1.0)
-        if not np.any(
-            np.asarray(state.latents.contrast)
-        ):  # nobody has been placed: no map is known
-            beta = 0.0
-        rng = np.random.default_rng(np.asarray(jax.random.key_data(key)))
-        count = n_blocks if plan.particles is None else min(n_blocks, -(-plan.particles // block))
-        rows = np.sort(rng.choice(n_blocks, count, replace=False))
-        held = held_out_blocks(n_blocks) & (plan.particles is not None)
-        state = search(key, state, jnp.asarray(rows), on_device(beta), data, jnp.asarray(held))
+        if not np.any(np.asarray(state.latents.contrast)):
+            beta = 0.0  # nobody has been placed: no map is known
+        rows = some_blocks(key, present.shape, plan.particles or present.size)
+        held = held_out_blocks(len(present)) & (plan.particles is not None)
+        state = search(key, state, rows, on_device(beta), data, jnp.asarray(held))
         placed = float(jnp.mean(state.latents.contrast != 0.0))
         return state, {"done": on_device(float(done) + 1.0), "beta": beta, "placed": placed}
 
@@ -159,7 +144,7 @@ def noise_of_placed(posterior: Posterior) -> Block:
         images = jax.device_get(sums(state, data))
         placed = np.asarray(data.images.present) * (np.asarray(state.latents.contrast) != 0.0)
         residual = hyper_draws.residual_power(images, state.latents.contrast, placed)
-        rng = np.random.default_rng(np.asarray(jax.random.key_data(key)))
+        rng = host_generator(key)
         pixels = placed.sum() * posterior.shell_counts
         mu = hyper_draws.draw_noise(rng, state.mu, residual, pixels, posterior.prior)
         return state._replace(mu=mu), {"noise": np.asarray(mu.noise_variance)[1:].mean()}
@@ -170,14 +155,14 @@ def noise_of_placed(posterior: Posterior) -> Block:
 def trial_score(posterior: Posterior, state: ChainState, data: Data) -> float:
     """Mean log-likelihood of the images held out, every unknown of theirs integrated out on one
     lattice, the same for all trials. Of all images, where none is held out."""
-    searcher = Searcher(posterior)
+    matcher = Matcher(posterior)
     held = held_out_blocks(data.images.present.shape[0])
     rows = np.flatnonzero(held if held.any() else ~held)
 
     @jax.jit
     def score(state: ChainState, images: ImageBlocks) -> Array:
-        looked = searcher.look(jax.random.key(0), state.theta)
-        match = searcher.match(jax.random.key(1), state.mu, looked, images, 1.0)
+        looked = matcher.look(jax.random.key(0), state.theta)
+        match = matched(matcher, jax.random.key(1), state.mu, looked, images, 1.0)
         alone = posterior.log_likelihood(images.pixels, jnp.zeros_like(images.pixels), state.mu)
         total = (match.log_evidence + alone) * images.present
         return jnp.sum(total) / jnp.sum(images.present)

@@ -9,10 +9,10 @@ and theta's next draw, exact given the poses, follows.
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax import Array
 
 from hypermol.data.latents import Latents
+from hypermol.fitting.blocks.moving_frame import frame_numbers
 from hypermol.fitting.sweep import Block, ChainState, Data, Info, Tuning
 from hypermol.posterior.posterior import Posterior
 from hypermol.space.rotation import (
@@ -84,11 +84,4 @@ def resting_frame(posterior: Posterior) -> Block:
         )
         return state._replace(latents=latents), {"turn_rad": turn, "drift_px": drift}
 
-    return Block("resting frame", step, numbers=_numbers, is_exact=False)
-
-
-def _numbers(info: Info) -> dict[str, float]:
-    return {
-        "frame_turn_deg": float(np.degrees(info["turn_rad"])),
-        "frame_drift_px": float(info["drift_px"]),
-    }
+    return Block("resting frame", step, numbers=frame_numbers, is_exact=False)
