@@ -92,12 +92,17 @@ def states_of(run: Run) -> np.ndarray:
     return pooled_states(run).mean(axis=0)
 
 
-def correlations(found: np.ndarray, true: np.ndarray) -> list[float]:
-    """|rank correlation| of every true knob with the run's, in the best labelling, [d]."""
+def labelled(found: np.ndarray, true: np.ndarray) -> list[tuple[int, float]]:
+    """The run's knob of every true one in the best labelling, and their |rank correlation|."""
     table = np.array([[abs(spearmanr(f, t)[0]) for f in found.T] for t in true.T])
     ways = itertools.permutations(range(found.shape[1]), len(table))
     best = max(ways, key=lambda way: sum(table[k, w] for k, w in enumerate(way)))
-    return [float(table[k, w]) for k, w in enumerate(best)]
+    return [(w, float(table[k, w])) for k, w in enumerate(best)]
+
+
+def correlations(found: np.ndarray, true: np.ndarray) -> list[float]:
+    """|rank correlation| of every true knob with the run's, in the best labelling, [d]."""
+    return [value for _, value in labelled(found, true)]
 
 
 def scored(run: Run, truth: Truth, name: str) -> dict[str, Any]:
@@ -161,9 +166,8 @@ def draw_scores(cases: dict[str, dict[str, Any]], path: Path) -> None:
     tidy(axes[0], "Frobenius distance", "images", "Directions")
     for ax, (label, case) in zip(axes[1:], cases.items(), strict=True):
         found, true = case["_"]["found"], case["_"]["true"]
-        table = np.array([[abs(spearmanr(f, t)[0]) for f in found.T] for t in true.T])
-        for knob, row in enumerate(table):
-            ax.plot(true[:, knob], found[:, row.argmax()], ".", ms=1.5, alpha=0.5)
+        for knob, (own, _) in enumerate(labelled(found, true)):
+            ax.plot(true[:, knob], found[:, own], ".", ms=1.5, alpha=0.5)
         tidy(ax, "true state", "posterior mean state", f"States, {label}")
     figure.savefig(path, dpi=150)
 
