@@ -46,7 +46,7 @@ def fresh(particles: ParticleSet, kmax: int) -> Data:
 
 @pytest.mark.parametrize("kmax", [2, 3, FINEST])
 def test_a_levels_pixels_are_those_of_a_fresh_reading(particles: ParticleSet, kmax: int):
-    found = FourierImages(particles, FINEST).up_to(half_plane(BOX, kmax))
+    found = FourierImages(particles, FINEST).up_to(half_plane(BOX, kmax), None)
     expected = fresh(particles, kmax)
     for name in ("pixels", "ctf", "present"):
         ours, theirs = (from_blocks(getattr(d.images, name), N) for d in (found, expected))
@@ -64,7 +64,7 @@ def test_columns_hold_the_frequencies_of_the_coarser_plane(kmax: int):
 
 
 def test_filling_blocks_are_absent_and_make_groups_of_one_size(particles: ParticleSet):
-    data = FourierImages(particles, FINEST).up_to(half_plane(BOX, 3))
+    data = FourierImages(particles, FINEST).up_to(half_plane(BOX, 3), None)
     n_blocks = len(data.images.present)
     assert n_blocks == full_block_count(9) == 10
     assert group_count(n_blocks) == 2
@@ -81,3 +81,12 @@ def test_groups_hold_every_block_once():
         groups = group_count(full)
         assert full % groups == 0 and full // groups <= 8
         assert groups == -(-n_blocks // 8) and n_blocks <= full < n_blocks + groups
+
+
+def test_some_blocks_are_those_of_all_particles(particles: ParticleSet):
+    images, blocks = FourierImages(particles, FINEST), np.array([1, 4, 8])
+    every, some = images.up_to(half_plane(BOX, 3), None), images.up_to(half_plane(BOX, 3), blocks)
+    for ours, theirs in zip(
+        (*some.images, *some.consensus), (*every.images, *every.consensus), strict=True
+    ):
+        np.testing.assert_array_equal(ours, np.asarray(theirs)[blocks])

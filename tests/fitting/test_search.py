@@ -96,6 +96,33 @@ def test_a_stopped_run_ends_the_same(
         assert all(np.array_equal(one[key], other[key]) for key in one)
 
 
+@pytest.mark.slow
+@pytest.mark.usefixtures("short")
+def test_particles_that_a_search_did_not_begin_with_are_placed(tmp_path: Path) -> None:
+    particles = write_particles(tmp_path / "many", 200, 0.5)
+    options = replace(OPTIONS, subset=100, trials=1, chains=1)
+    run = load_run(fit(ParticleSource(particles), tmp_path / "run", options).path)
+    trace = run.directory.read_trace()
+    assert "placing the others" in {line["stage"] for line in trace}
+    contrast = run.stacked("contrast")
+    assert contrast.shape == (1, 1, 200) and np.all(contrast != 0.0)
+    likelihood_free = run.stacked("quaternion")[0, 0, :, 0]
+    assert len(np.unique(likelihood_free)) > 190  # not left at the input's
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("short")
+def test_a_molecule_of_copies_is_turned_to_its_axes(particles: Path, tmp_path: Path) -> None:
+    ball = {"radius_angstrom": 80.0}
+    arm = {"name": "arm", "region": ball, "state_basis": "cosine", "n_terms": 2, "symmetry": "C2"}
+    options = replace(OPTIONS, n_terms=None, part=(arm,), trials=1, chains=1)
+    run = fit(ParticleSource(particles), tmp_path / "run", options)
+    found = load_found(run).point_groups
+    assert found is not None and [standing["group"] for standing in found] == ["C2"]
+    page = write_report(load_run(run.path)).read_text()
+    assert "agreement of copies" in page
+
+
 def stop_now() -> float:
     raise Stopped
 

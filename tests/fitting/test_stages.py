@@ -84,9 +84,35 @@ def test_poses_that_may_be_anywhere_jump_in_every_stage_after_the_search() -> No
     assert [stage.is_trial for stage in searching] == [True, True, False]
     assert searching[-1].searched is None and searching[-1].sweeps == 1
     rest = stages[len(searching) :]
-    assert [stage.anywhere for stage in rest if stage.form == "whole"] == [3000] * 3 + [600]
+    assert [stage.anywhere for stage in rest if stage.form == "whole"] == [3000] * 2 + [600]
     assert rest[0].anywhere == 3000 and rest[0].moves_poses and rest[0].learns_widths
     rescued = march(replace(plan, searches=False))
     assert [stage.name for stage in rescued] == [stage.name for stage in rest]
     assert not any(stage.anywhere for stage in march(PLAN))
     assert rest[0].cost(3000) > march(PLAN)[0].cost(3000)
+
+
+def test_a_large_search_begins_with_some_and_places_the_others() -> None:
+    plan = replace(PLAN, jumps=True, searches=True, n_particles=20000, subset=4000)
+    *first, placing, fine, sampling = march(plan)
+    assert {stage.subset for stage in first} == {4000}
+    assert placing.theta == "none" and placing.subset is None and placing.anywhere == 20000
+    assert fine.subset is None and sampling.subset is None
+    assert [stage.name for stage in march(replace(plan, n_particles=4000))] == [
+        stage.name for stage in (*first, fine, sampling)
+    ]
+    # a sweep of a fifth of the particles costs a fifth
+    one, every = first[-1], replace(first[-1], subset=None)
+    assert one.cost(20000) == pytest.approx(every.cost(20000) / 5.0)
+
+
+def test_axes_are_asked_for_after_a_search_alone() -> None:
+    found = march(replace(PLAN, jumps=True, searches=True, n_particles=3000))
+    assert [stage.name for stage in found if stage.finds_axes] == ["consensus map, finer"]
+    assert not any(stage.finds_axes for stage in march(PLAN))
+
+
+def test_poses_that_may_be_anywhere_never_see_less_detail_than_before() -> None:
+    stages = march(replace(PLAN, jumps=True, searches=True, n_particles=3000, few=(2, 3)))
+    moving = [stage.kmax for stage in stages if stage.moves_poses]
+    assert moving == sorted(moving)

@@ -6,21 +6,30 @@ import numpy as np
 import pytest
 from jax import Array
 
-from hypermol.inference.anywhere import Cells, Poses, anywhere_step, log_proposal, propose
+from hypermol.inference.anywhere import (
+    Cells,
+    Offered,
+    Poses,
+    anywhere_step,
+    anywhere_subspace_step,
+    draw_pivots,
+    log_proposal,
+    propose,
+)
 from hypermol.inference.ensemble import CandidateCounts, Particles
 from hypermol.inference.rotation_priors import Anywhere
 from hypermol.inference.target import Separable
 from hypermol.space.rotation import quaternion_multiply, random_quaternions
 from hypermol.space.rotation_grid import super_fibonacci
 
-REACH, SPACING, SD = 0.6, 1.5, 1.2
+REACH, SPACING = 0.6, 1.5
 DRAWS = 40000
 
 
 def cells() -> Cells:
     turn = random_quaternions(jax.random.key(8), 1)
     grid = quaternion_multiply(jnp.asarray(super_fibonacci(150), jnp.float32), turn)
-    axis = SPACING * np.arange(-1, 2) + 0.3
+    axis = SPACING * np.arange(-1, 2)
     shifts = np.stack(np.meshgrid(axis, axis, indexing="ij"), axis=-1).reshape(-1, 2)
     return Cells(grid, jnp.asarray(shifts, jnp.float32), REACH, SPACING)
 
@@ -31,8 +40,8 @@ def chance(seed: int = 0) -> Array:
 
 
 def drawn() -> tuple[Poses, np.ndarray]:
-    poses = jax.jit(lambda key: propose(key, cells(), chance(), SD, DRAWS))(jax.random.key(1))
-    return poses, np.asarray(log_proposal(cells(), chance(), SD, poses), np.float64)
+    poses = jax.jit(lambda key: propose(key, cells(), chance(), DRAWS))(jax.random.key(1))
+    return poses, np.asarray(log_proposal(cells(), chance(), poses), np.float64)
 
 
 def test_the_density_is_that_of_the_draws():
@@ -40,15 +49,16 @@ def test_the_density_is_that_of_the_draws():
     poses, log_q = drawn()
     q, s = np.asarray(poses.quaternion, np.float64), np.asarray(poses.shift_px, np.float64)
     # 2 q_0^2 is a density under Haar measure times 4 / 2: the mean of q_0^2 is 1 / 4
-    wide = np.exp(-0.5 * (s**2).sum(1) / SD**2) / (2.0 * np.pi * SD**2)
-    ratio = 4.0 * q[:, 0] ** 2 * wide / np.exp(log_q)
+    half = 1.5 * SPACING
+    assert cells().half_px == half and np.abs(s).max() <= half
+    ratio = 4.0 * q[:, 0] ** 2 / (2.0 * half) ** 2 / np.exp(log_q)
     for value, wanted in [
         (np.ones(DRAWS), 1.0),
         (q[:, 0] ** 2, 0.5),
         (q[:, 1] ** 2, 1.0 / 6.0),
         (q[:, 0] * q[:, 1], 0.0),
         (s[:, 0], 0.0),
-        (s[:, 1] ** 2, SD**2),
+        (s[:, 1] ** 2, half**2 / 3.0),
     ]:
         product = ratio * value
         assert abs(product.mean() - wanted) < 5.0 * product.std() / np.sqrt(DRAWS)
@@ -105,17 +115,20 @@ def test_a_known_density_is_left_as_it_is(steps: int):
 
         def offer(item: tuple[Array, Array, Array]) -> tuple[Poses, Array]:
             key, q, s = item
-            poses = propose(key, cells(), chance(), SD, n)
-            every = Poses(
-                *(jnp.concatenate([a[None], b]) for a, b in zip((q, s), poses, strict=True))
-            )
-            return poses, log_proposal(cells(), chance(), SD, every)
+            pair = jax.random.split(key)
+            pivot = draw_pivots(pair[0], cells(), s)
+            poses = propose(pair[1], cells(), chance(), n)
+            now = (q, s - pivot)
+            every = Poses(*(jnp.concatenate([a[None], b]) for a, b in zip(now, poses, strict=True)))
+            log_density = log_proposal(cells(), chance(), every)
+            return poses._replace(shift_px=pivot + poses.shift_px), log_density
 
         keys = jax.random.split(pair[0], len(particles.contrast))
-        offered = jax.lax.map(
+        poses, log_density = jax.lax.map(
             offer, (keys, particles.quaternion, particles.shift_px), batch_size=500
         )
-        return anywhere_step(pair[1], particles, target, *offered, CandidateCounts(1, 1, 1))
+        offered = Offered(poses, log_density)
+        return anywhere_step(pair[1], particles, target, offered, CandidateCounts(1, 1, 1))
 
     now = start
     for key in jax.random.split(keys[3], steps):
@@ -130,3 +143,54 @@ def test_a_known_density_is_left_as_it_is(steps: int):
         (s[:, 1] ** 2, 0.7**2 + 0.2**2),
     ]:
         assert abs(value.mean() - wanted) < 4.5 * value.std() / np.sqrt(len(value))
+
+
+def evidence_of_views(views: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Grams [views, 3, 3] and linear terms [views, 3] of one image."""
+    rng = np.random.default_rng(seed)
+    roots = rng.normal(size=(views, 3, 4))
+    return roots @ np.swapaxes(roots, 1, 2), rng.normal(size=(views, 3))
+
+
+def test_views_of_a_subspace_are_picked_by_their_integrals_over_states():
+    """Against quadrature over two states; the states that come with a view have its moments."""
+    views, block, contrast = 4, 40000, 0.8
+    gram, linear = evidence_of_views(views, 3)
+    log_q = np.array([0.3, -0.5, 0.1, 0.0])
+    quaternions = np.asarray(random_quaternions(jax.random.key(0), views))
+
+    def evidence(rotations: Array, states: Array, shifts: Array) -> tuple[Array, Array]:
+        many = (*rotations.shape[:2], 3, 3)
+        along = jnp.broadcast_to(jnp.asarray(linear, jnp.float32)[:, None], (*many[:2], views, 3))
+        return jnp.broadcast_to(jnp.asarray(gram, jnp.float32), many), along
+
+    target = blind_target(jnp.zeros(2))._replace(
+        evidence=evidence,
+        weights=lambda z: jnp.concatenate([jnp.ones((*z.shape[:-1], 1)), z], axis=-1),
+        log_rotation=lambda q: jnp.zeros(q.shape[:-1]),
+        log_shift=lambda s: jnp.zeros(s.shape[:-1]),
+    )
+    every = jnp.broadcast_to(jnp.asarray(quaternions), (block, views, 4))
+    zeros = jnp.zeros((block, 2))
+    particles = Particles(every[:, 0], zeros, jnp.full(block, contrast), zeros)
+    offered = Offered(
+        Poses(every[:, 1:], jnp.zeros((block, views - 1, 2))),
+        jnp.broadcast_to(jnp.asarray(log_q, jnp.float32), (block, views)),
+    )
+    moved, jumped = anywhere_subspace_step(jax.random.key(1), particles, target, offered, 2)
+
+    axis = np.linspace(-7.0, 7.0, 281)
+    z = np.stack(np.meshgrid(axis, axis, indexing="ij"), axis=-1).reshape(-1, 2)
+    w = np.concatenate([np.ones((len(z), 1)), z], axis=1)
+    power = np.einsum("tf,jfg,tg->jt", w, gram, w)
+    score = contrast * (linear @ w.T) - 0.5 * contrast**2 * power - 0.5 * (z**2).sum(1)
+    density = np.exp(score - log_q[:, None])
+    chance = density.sum(1) / density.sum()
+    same = np.abs(np.asarray(moved.quaternion)[:, None] - quaternions).max(-1) < 1e-6
+    counts = same.mean(0)
+    assert np.all(np.abs(counts - chance) < 4.5 * np.sqrt(chance * (1 - chance) / block))
+    assert float(jnp.mean(jumped)) == pytest.approx(1.0 - counts[0], abs=1e-6)
+    states = np.asarray(moved.state, np.float64)
+    for view in range(views):
+        own, mean = states[same[:, view]], density[view] @ z / density[view].sum()
+        assert np.all(np.abs(own.mean(0) - mean) < 4.5 * own.std(0) / np.sqrt(len(own)))

@@ -6,16 +6,24 @@ interpolated at G^T k, and all shifts are scored by one small FFT. The best cand
 by quasi-Newton steps, at low resolution and then at full.
 """
 
-from collections.abc import Iterator
 from typing import Literal, NamedTuple
 
 import numpy as np
-from scipy import ndimage, optimize
+from scipy import optimize
 from scipy.spatial.transform import Rotation
 
 from hypermol.analysis.gauge import Gauge, flip_hand
+from hypermol.analysis.map_matching import (
+    Interpolant,
+    centred_transform,
+    half_ball,
+    interpolant,
+    norms,
+    reference_at,
+    score_rotations,
+)
 from hypermol.analysis.masks import sphere_mask
-from hypermol.space.fourier import fast_even_size
+from hypermol.space.rotation_grid import super_fibonacci
 
 #: "local": near the identity, hand kept. "global": all rotations, both hands.
 Search = Literal["local", "global"]
@@ -26,23 +34,6 @@ _GLOBAL_ROTATIONS = 4608  # about 15 degrees apart
 _COARSE_SHELL = 7
 _MIDDLE_SHELL = 14
 _FULL_SHELL = 32
-_PADDING = 2
-_CHUNK = 128
-
-
-class _Moving(NamedTuple):
-    """Spline coefficients of a volume's padded Fourier transform."""
-
-    real: np.ndarray
-    imag: np.ndarray
-
-    def at(self, points: np.ndarray) -> np.ndarray:
-        """Complex [...] transform at points [..., 3] (kx, ky, kz) in 1/box."""
-        index = _PADDING * np.moveaxis(points[..., ::-1], -1, 0) + self.real.shape[0] // 2
-        real, imag = (
-            ndimage.map_coordinates(part, index, order=3, prefilter=False) for part in self
-        )
-        return real + 1j * imag
 
 
 class _Candidate(NamedTuple):
@@ -54,49 +45,6 @@ class _Candidate(NamedTuple):
     flipped: bool
 
 
-def _centred_transform(volume: np.ndarray, size: int) -> np.ndarray:
-    """Centred transform [size]^3 of a cube zero-padded to `size`."""
-    n = volume.shape[0]
-    start = size // 2 - n // 2
-    padded = np.zeros((size, size, size))
-    padded[start : start + n, start : start + n, start : start + n] = volume
-    return np.fft.fftshift(np.fft.fftn(np.fft.ifftshift(padded)))
-
-
-def _moving(volume: np.ndarray, kmax: int) -> _Moving:
-    """Interpolant of a volume's transform for |k| <= kmax."""
-    size = _PADDING * volume.shape[0]
-    transform = _centred_transform(volume, size)
-    reach = min(_PADDING * kmax + 6, size // 2 - 1)
-    keep = slice(size // 2 - reach, size // 2 + reach + 1)
-    ball = transform[keep, keep, keep]
-    return _Moving(ndimage.spline_filter(ball.real), ndimage.spline_filter(ball.imag))
-
-
-def _half_ball(kmax: int) -> np.ndarray:
-    """int [K, 3] (kx, ky, kz): one of each pair +-k with 0 < |k| <= kmax."""
-    axis = np.arange(-kmax, kmax + 1)
-    kz, ky, kx = np.meshgrid(axis, axis, axis, indexing="ij")
-    half = (kx > 0) | ((kx == 0) & ((ky > 0) | ((ky == 0) & (kz > 0))))
-    keep = half & (kx**2 + ky**2 + kz**2 <= kmax**2)
-    return np.stack([kx[keep], ky[keep], kz[keep]], axis=-1)
-
-
-def _reference_at(transform: np.ndarray, points: np.ndarray) -> np.ndarray:
-    """Complex [K] values of a centred transform [n]^3 at integer points [K, 3]."""
-    kx, ky, kz = (points + transform.shape[0] // 2).T
-    return transform[kz, ky, kx]
-
-
-def _norms(moving: _Moving, reference: np.ndarray, points: np.ndarray) -> float:
-    """Product of the two maps' norms over the points.
-
-    Taken once, unrotated: the norm of an interpolated noisy transform falls off the grid points,
-    and to divide by it would reward rotations away from them.
-    """
-    return float(np.linalg.norm(reference) * np.linalg.norm(moving.at(points)))
-
-
 def _local_rotations() -> np.ndarray:
     """[m, 3, 3] rotations within 20 degrees of the identity on a cubic grid of vectors."""
     steps = int(_LOCAL_RADIUS_DEG / _LOCAL_STEP_DEG)
@@ -106,45 +54,11 @@ def _local_rotations() -> np.ndarray:
     return Rotation.from_rotvec(np.radians(vectors)).as_matrix()
 
 
-def _global_rotations(n: int) -> np.ndarray:
-    """[n, 3, 3] rotations spread evenly over SO(3): a super-Fibonacci spiral (Alexa 2022)."""
-    s = np.arange(n) + 0.5
-    alpha = 2 * np.pi * s / np.sqrt(2.0)
-    beta = 2 * np.pi * s / 1.533751168755204288118041
-    inner, outer = np.sqrt(s / n), np.sqrt(1.0 - s / n)
-    parts = [inner * np.sin(alpha), inner * np.cos(alpha)]
-    parts += [outer * np.sin(beta), outer * np.cos(beta)]
-    return Rotation.from_quat(np.stack(parts, axis=-1)).as_matrix()
-
-
-def _score_rotations(
-    moving: _Moving, reference: np.ndarray, points: np.ndarray, rotations: np.ndarray, box: int
-) -> Iterator[tuple[float, np.ndarray, np.ndarray]]:
-    """Yield (score, rotation, shift_px) for each rotation, at its best shift on a coarse grid."""
-    kmax = int(np.abs(points).max())
-    size = fast_even_size(2 * kmax + 2)
-    kx, ky, kz = (points % size).T
-    norm = _norms(moving, reference, points)
-    for start in range(0, len(rotations), _CHUNK):
-        chunk = rotations[start : start + _CHUNK]
-        values = moving.at(points[None] @ chunk)
-        cube = np.zeros((len(chunk), size, size, size), dtype=complex)
-        cube[:, kz, ky, kx] = values * np.conj(reference)
-        # sum_k P(k) exp(-2 pi i k.c / box) on the grid c = j box / size
-        surface = np.fft.fftn(cube, axes=(1, 2, 3)).real.reshape(len(chunk), -1)
-        best = surface.argmax(axis=1)
-        scores = surface.max(axis=1) / norm
-        for score, where, rotation in zip(scores, best, chunk, strict=True):
-            index = np.array(np.unravel_index(where, (size, size, size)))[::-1]
-            signed = (index + size // 2) % size - size // 2
-            yield float(score), rotation, signed * (box / size)
-
-
 def _refine(
-    candidate: _Candidate, moving: _Moving, reference: np.ndarray, points: np.ndarray, box: int
+    candidate: _Candidate, moving: Interpolant, reference: np.ndarray, points: np.ndarray, box: int
 ) -> _Candidate:
     """Maximise the correlation over rotation and shift from a candidate (BFGS)."""
-    norm = _norms(moving, reference, points)
+    norm = norms(moving, reference, points)
     lever = box / 4.0  # a rotation of 1 / lever moves a typical voxel by one pixel
 
     def rotation(x: np.ndarray) -> np.ndarray:
@@ -168,9 +82,11 @@ def _refine_at(
 ) -> list[_Candidate]:
     """Refine candidates against the reference at |k| <= kmax, best first."""
     box = reference.shape[0]
-    points = _half_ball(kmax)
-    target = _reference_at(_centred_transform(reference, box), points)
-    interpolants = {hand: _moving(volumes[hand], kmax) for hand in {c.flipped for c in candidates}}
+    points = half_ball(kmax)
+    target = reference_at(centred_transform(reference, box), points)
+    interpolants = {
+        hand: interpolant(volumes[hand], kmax) for hand in {c.flipped for c in candidates}
+    }
     refined = [_refine(c, interpolants[c.flipped], target, points, box) for c in candidates]
     return sorted(refined, key=lambda c: -c.score)
 
@@ -218,14 +134,15 @@ def align_volumes(
     rotations = _local_rotations()
     if search == "global":
         volumes[True] = flip_hand(volumes[False])
-        rotations = _global_rotations(_GLOBAL_ROTATIONS)
+        grid = super_fibonacci(_GLOBAL_ROTATIONS)
+        rotations = Rotation.from_quat(grid, scalar_first=True).as_matrix()
     coarse = min(_COARSE_SHELL, nyquist)
-    points = _half_ball(coarse)
-    values = _reference_at(_centred_transform(target, box), points)
+    points = half_ball(coarse)
+    values = reference_at(centred_transform(target, box), points)
     best: list[_Candidate] = []
     for hand, volume in volumes.items():
-        interpolant = _moving(volume, coarse)
-        found = _score_rotations(interpolant, values, points, rotations, box)
+        moved = interpolant(volume, coarse)
+        found = score_rotations(moved, values, points, rotations, box)
         candidates = [_Candidate(*scored, hand) for scored in found]
         best += _distinct(candidates, 4 if search == "global" else 2, 12.0)
     best = _refine_at(best, volumes, target, coarse)

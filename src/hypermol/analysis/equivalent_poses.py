@@ -10,13 +10,15 @@ from typing import NamedTuple
 
 import numpy as np
 
-from hypermol.analysis.gauge import Gauge, align_poses, pose_errors
+from hypermol.analysis.gauge import Gauge, align_poses, apply_to_poses, pose_errors
 from hypermol.molecule.composite import Composite
 from hypermol.molecule.parts import Part
 
 Poses = tuple[np.ndarray, np.ndarray]
 
 _ROUNDS = 5
+#: Particles whose gauge is tried, those that are counted then, and the angle within which they are.
+_TRIED, _COUNTED, _NEAR_DEG = 60, 400, 25.0
 
 
 class Equivalent(NamedTuple):
@@ -81,19 +83,45 @@ def turned(poses: Poses, choices: tuple[Equivalent, ...], index: np.ndarray) -> 
     return poses[0] @ np.swapaxes(operators, -1, -2), poses[1]
 
 
+def _angles(
+    gauge: Gauge, estimated: Poses, true: Poses, choices: tuple[Equivalent, ...]
+) -> np.ndarray:
+    """Angle of every description to the truth in degrees, [choices, N]."""
+    places = [np.full(len(true[0]), place) for place in range(len(choices))]
+    return np.stack(
+        [pose_errors(gauge, turned(estimated, choices, place), true)[0] for place in places]
+    )
+
+
+def _first(estimated: Poses, true: Poses, choices: tuple[Equivalent, ...]) -> Gauge:
+    """The gauge of one particle, of some, in which most are near the truth in some description.
+
+    The mean over particles is of no use here: where each has its own description at random, it
+    lies between them.
+    """
+    count = len(true[0])
+    some = np.linspace(0, count - 1, min(count, _COUNTED)).astype(int)
+    few, true_few = (estimated[0][some], estimated[1][some]), (true[0][some], true[1][some])
+    best, most = Gauge(), -1.0
+    for flipped in (False, True):
+        own, _ = apply_to_poses(Gauge(flipped=flipped), *estimated)
+        for row in np.linspace(0, count - 1, min(count, _TRIED)).astype(int):
+            gauge = Gauge(true[0][row].T @ own[row], flipped=flipped)
+            near = float(np.mean(_angles(gauge, few, true_few, choices).min(axis=0) < _NEAR_DEG))
+            if near > most:
+                best, most = gauge, near
+    return best
+
+
 def choose(estimated: Poses, true: Poses, choices: tuple[Equivalent, ...]) -> Choice:
     """The description of each particle whose pose is nearest to the truth's, gauge and all.
 
-    Gauge and descriptions are found in turn, from the gauge of the poses as they are.
+    Gauge and descriptions are found in turn, from the gauge in which most particles are near.
     """
     index = np.zeros(len(true[0]), np.intp)
-    gauge = align_poses(estimated, true)
+    gauge = align_poses(estimated, true) if len(choices) == 1 else _first(estimated, true, choices)
     for _ in range(_ROUNDS if len(choices) > 1 else 0):
-        angles = [
-            pose_errors(gauge, turned(estimated, choices, np.full_like(index, place)), true)[0]
-            for place in range(len(choices))
-        ]
-        before, index = index, np.argmin(angles, axis=0)
+        before, index = index, np.argmin(_angles(gauge, estimated, true, choices), axis=0)
         if np.array_equal(before, index):
             break
         gauge = align_poses(turned(estimated, choices, index), true)

@@ -10,7 +10,7 @@ alone: a resumed run ends bit-identical.
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import NamedTuple, final
 
@@ -20,10 +20,11 @@ from hypermol.fitting.blocks.choice import sweep_blocks
 from hypermol.fitting.blocks.particles_by_search import trial_score
 from hypermol.fitting.chain import ChainFiles, Standing
 from hypermol.fitting.level import Level, Levels
+from hypermol.fitting.point_group import GroupStanding, judge_point_groups, turned
 from hypermol.fitting.run_info import begin_run, describe, end_run, start_clock
 from hypermol.fitting.schedules import make_schedule
 from hypermol.fitting.stages import Stage, sweep_key
-from hypermol.fitting.sweep import Sweep, adapt_tunings, run_sweep, trace_numbers
+from hypermol.fitting.sweep import ChainState, Sweep, adapt_tunings, run_sweep, trace_numbers
 from hypermol.io.store import RunDirectory
 from hypermol.recipe.options import FitOptions, make_design
 from hypermol.runtime import trim_memory
@@ -195,6 +196,8 @@ class _Job:
                 at = self._sweep(chain, bench, first, at)
             trim_memory()
             # what a stage leaves comes before its checkpoint, which says that the stage is over
+            if stage.finds_axes:
+                at = at._replace(state=self._by_own_axes(level, at.state))
             if stage.finds_radius and chain == 0:
                 self._learn_from_first_map(level, at)
             if last == total and chain == 0:
@@ -208,6 +211,17 @@ class _Job:
         if not stage.burn_in and self.files.found.spectrum is not None:
             return at.with_spectrum(self.files.found.spectrum)
         return at.flattened() if self.options.spectrum == "flat" else at
+
+    def _by_own_axes(self, level: Level, state: ChainState) -> ChainState:
+        """A molecule found from nothing, turned to the axes of its point group."""
+        axes = self.levels.design.axes
+        wanted = None if axes == "C1" else axes
+        known = self.files.found.point_groups
+        if known is None:
+            known = [asdict(standing) for standing in judge_point_groups(level, state, wanted)]
+            self.files.learn(point_groups=known)
+        best = GroupStanding(**known[0])
+        return turned(level, state, best.frame) if wanted or best.is_clear else state
 
     def _learn_from_first_map(self, level: Level, at: Standing) -> None:
         density = level.molecule.mean(at.state.theta)

@@ -1,7 +1,7 @@
 """What a run's first stages learned from the data, and all of its chains go by from then on."""
 
 from dataclasses import asdict, dataclass
-from typing import final
+from typing import Any, final
 
 from hypermol.io.store import RunDirectory
 
@@ -17,6 +17,8 @@ class Found:
         radius_angstrom: of the molecule's support, None before the first map.
         trial, trial_scores: the search that went on, and the held-out score of each (mean
             log-likelihood of an image); None before.
+        point_groups: what a search found of each candidate, best first
+            (`point_group.GroupStanding`); None before.
         log_gain: of a molecule of the user's own (`molecule.by_fourier`), None before its start.
         spectrum: of theta's Gaussian prior while sampling, [T][n_shells + 1], None before.
     """
@@ -24,6 +26,7 @@ class Found:
     radius_angstrom: float | None = None
     trial: int | None = None
     trial_scores: list[float] | None = None
+    point_groups: list[dict[str, Any]] | None = None
     log_gain: float | None = None
     spectrum: list[list[float]] | None = None
 

@@ -38,7 +38,8 @@ FIRST_RADIUS = 0.45
 
 
 class Form(NamedTuple):
-    """What a chain's unknowns are of: the molecule, and the finest frequency it has seen.
+    """What a chain's unknowns are of: the molecule, the finest frequency it has seen, and the
+    blocks of particles, None for all.
 
     Forms of one key are alike.
     """
@@ -46,6 +47,7 @@ class Form(NamedTuple):
     molecule: SlicedMolecule
     kmax: int
     key: tuple
+    blocks: np.ndarray | None = None
 
 
 @final
@@ -126,9 +128,11 @@ class FourierImages:
         particles.close()
         return Data(image_blocks(pixels, ctf, *blocks), consensus_poses(particles, *blocks))
 
-    def up_to(self, plane: HalfPlane) -> Data:
-        """Blocks of the pixels of a plane that is not finer, with the input's poses."""
+    def up_to(self, plane: HalfPlane, blocks: np.ndarray | None) -> Data:
+        """Pixels of a plane that is not finer, with the input's poses, of some blocks or all."""
         data = self._data
+        if blocks is not None:
+            data = jax.tree.map(lambda x: x[blocks], data)
         if plane.n_shells == self._finest.n_shells:
             return data
         columns = plane_columns(self._finest, plane)
@@ -179,7 +183,15 @@ class Levels:
 
     def key(self, stage: Stage, found: Found) -> tuple:
         """What forms are alike by."""
-        return stage.form, stage.n_terms, self.grid(stage, found), found.log_gain
+        return stage.form, stage.n_terms, self.grid(stage, found), found.log_gain, stage.subset
+
+    def _blocks(self, stage: Stage) -> np.ndarray | None:
+        """The blocks that a stage is of, spread evenly over all particles; None for all of them."""
+        if stage.subset is None or stage.subset >= self.particles.n:
+            return None
+        count = full_block_count(-(-stage.subset // BLOCK))
+        every = -(-self.particles.n // BLOCK)
+        return np.linspace(0, every - 1, count).astype(int) if count < every else None
 
     def form(self, stage: Stage, found: Found) -> Form:
         """The molecule of a stage."""
@@ -193,7 +205,7 @@ class Levels:
             molecule = self.design.molecule(grid, stage.n_terms)
             if found.log_gain is not None:
                 molecule = molecule.with_gain(found.log_gain)
-        return Form(molecule, stage.kmax, self.key(stage, found))
+        return Form(molecule, stage.kmax, self.key(stage, found), self._blocks(stage))
 
     def level(self, stage: Stage, found: Found) -> Level:
         """The posterior of a stage with its data; the images are read at the first call.
@@ -211,4 +223,6 @@ class Levels:
             density_prior=read_density_prior(self.options.density_prior, box, pixel),
             pose_prior=_pose_prior(self.options.poses, box),
         )
-        return Level(form, posterior, self._images.up_to(plane), self.grid(stage, found).voxels)
+        return Level(
+            form, posterior, self._images.up_to(plane, form.blocks), self.grid(stage, found).voxels
+        )

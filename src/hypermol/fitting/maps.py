@@ -113,17 +113,29 @@ def half_maps(level: Level, state: ChainState, halves: np.ndarray) -> dict[str, 
         state: a draw of all unknowns.
         halves: [N] of 1 and 2.
     """
+    members = np.zeros((2, level.data.images.present.size), np.float32)
+    members[:, : len(halves)] = [halves == half for half in (1, 2)]
+    parts = members.reshape(2, *level.data.images.present.shape)
+    found = thetas_of_parts(level, state, list(parts))
+    return {f"half{i}": np.asarray(level.molecule.shown(theta)) for i, theta in enumerate(found, 1)}
+
+
+def thetas_of_parts(level: Level, state: ChainState, members: list[np.ndarray]) -> list[Any]:
+    """The best theta of each part of the images, given the state's latents.
+
+    Args:
+        level: the images', and the molecule.
+        state: a draw of all unknowns.
+        members: for each part, [n_blocks, B] of 0 and 1.
+    """
     images = level.data.images
     fitted = _linear_mean if level.molecule.is_linear else _optimum
     best = jax.jit(partial(fitted, level.posterior))
-    found = {}
-    for half in (1, 2):
-        member = np.zeros(images.present.size, np.float32)
-        member[: len(halves)] = halves == half
-        present = np.asarray(images.present) * member.reshape(images.present.shape)
-        given = Given(state.mu, state.latents, images._replace(present=jax.device_put(present)))
-        theta = best(given, state.theta)
-        found[f"half{half}"] = np.asarray(level.molecule.shown(theta))
+    found = []
+    for member in members:
+        present = jax.device_put((np.asarray(images.present) * member).astype(np.float32))
+        given = Given(state.mu, state.latents, images._replace(present=present))
+        found.append(best(given, state.theta))
     return found
 
 

@@ -106,6 +106,8 @@ def carry(key: Array, state: ChainState, old: Form, new: Level) -> ChainState:
     """
     same_states = new.molecule.state_space == old.molecule.state_space
     theta = new.molecule.resize(state.theta, old.molecule)
+    if old.blocks is not None and new.form.blocks is None:
+        state = state._replace(latents=_grown(key, state.latents, old, new))
     latents = state.latents
     if not same_states:
         latents = latents._replace(state=_new_states(key, state, old, new))
@@ -119,6 +121,19 @@ def carry(key: Array, state: ChainState, old: Form, new: Level) -> ChainState:
         occupancy=state.mu.occupancy if same_states else on_device(_even_occupancy(new)),
     )
     return ChainState(theta, mu, latents)
+
+
+def _grown(key: Array, some: Latents, old: Form, new: Level) -> Latents:
+    """Latents of all particles from those of some blocks: the others have no place yet.
+
+    They have the input's poses, states at random, and contrast 0: they say nothing of theta.
+    """
+    consensus, space = new.data.consensus, old.molecule.state_space
+    shape = consensus.quaternion.shape[:-1]
+    states = space.sample_base(key, shape)
+    contrast = on_device(np.zeros(shape, np.float32))
+    every = Latents(consensus.quaternion, consensus.shift_px, contrast, states)
+    return jax.tree.map(lambda all_, known: all_.at[old.blocks].set(known), every, some)
 
 
 def _new_states(key: Array, state: ChainState, old: Form, new: Level) -> Array:

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from hypermol.data.particles import ParticleSet
-from hypermol.fitting.stages import FIRST, SEARCH_LEVELS, Plan, Stage
+from hypermol.fitting.stages import FIRST, SEARCH_LEVELS, SECOND, THIRD, Plan, Stage
 from hypermol.io.errors import InputError
 from hypermol.molecule.state_basis import BASES
 from hypermol.recipe.design import AnyDesign
@@ -30,6 +30,7 @@ def make_plan(options: FitOptions, particles: ParticleSet, design: AnyDesign) ->
         searches=options.poses == "search",
         jumps=options.poses in ("search", "rescue"),
         n_particles=particles.n,
+        subset=options.subset,
     )
 
 
@@ -62,8 +63,6 @@ def _refuse_empty_states(design: AnyDesign, n_particles: int) -> None:
             )
 
 
-#: Further levels of the march as fractions of the final frequency.
-_SECOND, _THIRD = 0.5, 0.7
 #: Components of a subspace that is to tell classes apart.
 _MAX_COMPONENTS = 5
 #: Terms of each knob, stage after stage, while its states find their order; where they are pairs.
@@ -101,7 +100,7 @@ def search(plan: Plan) -> tuple[Stage, ...]:
             moves_poses=True,
             is_shared=True,
             beta=beta,
-            searched=plan.searched,
+            searched=plan.searched(plan.first_particles),
             is_trial=True,
         )
 
@@ -118,6 +117,10 @@ def search(plan: Plan) -> tuple[Stage, ...]:
     return (*trials, everywhere)
 
 
+#: Sweeps in which particles that a search did not begin with find their places.
+_PLACINGS = 3
+
+
 def march(plan: Plan) -> tuple[Stage, ...]:
     """Consensus map, linear subspace, then states and poses with rising frequencies.
 
@@ -130,8 +133,9 @@ def march(plan: Plan) -> tuple[Stage, ...]:
     known = BASES.get(plan.basis)  # none for a composite
     fewer = known is not None and not known.is_local and not known.in_pairs
     terms = max(1, plan.n_terms - fewer)
-    second = plan.level(_SECOND)
-    stages = [*(search(plan) if plan.searches else ()), plan.consensus()]
+    # with less detail than the rigid map had, poses that may be anywhere would be lost again
+    second = plan.level(THIRD if plan.jumps else SECOND)
+    stages = [*(search(plan) if plan.searches else ()), *plan.consensus()]
     if plan.n_terms > 1:
         # n classes span n - 1 components; along one knob two order the particles
         components = min(max(plan.n_terms - 1, 2), _MAX_COMPONENTS) if plan.classes else 2
@@ -150,10 +154,15 @@ def march(plan: Plan) -> tuple[Stage, ...]:
         plan.stage(f"states, {few} terms", second, few, sweeps) for few in plan.few if few < terms
     ]
     medium = 3 * plan.burn_in // 2 if plan.move_poses else plan.burn_in
+    if not plan.jumps:
+        stages.append(plan.stage("states, coarse", second, terms, plan.burn_in))
+    stages.append(plan.stage("states, medium", plan.level(THIRD), terms, medium, learns=True))
+    if plan.first_particles < plan.n_particles:
+        stages = [replace(stage, subset=plan.first_particles) for stage in stages]
+        placing = replace(stages[-1], name="placing the others", theta="none", sweeps=_PLACINGS)
+        stages.append(replace(placing, subset=None))
     return (
         *stages,
-        plan.stage("states, coarse", second, terms, plan.burn_in),
-        plan.stage("states, medium", plan.level(_THIRD), terms, medium, learns=True),
         plan.stage("states, fine", plan.kmax, plan.n_terms, max(2, plan.burn_in // 2), learns=True),
         plan.sampling(),
     )
@@ -161,9 +170,9 @@ def march(plan: Plan) -> tuple[Stage, ...]:
 
 def march_from_adam(plan: Plan) -> tuple[Stage, ...]:
     """For molecules that are not linear: consensus map, Adam over all states, then as any other."""
-    start = plan.level(_THIRD)
+    start = plan.level(THIRD)
     return (
-        plan.consensus(),
+        *plan.consensus(),
         Stage(
             "start by Adam",
             "whole",
@@ -244,7 +253,7 @@ def _refuse_search(options: FitOptions, design: AnyDesign) -> None:
     Raises:
         InputError: says what to do instead.
     """
-    if not design.is_linear or not design.is_frame_free:
+    if not design.is_linear or design.axes is None:
         what = (
             "the model has parts that stand somewhere"
             if design.is_linear

@@ -1,6 +1,6 @@
 """A run as data: its stages, and what a schedule of them depends on."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import final
 
 import jax
@@ -36,7 +36,8 @@ class Stage:
         kmax: largest spatial frequency, in 1/box.
         n_terms: terms of the state basis (principal components + 1 for a subspace).
         sweeps: how many.
-        theta: exact, mala or hmc; adam and second-mode are starts, not exact.
+        theta: exact, mala or hmc; adam and second-mode are starts, not exact; none leaves the
+            molecule alone.
         particles: candidates, gradient or random-walk; nodes and search are starts, none leaves
             them alone.
         moves_poses: whether rotations and shifts are drawn.
@@ -44,10 +45,12 @@ class Stage:
         estimates_spectrum: whether theta's spectrum follows its draws, in burn-in.
         is_shared: run once for several chains, which part after it.
         finds_radius: its molecule fills the box, and its map tells the support's radius.
+        finds_axes: its map tells the molecule's point group, and is turned to its axes.
         beta: inverse temperatures that a search begins and ends with.
         searched: particles that a sweep of it searches, None all.
         is_trial: a search run several times, of which the best goes on.
         anywhere: particles that a sweep offers poses from anywhere to.
+        subset: particles that it is of; None all.
         keep_every: keep a posterior sample every so many sweeps; 0 marks burn-in, in which
             kernels adapt.
     """
@@ -64,15 +67,18 @@ class Stage:
     estimates_spectrum: bool = True
     is_shared: bool = False
     finds_radius: bool = False
+    finds_axes: bool = False
     beta: tuple[float, float] = (1.0, 1.0)
     searched: int | None = None
     is_trial: bool = False
     anywhere: int = 0
+    subset: int | None = None
     keep_every: int = 0
 
     def cost(self, n_particles: int) -> float:
         """Relative time of one sweep: pixels x terms x slices taken, and what is looked for
-        everywhere."""
+        everywhere, by how many of the particles it is of."""
+        all_of_them, n_particles = n_particles, min(n_particles, self.subset or n_particles)
         slices = _SLICES[self.particles] if self.moves_poses else min(_SLICES[self.particles], 1.0)
         jumping = min(self.anywhere / max(n_particles, 1), 1.0)
         everywhere = _PROPOSE * jumping
@@ -80,7 +86,9 @@ class Stage:
             looked = n_particles if self.searched is None else min(self.searched, n_particles)
             everywhere = _MATCH * self.kmax**4 * looked / max(n_particles, 1)
         pixels = self.kmax**2 * self.n_terms
-        return pixels * (slices + _OFFERED * jumping + _REST) + everywhere
+        theta = 0.0 if self.theta == "none" else _REST
+        each = pixels * (slices + _OFFERED * jumping + theta) + everywhere
+        return each * n_particles / max(all_of_them, 1)
 
     @property
     def kernels(self) -> tuple:
@@ -107,8 +115,8 @@ class Stage:
 
 #: Share of the particles that a sweep looks for everywhere, and bounds of their number.
 _SEARCHED, _LEAST_SEARCHED, _MOST_SEARCHED = 0.2, 400, 1000
-#: Where a march begins, as a share of the final frequency.
-FIRST = 0.42
+#: Where a march begins, and further levels of it, as shares of the final frequency.
+FIRST, SECOND, THIRD = 0.42, 0.5, 0.7
 #: Frequencies, in 1/box, that a search from nothing rises through.
 SEARCH_LEVELS = (6, 8)
 
@@ -134,6 +142,8 @@ class Plan:
         searches: no pose is known.
         jumps: poses may be anywhere, however they began.
         n_particles: how many there are.
+        subset: as many as a search begins with, None all; the others are placed when it knows the
+            molecule.
     """
 
     kmax: int
@@ -151,11 +161,18 @@ class Plan:
     searches: bool = False
     jumps: bool = False
     n_particles: int = 0
+    subset: int | None = None
 
     @property
-    def searched(self) -> int:
-        """Particles that a sweep looks for everywhere."""
-        return min(max(_LEAST_SEARCHED, round(_SEARCHED * self.n_particles)), _MOST_SEARCHED)
+    def first_particles(self) -> int:
+        """How many the march begins with."""
+        if not self.searches or self.subset is None:
+            return self.n_particles
+        return min(self.subset, self.n_particles)
+
+    def searched(self, n_particles: int) -> int:
+        """Of so many, particles that a sweep looks for everywhere."""
+        return min(max(_LEAST_SEARCHED, round(_SEARCHED * n_particles)), _MOST_SEARCHED)
 
     @property
     def classes(self) -> bool:
@@ -195,26 +212,39 @@ class Plan:
             moves_poses=self.move_poses,
             learns_widths=self.move_poses,
             estimates_spectrum=False,
-            anywhere=self.searched * self.jumps,
+            anywhere=self.searched(self.n_particles) * self.jumps,
             keep_every=self.thin,
         )
 
-    def consensus(self) -> Stage:
-        """The rigid map that every march begins with: at the input's poses, or until those that
-        may be anywhere have settled."""
-        sweeps = 2 * self.burn_in if self.jumps else max(2, self.burn_in // 2)
-        return Stage(
+    def consensus(self) -> tuple[Stage, ...]:
+        """The rigid map that every march begins with.
+
+        At the input's poses; or until those that may be anywhere have settled, and then again with
+        finer detail, by which parts of a molecule are told apart that look alike from afar.
+        """
+        first = Stage(
             "consensus map",
             "constant",
             self.level(FIRST),
             1,
-            sweeps,
+            2 * self.burn_in if self.jumps else max(2, self.burn_in // 2),
             moves_poses=self.jumps,
             learns_widths=self.jumps,
             is_shared=True,
             finds_radius=True,
             anywhere=self.n_particles * self.jumps,
         )
+        if not self.jumps:
+            return (first,)
+        finer = replace(
+            first,
+            name="consensus map, finer",
+            kmax=self.level(THIRD),
+            sweeps=3 * self.burn_in // 2,
+            finds_radius=False,
+            finds_axes=self.searches,
+        )
+        return first, finer
 
 
 @jax.jit

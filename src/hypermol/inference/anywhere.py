@@ -1,8 +1,10 @@
 """Poses proposed from anywhere, for one image: cells of SO(3) x shifts by weight, and exact picks.
 
-The proposals do not depend on where the particle is, so that iterated sampling importance
-resampling (Tjelmeland 2004; Andrieu, Lee and Vihola 2018) leaves the posterior as it is: the pose
-now and n proposals are drawn from by posterior over proposal density.
+Proposals depend on where the particle is through a pivot alone, a shift drawn evenly from the
+square about its own; given the pivot, every pose in the square about that is as likely to have led
+to it. So iterated sampling importance resampling (Tjelmeland 2004; Andrieu, Lee and Vihola 2018)
+leaves the posterior as it is: the pose now and n proposals are drawn from by posterior over
+proposal density. Rotations are anywhere; shifts walk.
 """
 
 from typing import NamedTuple
@@ -16,11 +18,13 @@ from hypermol.inference.ensemble import (
     Particles,
     contrast_marginal,
     draw_contrast,
+    draw_gaussian_states,
+    gaussian_states,
 )
 from hypermol.inference.target import Separable
 from hypermol.space.rotation import matrix_from_quaternion, quaternion_multiply, random_quaternions
 
-#: Chance of a proposal from anywhere at all: no pose is without one.
+#: Chance of a proposal of any pose at all: none in reach is without one.
 _BROAD = 0.05
 
 
@@ -29,8 +33,8 @@ class Cells(NamedTuple):
 
     Attributes:
         quaternions: [G, 4] centres of the balls.
-        shifts_px: [S, 2] centres of the squares, which tile a part of the plane: rows of a square
-            lattice, the second coordinate fastest.
+        shifts_px: [S, 2] centres of the squares, which tile a square about 0: rows of a lattice,
+            the second coordinate fastest.
         reach_rad: radius of the balls.
         spacing_px: side of the squares.
     """
@@ -40,6 +44,11 @@ class Cells(NamedTuple):
     reach_rad: float
     spacing_px: float
 
+    @property
+    def half_px(self) -> float:
+        """From 0 to the edge of the square that the squares tile."""
+        return 0.5 * round(len(self.shifts_px) ** 0.5) * self.spacing_px
+
 
 class Poses(NamedTuple):
     """n poses: quaternions [n, 4] and shifts [n, 2] in pixels."""
@@ -48,14 +57,19 @@ class Poses(NamedTuple):
     shift_px: Array
 
 
-def propose(key: Array, cells: Cells, chance: Array, sd_px: float, n: int) -> Poses:
-    """Draw n poses: a cell by its chance and a pose evenly within; seldom one from anywhere.
+def draw_pivots(key: Array, cells: Cells, shifts_px: Array) -> Array:
+    """A pivot [..., 2] for each shift, from the square about it."""
+    away = jax.random.uniform(key, shifts_px.shape, minval=-1.0, maxval=1.0)
+    return shifts_px + cells.half_px * away
+
+
+def propose(key: Array, cells: Cells, chance: Array, n: int) -> Poses:
+    """Draw n poses: a cell by its chance and a pose evenly within; seldom one of all evenly.
 
     Args:
         key: random key.
         cells: G x S of them.
         chance: [G, S], summing to 1.
-        sd_px: of the shifts of those from anywhere, about 0.
         n: how many.
     """
     keys = jax.random.split(key, 7)
@@ -76,14 +90,15 @@ def propose(key: Array, cells: Cells, chance: Array, sd_px: float, n: int) -> Po
         jnp.where(broad, random_quaternions(far[0], n), near),
         jnp.where(
             broad,
-            sd_px * jax.random.normal(far[1], (n, 2)),
+            cells.half_px * jax.random.uniform(far[1], (n, 2), minval=-1.0, maxval=1.0),
             cells.shifts_px[square] + offset,
         ),
     )
 
 
-def log_proposal(cells: Cells, chance: Array, sd_px: float, poses: Poses) -> Array:
-    """log density [n] of `propose`, with respect to Haar measure (of total 1) and pixels^2.
+def log_proposal(cells: Cells, chance: Array, poses: Poses) -> Array:
+    """log density [n] of `propose`, with respect to Haar measure (of total 1) and pixels^2; -inf
+    where it proposes nothing.
 
     Evenly drawn vector parts x have density 3 / (4 pi r^3) in a ball of radius r; Haar measure
     has 1 / (pi^2 w) there, w being the turn's real part.
@@ -94,31 +109,42 @@ def log_proposal(cells: Cells, chance: Array, sd_px: float, poses: Poses) -> Arr
     kernel = 0.75 * jnp.pi / radius**3 * inside
     square, held = _square_of(cells, poses.shift_px)
     near = jnp.einsum("ng,gn->n", kernel, chance[:, square])
-    near = jnp.where(held, near, 0.0) / cells.spacing_px**2
-    distance2 = jnp.sum(poses.shift_px**2, axis=-1)
-    far = jnp.exp(-0.5 * distance2 / sd_px**2) / (2.0 * jnp.pi * sd_px**2)
-    return jnp.log((1.0 - _BROAD) * near + _BROAD * far)
+    near = near / cells.spacing_px**2
+    far = 1.0 / (2.0 * cells.half_px) ** 2
+    return jnp.where(held, jnp.log((1.0 - _BROAD) * near + _BROAD * far), -jnp.inf)
+
+
+#: How far outside the squares rounding may put a pose, in squares.
+_ROUNDING = 1e-3
 
 
 def _square_of(cells: Cells, shifts_px: Array) -> tuple[Array, Array]:
     """Which square holds each shift [n], and whether one does."""
     side = round(len(cells.shifts_px) ** 0.5)
-    steps = jnp.rint((shifts_px - cells.shifts_px[0]) / cells.spacing_px).astype(jnp.int32)
-    held = jnp.all((steps >= 0) & (steps < side), axis=-1)
-    return jnp.where(held, side * steps[:, 0] + steps[:, 1], 0), held
+    place = (shifts_px + cells.half_px) / cells.spacing_px
+    held = jnp.all((place >= -_ROUNDING) & (place <= side + _ROUNDING), axis=-1)
+    steps = jnp.clip(jnp.floor(place).astype(jnp.int32), 0, side - 1)
+    return side * steps[:, 0] + steps[:, 1], held
 
 
 #: Views whose slices are held at a time.
 _TOGETHER = 4
 
 
+class Offered(NamedTuple):
+    """Poses offered to a block of B particles.
+
+    Attributes:
+        poses: [B, n], n + 1 a multiple of 4.
+        log_density: [B, n + 1] of proposing them, and first the pose now.
+    """
+
+    poses: Poses
+    log_density: Array
+
+
 def anywhere_step(
-    key: Array,
-    particles: Particles,
-    target: Separable,
-    proposals: Poses,
-    log_proposals: Array,
-    counts: CandidateCounts,
+    key: Array, particles: Particles, target: Separable, offered: Offered, counts: CandidateCounts
 ) -> tuple[Particles, Array]:
     """Draw each particle's (rotation, shift, state) from its pose now and n proposals.
 
@@ -129,24 +155,21 @@ def anywhere_step(
         key: random key.
         particles: a block of B.
         target: of the block.
-        proposals: [B, n], n + 1 a multiple of 4.
-        log_proposals: [B, n + 1] their log densities, that of the pose now first.
+        offered: to each of them.
         counts: of the lattice of states.
 
     Returns:
         The particles, and whether each took a proposal [B].
     """
     keys = jax.random.split(key)
-    quaternions = jnp.concatenate([particles.quaternion[:, None], proposals.quaternion], axis=1)
-    shifts = jnp.concatenate([particles.shift_px[:, None], proposals.shift_px], axis=1)
+    views = _weighed(particles, target, offered)
     states = jax.vmap(lambda tau: target.lattice(tau, counts.states))(particles.state)
-    gram, linear = _evidence_of_views(target, quaternions, particles.state, shifts)
     weights = target.weights(states)
-    along = jnp.einsum("bjf,btf->bjt", linear, weights)
-    power = jnp.einsum("btf,bjfg,btg->bjt", weights, gram, weights)
+    along = jnp.einsum("bjf,btf->bjt", views.linear, weights)
+    power = jnp.einsum("btf,bjfg,btg->bjt", weights, views.gram, weights)
     score = (
         contrast_marginal(along, power, target.contrast_precision)
-        + (target.log_rotation(quaternions) + target.log_shift(shifts) - log_proposals)[..., None]
+        + views.log_weight[..., None]
         + target.log_state(states)[:, None]
     )
     flat = score.reshape(len(score), -1)
@@ -156,8 +179,71 @@ def anywhere_step(
     contrast = draw_contrast(
         keys[1], along[row, view, member], power[row, view, member], target.contrast_precision
     )
-    moved = Particles(quaternions[row, view], shifts[row, view], contrast, states[row, member])
-    return moved, view > 0
+    return views.taken(view, contrast, states[row, member]), view > 0
+
+
+def anywhere_subspace_step(
+    key: Array, particles: Particles, target: Separable, offered: Offered, dim: int
+) -> tuple[Particles, Array]:
+    """The same for linear subspaces: given the contrast, states are integrated out, then drawn.
+
+    Args:
+        key: random key.
+        particles: a block of B.
+        target: whose weights are affine in the states (`ensemble.gaussian_states`).
+        offered: to each of them.
+        dim: of the states.
+    """
+    keys = jax.random.split(key)
+    views = _weighed(particles, target, offered)
+    contrast = jnp.broadcast_to(particles.contrast[:, None], views.log_weight.shape)
+    factor, white = gaussian_states(contrast, views.gram, views.linear, target, dim)
+    rest = target.weights(jnp.zeros(dim))
+    power = jnp.einsum("f,bjfg,g->bj", rest, views.gram, rest)
+    score = (
+        contrast * (views.linear @ rest)
+        - 0.5 * contrast**2 * power
+        + 0.5 * jnp.sum(white**2, axis=-1)
+        - jnp.sum(jnp.log(jnp.diagonal(factor, axis1=-2, axis2=-1)), axis=-1)
+        + views.log_weight
+    )
+    view = jnp.argmax(score + jax.random.gumbel(keys[0], score.shape), axis=-1)
+    row = jnp.arange(len(view))
+    states = draw_gaussian_states(keys[1], factor[row, view], white[row, view])
+    return views.taken(view, particles.contrast, states), view > 0
+
+
+class _Views(NamedTuple):
+    """The pose now [B, 1 + n] and those offered.
+
+    Attributes:
+        poses: [B, 1 + n].
+        gram, linear: [B, 1 + n, F, F] and [B, 1 + n, F], of the images.
+        log_weight: [B, 1 + n] prior over proposal density.
+    """
+
+    poses: Poses
+    gram: Array
+    linear: Array
+    log_weight: Array
+
+    def taken(self, view: Array, contrast: Array, state: Array) -> Particles:
+        """Particles at one of their views [B]."""
+        row = jnp.arange(len(view))
+        return Particles(
+            self.poses.quaternion[row, view], self.poses.shift_px[row, view], contrast, state
+        )
+
+
+def _weighed(particles: Particles, target: Separable, offered: Offered) -> _Views:
+    """Every pose that a particle may take."""
+    now = Poses(particles.quaternion, particles.shift_px)
+    poses = jax.tree.map(
+        lambda one, more: jnp.concatenate([one[:, None], more], axis=1), now, offered.poses
+    )
+    gram, linear = _evidence_of_views(target, poses.quaternion, particles.state, poses.shift_px)
+    log_prior = target.log_rotation(poses.quaternion) + target.log_shift(poses.shift_px)
+    return _Views(poses, gram, linear, log_prior - offered.log_density)
 
 
 def _evidence_of_views(

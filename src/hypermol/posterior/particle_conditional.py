@@ -66,10 +66,12 @@ class Templates(NamedTuple):
 
     Attributes:
         pixels: real [G, 2 K], the molecule seen from every rotation, without CTF.
+        power: [G, K], of these pixels.
         phases: complex [S, K], of every shift, conjugated.
     """
 
     pixels: Array
+    power: Array
     phases: Array
 
 
@@ -89,9 +91,8 @@ def match_evidence(
     `inference.exhaustive.draw_match`."""
     whiten = jnp.sqrt(posterior.pixel_precision(mu))
     transfer = posterior.imaging.transfer(ctf[None], posterior.plane)[0] * whiten
-    model = templates.pixels * jnp.concatenate([transfer, transfer])
-    shifted = _as_reals((pixels * whiten) * templates.phases)
-    return jnp.sum(model**2, axis=1), model @ shifted.T
+    shifted = _as_reals((pixels * whiten * transfer) * templates.phases)
+    return templates.power @ transfer**2, templates.pixels @ shifted.T
 
 
 class Tangent(NamedTuple):

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple, Protocol, final
 
 from hypermol.molecule.composite import Composite, composite, expansion
-from hypermol.molecule.parts import IDENTITY, Part, Place
+from hypermol.molecule.parts import Part, Place
 from hypermol.molecule.protocol import Molecule, SlicedMolecule
 from hypermol.molecule.region import Ball, Mask, Region
 from hypermol.molecule.spatial_basis.base import SpatialBasis
@@ -18,6 +18,7 @@ from hypermol.molecule.state_basis import (
     Variation,
     named_state_basis,
 )
+from hypermol.molecule.symmetry import group_of
 from hypermol.molecule.trajectory import Still, Trajectory
 from hypermol.space.state_space import StateSpace
 
@@ -60,8 +61,9 @@ class AnyDesign(Protocol):
         ...
 
     @property
-    def is_frame_free(self) -> bool:
-        """Whether it is the same model however the molecule is turned."""
+    def axes(self) -> str | None:
+        """Point group whose axes are all that the model knows of a frame, C1 if it knows nothing;
+        None where it has a frame of its own."""
         ...
 
     @property
@@ -173,10 +175,15 @@ class PartDesign:
 
     @property
     def is_centred(self) -> bool:
-        """Whether it is the same in every frame: in a ball about the origin, at rest, one copy."""
+        """Whether it is the same in every frame that has the axes of its places: in a ball about
+        the origin, at rest."""
         about = self.region is None or self.region.is_centred
-        single = len(self.places) == 1 and self.places[0].rotation == IDENTITY
-        return about and single and self.trajectory == Still()
+        return about and self.trajectory == Still()
+
+    @property
+    def group(self) -> str | None:
+        """Point group of its places; C1 of a single one, None where they make none."""
+        return group_of([place.rotation for place in self.places])
 
     def part(self, grid: Grid, n_terms: int) -> Part:
         """The part at a resolution, with at most so many state terms."""
@@ -224,9 +231,12 @@ class Design:
         return len({knob for part in self.parts for knob in part.deforming})
 
     @property
-    def is_frame_free(self) -> bool:
-        """Whether all parts are the same in every frame."""
-        return all(part.is_centred for part in self.parts)
+    def axes(self) -> str | None:
+        """Point group whose axes it stands by, C1 if none; None where parts stand somewhere."""
+        groups = {part.group for part in self.parts} - {"C1"} or {"C1"}
+        if not all(part.is_centred for part in self.parts) or len(groups) > 1:
+            return None
+        return groups.pop()
 
     @property
     def bases(self) -> tuple[tuple[str, str, int], ...]:

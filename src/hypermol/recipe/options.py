@@ -36,6 +36,7 @@ class FitOptions:
         chains: chains; those of one start share its stages, which fix the states' gauge.
         starts: independent starts that the chains are shared out to.
         trials: searches from nothing, of which the best goes on; for poses = search.
+        subset: particles that a search begins with, the others being placed later.
         schedule: march, paper (sec. 5 of the paper) or second-mode (its second mode, then paper).
         theta: what draws theta: exact, mala or hmc; None lets molecule and schedule choose.
         particles: what draws the particles: candidates, gradient or random-walk; None as theta.
@@ -68,6 +69,7 @@ class FitOptions:
     chains: int = 2
     starts: int = 1
     trials: int = 3
+    subset: int = 5000
     schedule: str = "march"
     theta: str | None = None
     particles: str | None = None
@@ -144,6 +146,7 @@ _COUNTS = (
     "chains",
     "starts",
     "trials",
+    "subset",
     "burn_in",
     "samples",
     "thin",

@@ -43,7 +43,7 @@ class OwnDesign:
 
     kind = "own"
     is_linear = False
-    is_frame_free = False
+    axes = None
     parts: ClassVar[tuple[PartDesign, ...]] = ()
 
     @property

@@ -33,6 +33,7 @@ TABLES: dict[str, tuple[str, ...]] = {
         "chains",
         "starts",
         "trials",
+        "subset",
         "schedule",
         "theta",
         "particles",

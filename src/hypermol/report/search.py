@@ -1,8 +1,10 @@
-"""How a search from nothing, or a rescue, went: trials and their scores, and who jumped when."""
+"""How a search from nothing, or a rescue, went: trials and their scores, axes and their rivals,
+and who jumped when."""
 
 import numpy as np
 
 from hypermol.fitting.found import load_found
+from hypermol.fitting.point_group import GroupStanding
 from hypermol.report.evidence import Evidence
 from hypermol.report.figures_sampler import stage_names
 from hypermol.report.page import Block, Heading, Paragraph, Section, Table
@@ -17,7 +19,7 @@ def search(evidence: Evidence) -> list[Section]:
     """The section; none for runs whose poses could not be anywhere."""
     if not any("jumped" in line or "placed" in line for line in evidence.trace):
         return []
-    parts: list[Block] = [*_trials(evidence), *_stages(evidence)]
+    parts: list[Block] = [*_trials(evidence), *_groups(evidence), *_stages(evidence)]
     places = float(np.mean(evidence.particles.pose_share < _AGREE))
     parts.append(
         Paragraph(
@@ -51,6 +53,46 @@ def _trials(evidence: Evidence) -> list[Block]:
     )
     header = ("trial", "log-likelihood of an image held out", "to the best", "")
     return [Heading("Trials"), Paragraph(text), Table(header, rows)]
+
+
+#: Candidates that are shown.
+_SHOWN = 6
+
+
+def _groups(evidence: Evidence) -> list[Block]:
+    """Which point group was found, and its rivals."""
+    found = load_found(evidence.run.directory).point_groups
+    if not found:
+        return []
+    groups = [GroupStanding(**standing) for standing in found]
+    rows = [
+        (g.group, f"{g.gain:+.3f} +- {g.gain_error:.3f}", f"{g.agreement:.2f}")
+        for g in groups[:_SHOWN]
+    ]
+    best = groups[0]
+    text = (
+        "The first map was averaged over its copies under each group, about the axes where they "
+        "agree best, and asked for the images held out: with the right group it predicts them "
+        "better than as it is (C1, 0), with a wrong one worse. "
+    )
+    if best.is_clear:
+        text += f"{best.group} predicts them best; the frame has its main axis along z. "
+        if len(groups) > 1:
+            text += (
+                f'A part of a composite with symmetry = "{best.group}" has such copies, each with '
+                "a state of its own."
+            )
+    elif len(groups) > 1:
+        text += "None is clearly better than no symmetry, and the map was left as it stood."
+    else:
+        text += (
+            f"The model has copies under {best.group} and was turned to its axes, though a rigid "
+            "map of these images is not clearly symmetric. Equal parts that move each on its own "
+            "leave such a map, which puts the more open one of every image on one side; a molecule "
+            "without the symmetry does too."
+        )
+    header = ("group", "gain in log-likelihood of an image held out", "agreement of copies")
+    return [Heading("Symmetry"), Paragraph(text), Table(header, rows)]
 
 
 def _stages(evidence: Evidence) -> list[Block]:

@@ -5,7 +5,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from hypermol.data.latents import Latents
-from hypermol.fitting.blocks.matching import Matcher, shift_lattice
+from hypermol.fitting.blocks.matching import (
+    Matcher,
+    shift_lattice,
+    shift_spacing_px,
+    steps_of_all,
+)
 from hypermol.inference.ensemble import contrast_marginal
 from hypermol.molecule.state_basis import Constant
 from hypermol.posterior.priors import HyperPrior
@@ -28,13 +33,15 @@ def test_evidence_is_the_likelihood_of_the_image_at_every_cell():
     state = draw_prior(np.random.default_rng(0), world)
     data = draw_images(jax.random.key(1), world, state)
     pixels, ctf = data.images.pixels[0, 0], data.images.ctf[0, 0]
-    matcher = Matcher(posterior)
+    matcher = Matcher(posterior, 2)
+    pivot = jnp.asarray([0.7, -0.4])
 
     @jax.jit
     def matched() -> tuple:
         looked = matcher.look(jax.random.key(2), state.theta)
-        found = matcher.evidence(state.mu, looked.templates, pixels, ctf)
-        weights = matcher.log_weights(state.mu, looked.templates, pixels, ctf)
+        about = matcher.about(pixels, pivot)
+        found = matcher.evidence(state.mu, looked.templates, about, ctf)
+        weights = matcher.log_weights(state.mu, looked.templates, about, ctf)
         return looked.cells, found, weights
 
     cells, (gram, linear), weights = matched()
@@ -43,7 +50,7 @@ def test_evidence_is_the_likelihood_of_the_image_at_every_cell():
     for g, s in [(0, 0), (17, 3), (900, 12)]:
         at = Latents(
             cells.quaternions[g][None],
-            cells.shifts_px[s][None],
+            (pivot + cells.shifts_px[s])[None],
             jnp.full(1, contrast),
             jnp.zeros((1, 0)),
         )
@@ -59,7 +66,7 @@ def test_evidence_is_the_likelihood_of_the_image_at_every_cell():
 
 
 def test_the_lattice_reaches_as_far_as_shifts_do_and_is_as_fine_as_frequencies():
-    shifts = shift_lattice(64, 8)
+    shifts = shift_lattice(shift_spacing_px(64, 8), steps_of_all(64, 8))
     spacing = np.min(np.linalg.norm(shifts - shifts[0], axis=1)[1:])
     assert np.abs(shifts).max() >= 0.06 * 64
     assert spacing < 0.25 * 64 / 8

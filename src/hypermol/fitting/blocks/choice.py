@@ -47,6 +47,8 @@ def sweep_blocks(stage: Stage, posterior: Posterior, start_steps: int = 1000) ->
         return search_blocks(stage, posterior)
     theta = _THETA[stage.theta](posterior, stage, start_steps)
     particles = _PARTICLES[stage.particles](posterior, stage)
+    if stage.theta == "none":
+        return (particles_anywhere(posterior, stage.anywhere, _STATES), *particles)
     blocks: list[Block] = [*theta, *trajectories(posterior)]
     mu = hyperparameters(posterior, stage.learns_widths, stage.learns_contrast)
     if stage.particles == "nodes":  # the noise is that of the states that theta was climbed with
@@ -76,6 +78,7 @@ def search_blocks(stage: Stage, posterior: Posterior) -> Sweep:
 
 _Theta = Callable[[Posterior, Stage, int], Sweep]
 _THETA: dict[str, _Theta] = {
+    "none": lambda posterior, stage, steps: (),
     "exact": lambda posterior, stage, steps: (theta_exact(posterior),),
     "mala": lambda posterior, stage, steps: (theta_by_gradient(posterior, "mala"),),
     "hmc": lambda posterior, stage, steps: (theta_by_gradient(posterior, "hmc"),),

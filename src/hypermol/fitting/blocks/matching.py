@@ -33,11 +33,19 @@ SHIFT_SHARE = 0.03
 _SLICED = 512
 
 
-def shift_lattice(box: int, kmax: int) -> np.ndarray:
-    """Square lattice [S, 2] about 0, in pixels, as fine as frequencies up to kmax tell."""
-    spacing = _SPACING_TURNS * box / kmax
-    reach = int(np.ceil(2.0 * SHIFT_SHARE * box / spacing))
-    axis = spacing * np.arange(-reach, reach + 1)
+def shift_spacing_px(box: int, kmax: int) -> float:
+    """Spacing of shifts that is as fine as frequencies up to kmax tell."""
+    return _SPACING_TURNS * box / kmax
+
+
+def steps_of_all(box: int, kmax: int) -> int:
+    """Steps from the middle of a lattice to its edge, where nothing is known of shifts."""
+    return int(np.ceil(2.0 * SHIFT_SHARE * box / shift_spacing_px(box, kmax)))
+
+
+def shift_lattice(spacing_px: float, steps: int) -> np.ndarray:
+    """Square lattice [S, 2] about 0, in pixels."""
+    axis = spacing_px * np.arange(-steps, steps + 1)
     return np.stack(np.meshgrid(axis, axis, indexing="ij"), axis=-1).reshape(-1, 2)
 
 
@@ -55,26 +63,28 @@ def some_blocks(key: Array, shape: tuple[int, ...], particles: int) -> Array:
 
 
 class Looked(NamedTuple):
-    """Where particles are looked for, and the molecule from there."""
+    """Where particles are looked for, in which states [G, dim], and the molecule from there."""
 
     cells: Cells
+    states: Array
     templates: Templates
 
 
 class Matcher:
-    """One grid and lattice, laid anew whenever it is asked, for one posterior.
+    """One grid of rotations, turned anew whenever it is asked, and one lattice of shifts.
 
     Every direction of the grid has a state of its own, drawn at random: a molecule that moves is
-    looked for in all of its states.
+    looked for in all of its states. Shifts are relative to a pivot, which images are moved to
+    (`about`).
     """
 
-    def __init__(self, posterior: Posterior) -> None:
+    def __init__(self, posterior: Posterior, steps: int) -> None:
         plane = posterior.plane
         self._posterior = posterior
         count = -(-int(_ROTATIONS * plane.kmax**3) // _SLICED) * _SLICED
         self._grid = super_fibonacci(count)
-        self._shifts = shift_lattice(plane.box, plane.kmax)
-        self._spacing = _SPACING_TURNS * plane.box / plane.kmax
+        self.spacing_px = shift_spacing_px(plane.box, plane.kmax)
+        self._shifts = shift_lattice(self.spacing_px, steps)
         # (4 / 3) pi reach^3 of 8 pi^2, the volume of all rotation vectors
         self._reach = float(np.cbrt(6.0 * np.pi * _OVERLAP / count))
 
@@ -82,33 +92,37 @@ class Matcher:
         """Where every particle is looked for, and what it is matched with."""
         keys = jax.random.split(key)
         cells = self._cells(keys[0])
-        return Looked(cells, self._templates(keys[1], theta, cells))
+        shape = (len(cells.quaternions),)
+        states = self._posterior.molecule.state_space.sample_base(keys[1], shape)
+        return Looked(cells, states, self._templates(theta, cells, states))
 
     def _cells(self, key: Array) -> Cells:
-        """The grid turned, and the lattice shifted, at random."""
-        keys = jax.random.split(key)
-        turn = random_quaternions(keys[0], 1)
-        offset = self._spacing * jax.random.uniform(keys[1], (2,), minval=-0.5, maxval=0.5)
+        """The grid turned at random, and the lattice."""
         grid = jnp.asarray(self._grid, jnp.float32)
-        shifts = jnp.asarray(self._shifts, jnp.float32) + offset
-        return Cells(quaternion_multiply(grid, turn), shifts, self._reach, self._spacing)
+        turned = quaternion_multiply(grid, random_quaternions(key, 1))
+        shifts = jnp.asarray(self._shifts, jnp.float32)
+        return Cells(turned, shifts, self._reach, self.spacing_px)
 
-    def _templates(self, key: Array, theta: object, cells: Cells) -> Templates:
+    def about(self, pixels: Array, pivot_px: Array) -> Array:
+        """Images [..., K] whose shifts are told from a pivot [..., 2]."""
+        return pixels * jnp.conj(self._posterior.imaging.phases(self._posterior.plane, pivot_px))
+
+    def _templates(self, theta: object, cells: Cells, states: Array) -> Templates:
         """The molecule from all rotations, a part at a time."""
         posterior = self._posterior
         prepared = posterior.molecule.prepare(theta)
         rotations = matrix_from_quaternion(cells.quaternions)
-        space = posterior.molecule.state_space
-        states = space.sample_base(key, (len(rotations),))
         parts = jax.lax.map(
             lambda some: seen_from(posterior, prepared, *some),
             (
                 rotations.reshape(-1, _SLICED, 3, 3),
-                states.reshape(len(states) // _SLICED, _SLICED, space.dim),
+                states.reshape(len(states) // _SLICED, _SLICED, states.shape[-1]),
             ),
         )
         phases = posterior.imaging.phases(posterior.plane, cells.shifts_px[None])[0]
-        return Templates(parts.reshape(len(rotations), -1), jnp.conj(phases))
+        pixels = parts.reshape(len(rotations), -1)
+        power = jnp.sum(pixels.reshape(len(rotations), 2, -1) ** 2, axis=1)
+        return Templates(pixels, power, jnp.conj(phases))
 
     def evidence(
         self, mu: Hyperparameters, templates: Templates, pixels: Array, ctf: Array

@@ -4,7 +4,9 @@ The match at low frequencies says where (`inference.anywhere`); the images up to
 frequency decide.
 """
 
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import jax
@@ -12,17 +14,29 @@ import jax.numpy as jnp
 from jax import Array
 
 from hypermol.data.latents import Consensus, ImageBlocks, Latents
-from hypermol.fitting.blocks.matching import SHIFT_SHARE, Looked, Matcher, some_blocks
+from hypermol.fitting.blocks.matching import Looked, Matcher, some_blocks
 from hypermol.fitting.sweep import Block, ChainState, Data, Info, Tuning
-from hypermol.inference.anywhere import Poses, anywhere_step, log_proposal, propose
+from hypermol.inference.anywhere import (
+    Offered,
+    Poses,
+    anywhere_step,
+    anywhere_subspace_step,
+    draw_pivots,
+    log_proposal,
+    propose,
+)
 from hypermol.inference.ensemble import CandidateCounts, Particles
+from hypermol.inference.target import Separable
 from hypermol.posterior.particle_conditional import particles_separable
 from hypermol.posterior.posterior import Posterior
 from hypermol.posterior.priors import Hyperparameters
 from hypermol.space.fourier import half_plane, plane_columns
+from hypermol.space.state_space import StateSpace
 
 #: Frequency, in 1/box, that proposals are matched at.
 _WAVES = 8
+#: Steps of the lattice of shifts from its middle to its edge.
+_STEPS = 1
 #: Proposals of each particle.
 _PROPOSALS = 15
 
@@ -35,7 +49,7 @@ class _Proposer:
         coarse = half_plane(plane.box, min(_WAVES, plane.kmax))
         self._posterior = replace(posterior, plane=coarse)
         self._columns = plane_columns(plane, coarse)
-        self._matcher = Matcher(self._posterior)
+        self._matcher = Matcher(self._posterior, _STEPS)
 
     def look(self, key: Array, theta: Any) -> Looked:
         """Cells and templates, the same for all particles."""
@@ -48,35 +62,42 @@ class _Proposer:
         looked: Looked,
         latents: Latents,
         data: Data,
-    ) -> tuple[Poses, Array]:
-        """Proposals [B, n] and log densities [B, n + 1], that of the pose now first.
+    ) -> Offered:
+        """Proposals for a block."""
+        cells, _, templates = looked
+        matcher, prior = self._matcher, self._posterior.pose_prior
+        pixels, ctf = (
+            jnp.take(values, self._columns, axis=-1)
+            for values in (data.images.pixels, data.images.ctf)
+        )
 
-        Shifts are matched relative to the input's.
-        """
-        cells, templates = looked
-        plane, prior = self._posterior.plane, self._posterior.pose_prior
-        reach_px = SHIFT_SHARE * plane.box
-        phases = self._posterior.imaging.phases(plane, data.consensus.shift_px)
-        pixels = jnp.take(data.images.pixels, self._columns, axis=-1) * jnp.conj(phases)
-        ctf = jnp.take(data.images.ctf, self._columns, axis=-1)
-
-        def one(item: tuple[Array, Array, Array, Latents, Consensus]) -> tuple[Poses, Array]:
+        def one(item: tuple[Array, Array, Array, Latents, Consensus]) -> Offered:
             key, pixels, ctf, now, consensus = item
+            pair = jax.random.split(key)
+            pivot = draw_pivots(pair[0], cells, now.shift_px)
             log_rotation = prior.log_rotation(cells.quaternions, consensus.quaternion, mu)
-            log_shift = prior.log_shift(cells.shifts_px, jnp.zeros(2), mu)
-            weights = self._matcher.log_weights(mu, templates, pixels, ctf)
-            weights = weights + log_rotation[:, None] + log_shift
-            chance = jax.nn.softmax(weights, axis=(0, 1))
-            poses = propose(key, cells, chance, reach_px, _PROPOSALS)
+            log_shift = prior.log_shift(pivot + cells.shifts_px, consensus.shift_px, mu)
+            weights = matcher.log_weights(mu, templates, matcher.about(pixels, pivot), ctf)
+            chance = jax.nn.softmax(weights + log_rotation[:, None] + log_shift, axis=(0, 1))
+            poses = propose(pair[1], cells, chance, _PROPOSALS)
             every = Poses(
                 jnp.concatenate([now.quaternion[None], poses.quaternion]),
-                jnp.concatenate([(now.shift_px - consensus.shift_px)[None], poses.shift_px]),
+                jnp.concatenate([(now.shift_px - pivot)[None], poses.shift_px]),
             )
-            log_density = log_proposal(cells, chance, reach_px, every)
-            return poses._replace(shift_px=poses.shift_px + consensus.shift_px), log_density
+            log_density = log_proposal(cells, chance, every)
+            return Offered(poses._replace(shift_px=poses.shift_px + pivot), log_density)
 
         keys = jax.random.split(key, len(ctf))
         return jax.lax.map(one, (keys, pixels, ctf, latents, data.consensus))
+
+
+def _step(
+    space: StateSpace, counts: CandidateCounts
+) -> Callable[[Array, Particles, Separable, Offered], tuple[Particles, Array]]:
+    """How a pose is taken: with a state from a lattice, or of a subspace."""
+    if space.is_subspace:
+        return partial(anywhere_subspace_step, dim=space.dim)
+    return partial(anywhere_step, counts=counts)
 
 
 def particles_anywhere(posterior: Posterior, particles: int, states: int) -> Block:
@@ -88,7 +109,7 @@ def particles_anywhere(posterior: Posterior, particles: int, states: int) -> Blo
         states: asked of the lattice of states.
     """
     proposer = _Proposer(posterior)
-    counts = CandidateCounts(1, 1, states)
+    step_to = _step(posterior.molecule.state_space, CandidateCounts(1, 1, states))
 
     @jax.jit
     def jump(key: Array, state: ChainState, rows: Array, data: Data) -> tuple[ChainState, Array]:
@@ -102,7 +123,7 @@ def particles_anywhere(posterior: Posterior, particles: int, states: int) -> Blo
             given = Data(images, consensus)
             offered = proposer.offer(pair[0], state.mu, looked, latents, given)
             target = particles_separable(posterior, prepared, state.mu, consensus, images)
-            moved, jumped = anywhere_step(pair[1], Particles(*latents), target, *offered, counts)
+            moved, jumped = step_to(pair[1], Particles(*latents), target, offered)
             return Latents(*moved), jumped & (images.present > 0)
 
         every = (state.latents, data.images, data.consensus)

@@ -6,8 +6,9 @@ so that a sweep's other blocks are those of any rigid molecule; particles held o
 the others are, and never placed. Not exact: a start.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import final
+from typing import Any, NamedTuple, final
 
 import jax
 import jax.numpy as jnp
@@ -16,7 +17,7 @@ from jax import Array
 
 from hypermol.data.latents import ImageBlocks, Latents
 from hypermol.fitting.blocks.hyperparameters import host_generator
-from hypermol.fitting.blocks.matching import Looked, Matcher, some_blocks
+from hypermol.fitting.blocks.matching import Looked, Matcher, some_blocks, steps_of_all
 from hypermol.fitting.sweep import Block, ChainState, Data, Info
 from hypermol.inference.exhaustive import Match, draw_match
 from hypermol.posterior import hyper_draws
@@ -44,22 +45,44 @@ class SearchPlan:
     particles: int | None
 
 
+def search_matcher(posterior: Posterior) -> Matcher:
+    """Over all shifts that there may be."""
+    plane = posterior.plane
+    return Matcher(posterior, steps_of_all(plane.box, plane.kmax))
+
+
+class Dithered(NamedTuple):
+    """Where particles are looked for, about a random point [2] that shifts are told from."""
+
+    looked: Looked
+    pivot_px: Array
+
+
+def dithered(matcher: Matcher, key: Array, theta: Any) -> Dithered:
+    """The grid turned and the lattice moved, at random."""
+    keys = jax.random.split(key)
+    offset = jax.random.uniform(keys[1], (2,), minval=-0.5, maxval=0.5)
+    return Dithered(matcher.look(keys[0], theta), matcher.spacing_px * offset)
+
+
 def matched(
     matcher: Matcher,
     key: Array,
     mu: Hyperparameters,
-    looked: Looked,
+    where: Dithered,
     images: ImageBlocks,
     beta: Array | float,
 ) -> Match:
     """Every image [n, K] of some blocks, flattened, drawn at an inverse temperature."""
-    cells, templates = looked
-    log_prior = jax.nn.log_softmax(-0.5 * jnp.sum(cells.shifts_px**2, axis=-1) / mu.shift_sd_px**2)
+    cells, _, templates = where.looked
+    distance2 = jnp.sum((where.pivot_px + cells.shifts_px) ** 2, axis=-1)
+    log_prior = jax.nn.log_softmax(-0.5 * distance2 / mu.shift_sd_px**2)
     precision = 1.0 / mu.contrast_sd**2
 
     def one(item: tuple[Array, Array, Array]) -> Match:
         key, pixels, ctf = item
-        evidence = matcher.evidence(mu, templates, pixels, ctf)
+        about = matcher.about(pixels, where.pivot_px)
+        evidence = matcher.evidence(mu, templates, about, ctf)
         return draw_match(key, evidence, log_prior, precision, beta)
 
     keys = jax.random.split(key, len(images.pixels))
@@ -84,26 +107,26 @@ def particles_by_search(posterior: Posterior, plan: SearchPlan) -> Block:
         posterior: of a rigid molecule.
         plan: of the stage.
     """
-    matcher = Matcher(posterior)
+    matcher = search_matcher(posterior)
 
     @jax.jit
     def search(
         key: Array, state: ChainState, rows: Array, beta: Array, data: Data, held: Array
     ) -> ChainState:
         keys = jax.random.split(key)
-        looked = matcher.look(keys[0], state.theta)
+        where = dithered(matcher, keys[0], state.theta)
+        cells, states, _ = where.looked
         images = jax.tree.map(lambda x: x[rows], data.images)
-        match = matched(matcher, keys[1], state.mu, looked, _flat(images), beta)
+        match = matched(matcher, keys[1], state.mu, where, _flat(images), beta)
         shape = images.present.shape
+        shift = where.pivot_px + cells.shifts_px[match.shift]
         contrast = jnp.where(held[rows][:, None], 0.0, match.contrast.reshape(shape))
         old = state.latents
         latents = Latents(
-            old.quaternion.at[rows].set(
-                looked.cells.quaternions[match.rotation].reshape(*shape, 4)
-            ),
-            old.shift_px.at[rows].set(looked.cells.shifts_px[match.shift].reshape(*shape, 2)),
+            old.quaternion.at[rows].set(cells.quaternions[match.rotation].reshape(*shape, 4)),
+            old.shift_px.at[rows].set(shift.reshape(*shape, 2)),
             old.contrast.at[rows].set(contrast),
-            old.state,
+            old.state.at[rows].set(states[match.rotation].reshape(*shape, -1)),
         )
         return state._replace(latents=latents)
 
@@ -152,20 +175,30 @@ def noise_of_placed(posterior: Posterior) -> Block:
     return Block("noise", step, numbers=lambda info: {"noise": float(info["noise"])})
 
 
-def trial_score(posterior: Posterior, state: ChainState, data: Data) -> float:
-    """Mean log-likelihood of the images held out, every unknown of theirs integrated out on one
-    lattice, the same for all trials. Of all images, where none is held out."""
-    matcher = Matcher(posterior)
+def held_out_evidence(
+    posterior: Posterior, data: Data
+) -> Callable[[Any, Hyperparameters], np.ndarray]:
+    """A function of theta and mu: log-likelihood of each image held out, float64 [n].
+
+    Every unknown of an image is integrated out on one lattice, the same for every theta, so that
+    differences between two thetas are of the thetas. Of all images, where none is held out.
+    """
+    matcher = search_matcher(posterior)
     held = held_out_blocks(data.images.present.shape[0])
     rows = np.flatnonzero(held if held.any() else ~held)
+    images = _flat(jax.tree.map(lambda x: x[rows], data.images))
+    present = np.asarray(images.present) > 0
 
     @jax.jit
-    def score(state: ChainState, images: ImageBlocks) -> Array:
-        looked = matcher.look(jax.random.key(0), state.theta)
-        match = matched(matcher, jax.random.key(1), state.mu, looked, images, 1.0)
-        alone = posterior.log_likelihood(images.pixels, jnp.zeros_like(images.pixels), state.mu)
-        total = (match.log_evidence + alone) * images.present
-        return jnp.sum(total) / jnp.sum(images.present)
+    def evidence(theta: Any, mu: Hyperparameters, images: ImageBlocks) -> Array:
+        where = dithered(matcher, jax.random.key(0), theta)
+        match = matched(matcher, jax.random.key(1), mu, where, images, 1.0)
+        alone = posterior.log_likelihood(images.pixels, jnp.zeros_like(images.pixels), mu)
+        return match.log_evidence + alone
 
-    images = _flat(jax.tree.map(lambda x: x[rows], data.images))
-    return float(score(state, images))
+    return lambda theta, mu: np.asarray(evidence(theta, mu, images), np.float64)[present]
+
+
+def trial_score(posterior: Posterior, state: ChainState, data: Data) -> float:
+    """Mean log-likelihood of the images held out."""
+    return float(held_out_evidence(posterior, data)(state.theta, state.mu).mean())
