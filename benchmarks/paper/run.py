@@ -1,12 +1,14 @@
 """The paper's experiment (sec. 5): images of a toy with nothing known of them, found from nothing.
 
     python benchmarks/paper/run.py pretzel --n 2000 --snr 0.0333 --out /tmp/paper
+    python benchmarks/paper/run.py pretzel --n 20000 --copies --out /tmp/paper20
     python benchmarks/paper/run.py cat --n 2000 --box 64 --snr 0.1 --out /tmp/cat
 
 Simulates the toy (shifts, CTF and contrasts unknown, directions uniform), fits it with
 `--poses search`, and again from the true poses for comparison, scores both, and draws figures 1, 3,
-6 and 7 of the paper. SNR is variance of the clean image over variance of the noise over the whole
-box. A folder that holds a part of this goes on from there.
+6 and 7 of the paper. With `--copies` the model knows that there are two equal arms about an axis,
+not where the axis is; without, it knows of two states alone. SNR is variance of the clean image
+over variance of the noise over the whole box. A folder that holds a part of this goes on.
 """
 
 import argparse
@@ -18,10 +20,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from scipy.ndimage import gaussian_filter
 from scipy.stats import spearmanr
 
+from hypermol.analysis.alignment import align_volumes
 from hypermol.analysis.chains import pooled_states
 from hypermol.analysis.equivalent_poses import Equivalent, choose, turned
+from hypermol.analysis.fsc import fsc
 from hypermol.analysis.gauge import apply_to_volume, pose_errors
 from hypermol.analysis.particle_summary import summarise_particles
 from hypermol.analysis.run import Run, load_run
@@ -33,10 +38,13 @@ from hypermol.molecule.gallery import toy
 from hypermol.recipe.options import FitOptions
 from hypermol.report.style import BLUE, GREY, ORANGE, new_figure, no_ticks, tidy
 from hypermol.simulation import MoleculeSource, Noise, Poses, Settings, simulate, write_dataset
+from hypermol.space.fourier import crop_or_pad_volume
 
 #: Side of the box in Angstrom, and the toys' radius in it, whatever the pixels.
 BOX_ANGSTROM, RADIUS_ANGSTROM = 377.5, 140.0
 BALL = {"centre_angstrom": [0.0, 0.0, 0.0], "radius_angstrom": 155.0}
+#: Side of the maps whose moving parts are compared: finer than any frequency that is modelled.
+COARSE = 48
 #: Frobenius distances whose shares are told; an image within the middle one is aligned.
 DISTANCES = (0.5, 0.3, 0.1)
 #: The pretzel's two arms change places under half a turn about z; the cat has no such thing.
@@ -44,11 +52,14 @@ SAME = Equivalent(np.eye(3), (0, 1))
 HALF_TURN = Equivalent(np.diag([-1.0, -1.0, 1.0]), (1, 0))
 
 
-def model(name: str) -> dict[str, Any]:
+def model(name: str, copies: bool) -> dict[str, Any]:
     """What is fitted: nothing in it says where parts are. The pretzel has two states that deform
-    it independently, each anywhere; the cat one."""
+    it independently, each anywhere, or two equal parts; the cat one state."""
     if name == "cat":
         return {"basis": "cosine", "n_terms": 9}
+    if copies:
+        arm = {"name": "arm", "region": BALL, "state_basis": "cosine", "n_terms": 5}
+        return {"part": ({**arm, "symmetry": "C2"},)}
     first = {"name": "first", "region": BALL, "state_basis": "cosine", "n_terms": 5}
     return {"part": (first, {**first, "name": "second", "constant": False})}
 
@@ -134,6 +145,45 @@ def scored(run: Run, truth: Truth, name: str) -> dict[str, Any]:
     } | {"_": {"distance": distance, "true": true, "found": found, "gauge": choice.gauge}}
 
 
+def on_own_scale(found: np.ndarray, true: np.ndarray, wanted: np.ndarray) -> np.ndarray:
+    """The run's state for each true one wanted [F]: medians of particles in bins of the true."""
+    edges = np.quantile(true, np.linspace(0.0, 1.0, 21))
+    middle = 0.5 * (edges[1:] + edges[:-1])
+    place = np.clip(np.searchsorted(edges, true, side="right") - 1, 0, 19)
+    medians = np.array([np.median(found[place == i]) for i in range(20)])
+    return np.interp(wanted, middle, medians)
+
+
+def moving_fsc(run: Run, truth: Truth, case: dict[str, Any]) -> dict[str, Any]:
+    """FSC of what moves: maps in the states of the truth's, the mean over states taken out of
+    both, where the true maps vary; mean over states, and the first shell below 0.5."""
+    own = case["_"]
+    matched = labelled(own["found"], own["true"])
+    states = np.zeros((len(truth.maps), own["found"].shape[1]))
+    for knob, (column, _) in enumerate(matched):
+        states[:, column] = on_own_scale(
+            own["found"][:, column], own["true"][:, knob], truth.map_states[:, knob]
+        )
+    pixel, back = BOX_ANGSTROM / COARSE, own["gauge"].inverse()
+    found = crop_or_pad_volume(mean_state_volumes(run, states), COARSE)
+    found = np.stack([apply_to_volume(back, volume, pixel) for volume in found])
+    true = crop_or_pad_volume(truth.maps.astype(np.float32), COARSE)
+    gauge = align_volumes(found.mean(axis=0), true.mean(axis=0), pixel)
+    found = np.stack([apply_to_volume(gauge, volume, pixel) for volume in found])
+    varies = true.std(axis=0)
+    region = gaussian_filter((varies > 0.2 * varies.max()).astype(float), 2.0)
+    curves = [
+        fsc(one, other, region)
+        for one, other in zip(found - found.mean(axis=0), true - true.mean(axis=0), strict=True)
+    ]
+    curve = np.mean(curves, axis=0)
+    below = np.flatnonzero(curve[1:] < 0.5)
+    return {
+        "moving_fsc": [round(float(value), 3) for value in curve[:25]],
+        "moving_fsc_below_half_at_shell": int(below[0]) + 1 if len(below) else len(curve),
+    }
+
+
 def draw_molecule(run: Run, truth: Truth, gauge: Any, path: Path) -> None:
     """Figures 1 and 3: true molecules, and the run's in the nearest states, as projections."""
     dim = run.state_space.dim
@@ -180,11 +230,14 @@ def main() -> None:
     parser.add_argument("--box", type=int, default=151)
     parser.add_argument("--snr", type=float, default=1.0 / 30.0)
     parser.add_argument("--seed", type=int, default=0, help="of the data and of the fit")
+    parser.add_argument("--copies", action="store_true", help="the model has two equal arms")
     parser.add_argument("--resolution", type=float, default=20.0, help="finest detail, Angstrom")
     args = parser.parse_args()
     folder = data(args.molecule, args.out, args)
     truth = load_truth(folder)
-    common = FitOptions(resolution_angstrom=args.resolution, seed=args.seed, **model(args.molecule))
+    common = FitOptions(
+        resolution_angstrom=args.resolution, seed=args.seed, **model(args.molecule, args.copies)
+    )
     true_poses = folder / "truth" / "truth.star"
     jobs = {
         "from nothing": (folder / "particles.star", replace(common, poses="search")),
@@ -194,6 +247,7 @@ def main() -> None:
     for label, (particles, options) in jobs.items():
         run = fitted(particles, folder, args.out / label.replace(" ", "_"), options)
         cases[label] = scored(run, truth, args.molecule)
+        cases[label] |= moving_fsc(run, truth, cases[label])
         picture = args.out / f"molecule_{label.replace(' ', '_')}.png"
         draw_molecule(run, truth, cases[label]["_"]["gauge"], picture)
         numbers = {key: value for key, value in cases[label].items() if key != "_"}

@@ -2,6 +2,7 @@ import errno
 import subprocess
 import sys
 from importlib import import_module
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -98,3 +99,8 @@ def test_as_a_program(tmp_path):
     done = subprocess.run(command, capture_output=True, text=True, timeout=900)
     assert done.returncode == 1 and done.stderr.startswith("Error: ")
     assert "Traceback" not in done.stderr and done.stdout == ""
+
+
+def test_the_version_is_the_packages():
+    result = CliRunner().invoke(app, ["--version"])
+    assert result.exit_code == 0 and result.output.strip() == f"hypermol {version('hypermol')}"

@@ -1,6 +1,8 @@
 """The command line: one file a verb, mounted here."""
 
 import sys
+from importlib.metadata import version
+from typing import Annotated
 
 import typer
 
@@ -17,10 +19,29 @@ from hypermol.cli.sentences import Sentences
 
 app = typer.Typer(
     cls=Sentences,
-    help="Recover the continuous motions of macromolecules from cryo-EM images.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
+
+
+def _say_version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"hypermol {version('hypermol')}")
+        raise typer.Exit
+
+
+@app.callback()
+def hypermol(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_say_version, is_eager=True, help="Show the version and stop."
+        ),
+    ] = False,
+) -> None:
+    """Recover the continuous motions of macromolecules from cryo-EM images."""
+
+
 app.add_typer(simulate.app, name="simulate")
 app.command("demo")(demo)
 app.command("check")(check)
