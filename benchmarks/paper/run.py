@@ -24,7 +24,6 @@ from scipy.ndimage import gaussian_filter
 from scipy.stats import spearmanr
 
 from hypermol.analysis.alignment import align_volumes
-from hypermol.analysis.chains import pooled_states
 from hypermol.analysis.equivalent_poses import Equivalent, choose, turned
 from hypermol.analysis.fsc import fsc
 from hypermol.analysis.gauge import apply_to_volume, pose_errors
@@ -98,11 +97,6 @@ def fitted(particles: Path, folder: Path, out: Path, options: FitOptions) -> Run
     return load_run(out)
 
 
-def states_of(run: Run) -> np.ndarray:
-    """Posterior mean states [N, d] (of intervals)."""
-    return pooled_states(run).mean(axis=0)
-
-
 def labelled(found: np.ndarray, true: np.ndarray) -> list[tuple[int, float]]:
     """The run's knob of every true one in the best labelling, and their |rank correlation|."""
     table = np.array([[abs(spearmanr(f, t)[0]) for f in found.T] for t in true.T])
@@ -129,7 +123,7 @@ def scored(run: Run, truth: Truth, name: str) -> dict[str, Any]:
     true = truth.states
     if name == "pretzel":
         true = np.where((choice.which == 1)[:, None], true[:, ::-1], true)
-    aligned, found = distance < DISTANCES[1], states_of(run)
+    aligned, found = distance < DISTANCES[1], summary.state  # of each particle's own pose
     return {
         "within": {str(d): float(np.mean(distance < d)) for d in DISTANCES},
         "median_distance": float(np.median(distance)),

@@ -22,6 +22,7 @@ from hypermol.analysis.gauge import Gauge, apply_to_volume, pose_errors, rotate_
 from hypermol.analysis.masks import mask_from_map
 from hypermol.analysis.particle_summary import ParticleSummary, summarise_particles
 from hypermol.analysis.run import Run
+from hypermol.analysis.score_frames import score_frames
 from hypermol.analysis.score_knobs import score_knobs
 from hypermol.analysis.score_posterior import score_coverage, score_populations
 from hypermol.analysis.states import (
@@ -216,6 +217,11 @@ def score_run(
         "poses": _gauge_numbers(scoring.pose_gauge),
         "volumes": _gauge_numbers(scoring.volume_gauge),
     }
+    result["state_frames"] = None
+    if run.info["poses"] == "search" and matched.dim == 1 and len(scoring.equivalents) == 1:
+        say("frames of states")
+        found = scoring.images, scoring.image_volumes, scoring.pixel_size
+        result["state_frames"] = score_frames(scoring.estimated_poses, matched, *found)
     result["state"] = result["populations"] = result["knobs"] = None
     if scoring.compares_states:
         say("states")

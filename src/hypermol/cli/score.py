@@ -78,7 +78,21 @@ def _rows(result: dict[str, Any]) -> list[tuple[str, str, str]]:
     gauge = result["gauge"]["volumes"]
     hand = "hand flipped" if gauge["flipped"] else "same hand"
     rows.append(("gauge taken out (deg)", f"{gauge['angle_deg']:.2f}", hand))
-    return rows + _state_rows(result) + _coverage_rows(result)
+    return rows + _frame_rows(result) + _state_rows(result) + _coverage_rows(result)
+
+
+def _frame_rows(result: dict[str, Any]) -> list[tuple[str, str, str]]:
+    frames = result["state_frames"]
+    if frames is None:
+        return []
+    note = f"frames of states span {frames['span_deg']:.1f} degrees"
+    return [
+        ("each state in its own frame:", "", note),
+        ("  per-image FSC area, unmasked", f"{frames['area_unmasked']:.4f}", ""),
+        ("  per-image FSC area, masked", f"{frames['area_masked']:.4f}", ""),
+        ("  rotation error, median", f"{frames['rotation_error_deg_median']:.2f}", "degrees"),
+        ("  aligned within 10 degrees", f"{frames['aligned_within_10_deg']:.3f}", "share"),
+    ]
 
 
 def _state_rows(result: dict[str, Any]) -> list[tuple[str, str, str]]:
