@@ -25,12 +25,15 @@ def test_examples_build(path):
     molecule = design.molecule(Grid(BOX, PIXEL, 6, 150.0), 3)
     knobs = {
         "antibody": ("turn",),
+        "arms_from_nothing": ("arm_1", "arm_2"),
         "class_and_motion": ("breath", "bound"),
         "hinge": ("bend",),
         "paper": ("arm",),
         "pretzel": ("arm_1", "arm_2"),
     }
     assert molecule.state_space.names == knobs[path.stem]
+    if options.poses == "search":
+        assert design.axes is not None
 
 
 def test_the_papers_recipe_is_the_papers():
