@@ -71,7 +71,7 @@ def _groups(evidence: Evidence) -> list[Block]:
     ]
     best = groups[0]
     text = (
-        "The first map was averaged over its copies under each group, about the axes where they "
+        "The rigid map was averaged over its copies under each group, about the axes where they "
         "agree best, and asked for the images held out: with the right group it predicts them "
         "better than as it is (C1, 0), with a wrong one worse. "
     )
