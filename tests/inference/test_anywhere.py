@@ -11,7 +11,6 @@ from hypermol.inference.anywhere import (
     Offered,
     Poses,
     anywhere_step,
-    anywhere_subspace_step,
     draw_pivots,
     log_proposal,
     propose,
@@ -143,54 +142,3 @@ def test_a_known_density_is_left_as_it_is(steps: int):
         (s[:, 1] ** 2, 0.7**2 + 0.2**2),
     ]:
         assert abs(value.mean() - wanted) < 4.5 * value.std() / np.sqrt(len(value))
-
-
-def evidence_of_views(views: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Grams [views, 3, 3] and linear terms [views, 3] of one image."""
-    rng = np.random.default_rng(seed)
-    roots = rng.normal(size=(views, 3, 4))
-    return roots @ np.swapaxes(roots, 1, 2), rng.normal(size=(views, 3))
-
-
-def test_views_of_a_subspace_are_picked_by_their_integrals_over_states():
-    """Against quadrature over two states; the states that come with a view have its moments."""
-    views, block, contrast = 4, 40000, 0.8
-    gram, linear = evidence_of_views(views, 3)
-    log_q = np.array([0.3, -0.5, 0.1, 0.0])
-    quaternions = np.asarray(random_quaternions(jax.random.key(0), views))
-
-    def evidence(rotations: Array, states: Array, shifts: Array) -> tuple[Array, Array]:
-        many = (*rotations.shape[:2], 3, 3)
-        along = jnp.broadcast_to(jnp.asarray(linear, jnp.float32)[:, None], (*many[:2], views, 3))
-        return jnp.broadcast_to(jnp.asarray(gram, jnp.float32), many), along
-
-    target = blind_target(jnp.zeros(2))._replace(
-        evidence=evidence,
-        weights=lambda z: jnp.concatenate([jnp.ones((*z.shape[:-1], 1)), z], axis=-1),
-        log_rotation=lambda q: jnp.zeros(q.shape[:-1]),
-        log_shift=lambda s: jnp.zeros(s.shape[:-1]),
-    )
-    every = jnp.broadcast_to(jnp.asarray(quaternions), (block, views, 4))
-    zeros = jnp.zeros((block, 2))
-    particles = Particles(every[:, 0], zeros, jnp.full(block, contrast), zeros)
-    offered = Offered(
-        Poses(every[:, 1:], jnp.zeros((block, views - 1, 2))),
-        jnp.broadcast_to(jnp.asarray(log_q, jnp.float32), (block, views)),
-    )
-    moved, jumped = anywhere_subspace_step(jax.random.key(1), particles, target, offered, 2)
-
-    axis = np.linspace(-7.0, 7.0, 281)
-    z = np.stack(np.meshgrid(axis, axis, indexing="ij"), axis=-1).reshape(-1, 2)
-    w = np.concatenate([np.ones((len(z), 1)), z], axis=1)
-    power = np.einsum("tf,jfg,tg->jt", w, gram, w)
-    score = contrast * (linear @ w.T) - 0.5 * contrast**2 * power - 0.5 * (z**2).sum(1)
-    density = np.exp(score - log_q[:, None])
-    chance = density.sum(1) / density.sum()
-    same = np.abs(np.asarray(moved.quaternion)[:, None] - quaternions).max(-1) < 1e-6
-    counts = same.mean(0)
-    assert np.all(np.abs(counts - chance) < 4.5 * np.sqrt(chance * (1 - chance) / block))
-    assert float(jnp.mean(jumped)) == pytest.approx(1.0 - counts[0], abs=1e-6)
-    states = np.asarray(moved.state, np.float64)
-    for view in range(views):
-        own, mean = states[same[:, view]], density[view] @ z / density[view].sum()
-        assert np.all(np.abs(own.mean(0) - mean) < 4.5 * own.std(0) / np.sqrt(len(own)))

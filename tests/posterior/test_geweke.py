@@ -107,13 +107,6 @@ def test_long_runs_of_other_state_bases(basis: StateBasis):
     assert compare(joint.names, joint.marginal(10000), chain).agrees
 
 
-@pytest.mark.slow
-def test_long_runs_of_jumps_in_a_subspace():
-    joint = Joint(generic(Linear()), draw_prior, moves_poses=True)
-    chain = joint.successive(ANYWHERE.sweep(joint.world.posterior), ANYWHERE, 6000, seed=7)
-    assert compare(joint.names, joint.marginal(10000), chain).agrees
-
-
 # planted bugs: (posterior, kind) -> a sweep with one
 
 Plant = Callable[[Posterior, Kind], Sweep]

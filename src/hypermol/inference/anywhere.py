@@ -18,8 +18,6 @@ from hypermol.inference.ensemble import (
     Particles,
     contrast_marginal,
     draw_contrast,
-    draw_gaussian_states,
-    gaussian_states,
 )
 from hypermol.inference.target import Separable
 from hypermol.space.rotation import matrix_from_quaternion, quaternion_multiply, random_quaternions
@@ -180,37 +178,6 @@ def anywhere_step(
         keys[1], along[row, view, member], power[row, view, member], target.contrast_precision
     )
     return views.taken(view, contrast, states[row, member]), view > 0
-
-
-def anywhere_subspace_step(
-    key: Array, particles: Particles, target: Separable, offered: Offered, dim: int
-) -> tuple[Particles, Array]:
-    """The same for linear subspaces: given the contrast, states are integrated out, then drawn.
-
-    Args:
-        key: random key.
-        particles: a block of B.
-        target: whose weights are affine in the states (`ensemble.gaussian_states`).
-        offered: to each of them.
-        dim: of the states.
-    """
-    keys = jax.random.split(key)
-    views = _weighed(particles, target, offered)
-    contrast = jnp.broadcast_to(particles.contrast[:, None], views.log_weight.shape)
-    factor, white = gaussian_states(contrast, views.gram, views.linear, target, dim)
-    rest = target.weights(jnp.zeros(dim))
-    power = jnp.einsum("f,bjfg,g->bj", rest, views.gram, rest)
-    score = (
-        contrast * (views.linear @ rest)
-        - 0.5 * contrast**2 * power
-        + 0.5 * jnp.sum(white**2, axis=-1)
-        - jnp.sum(jnp.log(jnp.diagonal(factor, axis1=-2, axis2=-1)), axis=-1)
-        + views.log_weight
-    )
-    view = jnp.argmax(score + jax.random.gumbel(keys[0], score.shape), axis=-1)
-    row = jnp.arange(len(view))
-    states = draw_gaussian_states(keys[1], factor[row, view], white[row, view])
-    return views.taken(view, particles.contrast, states), view > 0
 
 
 class _Views(NamedTuple):

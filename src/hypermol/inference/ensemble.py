@@ -218,47 +218,23 @@ def contrast_step(key: Array, state: Array, local: tuple[Array, Array], target: 
     return draw_contrast(key, along, _quadratic(weights, gram), target.contrast_precision)
 
 
-def gaussian_states(
-    contrast: Array, gram: Array, linear: Array, target: Separable, dim: int
-) -> tuple[Array, Array]:
-    """States of linear-subspace models given contrast [...]: N(P^-1 r, P^-1).
-
-    Their weights are affine, w(z) = w0 + W z, so that the conditional precision is
-    `a^2 W' G W + I` and the linear term `W' (a b - a^2 G w0)`.
-
-    Args:
-        contrast: [...] a.
-        gram, linear: [..., F, F] G and [..., F] b.
-        target: whose weights are affine.
-        dim: of the states.
-
-    Returns:
-        The lower Cholesky factor L [..., d, d] of P, and L^-1 r [..., d].
-    """
-    rest = target.weights(jnp.zeros(dim))
-    slope = target.weights(jnp.eye(dim)) - rest
-    a = contrast[..., None]
-    precision = a[..., None] ** 2 * jnp.einsum("df,...fg,eg->...de", slope, gram, slope)
-    right = jnp.einsum("df,...f->...d", slope, a * linear - a**2 * (gram @ rest))
-    factor = jnp.linalg.cholesky(precision + jnp.eye(dim))
-    return factor, _solved(factor, right, transposed=False)
-
-
-def _solved(factor: Array, right: Array, transposed: bool) -> Array:
-    """x [..., d] of L x = right, or of L' x = right."""
-    found = jax.scipy.linalg.solve_triangular(
-        factor, right[..., None], lower=True, trans=int(transposed)
-    )
-    return found[..., 0]
-
-
-def draw_gaussian_states(key: Array, factor: Array, white: Array) -> Array:
-    """A draw [..., d] of what `gaussian_states` returns."""
-    return _solved(factor, white + jax.random.normal(key, white.shape), transposed=True)
-
-
 def gaussian_state_step(
     key: Array, contrast: Array, local: tuple[Array, Array], target: Separable, dim: int
 ) -> Array:
-    """States [B, dim] of linear-subspace models given contrast: exact."""
-    return draw_gaussian_states(key, *gaussian_states(contrast, *local, target, dim))
+    """States [B, dim] of linear-subspace models given contrast: exact.
+
+    Their weights are affine, w(z) = w0 + W z, so that the conditional precision is
+    `a^2 W' G W + I` and the linear term `W' (a b - a^2 G w0)`.
+    """
+    gram, linear = local
+    a = contrast[:, None]
+    rest = target.weights(jnp.zeros(dim))
+    slope = target.weights(jnp.eye(dim)) - rest
+    precision = a[..., None] ** 2 * jnp.einsum("df,bfg,eg->bde", slope, gram, slope)
+    precision = precision + jnp.eye(dim)
+    right = jnp.einsum("df,bf->bd", slope, a * linear - a**2 * (gram @ rest))
+    factor = jnp.linalg.cholesky(precision)
+    solve = jax.scipy.linalg.solve_triangular
+    white = solve(factor, right[..., None], lower=True)[..., 0]
+    white = white + jax.random.normal(key, white.shape)
+    return solve(factor, white[..., None], lower=True, trans=1)[..., 0]

@@ -63,10 +63,9 @@ def some_blocks(key: Array, shape: tuple[int, ...], particles: int) -> Array:
 
 
 class Looked(NamedTuple):
-    """Where particles are looked for, in which states [G, dim], and the molecule from there."""
+    """Where particles are looked for, and the molecule from there."""
 
     cells: Cells
-    states: Array
     templates: Templates
 
 
@@ -92,9 +91,7 @@ class Matcher:
         """Where every particle is looked for, and what it is matched with."""
         keys = jax.random.split(key)
         cells = self._cells(keys[0])
-        shape = (len(cells.quaternions),)
-        states = self._posterior.molecule.state_space.sample_base(keys[1], shape)
-        return Looked(cells, states, self._templates(theta, cells, states))
+        return Looked(cells, self._templates(keys[1], theta, cells))
 
     def _cells(self, key: Array) -> Cells:
         """The grid turned at random, and the lattice."""
@@ -107,11 +104,12 @@ class Matcher:
         """Images [..., K] whose shifts are told from a pivot [..., 2]."""
         return pixels * jnp.conj(self._posterior.imaging.phases(self._posterior.plane, pivot_px))
 
-    def _templates(self, theta: object, cells: Cells, states: Array) -> Templates:
+    def _templates(self, key: Array, theta: object, cells: Cells) -> Templates:
         """The molecule from all rotations, a part at a time."""
         posterior = self._posterior
         prepared = posterior.molecule.prepare(theta)
         rotations = matrix_from_quaternion(cells.quaternions)
+        states = posterior.molecule.state_space.sample_base(key, (len(rotations),))
         parts = jax.lax.map(
             lambda some: seen_from(posterior, prepared, *some),
             (

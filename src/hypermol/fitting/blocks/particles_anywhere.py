@@ -4,9 +4,7 @@ The match at low frequencies says where (`inference.anywhere`); the images up to
 frequency decide.
 """
 
-from collections.abc import Callable
 from dataclasses import replace
-from functools import partial
 from typing import Any
 
 import jax
@@ -20,18 +18,15 @@ from hypermol.inference.anywhere import (
     Offered,
     Poses,
     anywhere_step,
-    anywhere_subspace_step,
     draw_pivots,
     log_proposal,
     propose,
 )
 from hypermol.inference.ensemble import CandidateCounts, Particles
-from hypermol.inference.target import Separable
 from hypermol.posterior.particle_conditional import particles_separable
 from hypermol.posterior.posterior import Posterior
 from hypermol.posterior.priors import Hyperparameters
 from hypermol.space.fourier import half_plane, plane_columns
-from hypermol.space.state_space import StateSpace
 
 #: Frequency, in 1/box, that proposals are matched at.
 _WAVES = 8
@@ -64,7 +59,7 @@ class _Proposer:
         data: Data,
     ) -> Offered:
         """Proposals for a block."""
-        cells, _, templates = looked
+        cells, templates = looked
         matcher, prior = self._matcher, self._posterior.pose_prior
         pixels, ctf = (
             jnp.take(values, self._columns, axis=-1)
@@ -91,15 +86,6 @@ class _Proposer:
         return jax.lax.map(one, (keys, pixels, ctf, latents, data.consensus))
 
 
-def _step(
-    space: StateSpace, counts: CandidateCounts
-) -> Callable[[Array, Particles, Separable, Offered], tuple[Particles, Array]]:
-    """How a pose is taken: with a state from a lattice, or of a subspace."""
-    if space.is_subspace:
-        return partial(anywhere_subspace_step, dim=space.dim)
-    return partial(anywhere_step, counts=counts)
-
-
 def particles_anywhere(posterior: Posterior, particles: int, states: int) -> Block:
     """Blocks of particles, chosen at random, take poses from anywhere or stay.
 
@@ -109,7 +95,7 @@ def particles_anywhere(posterior: Posterior, particles: int, states: int) -> Blo
         states: asked of the lattice of states.
     """
     proposer = _Proposer(posterior)
-    step_to = _step(posterior.molecule.state_space, CandidateCounts(1, 1, states))
+    counts = CandidateCounts(1, 1, states)
 
     @jax.jit
     def jump(key: Array, state: ChainState, rows: Array, data: Data) -> tuple[ChainState, Array]:
@@ -123,7 +109,7 @@ def particles_anywhere(posterior: Posterior, particles: int, states: int) -> Blo
             given = Data(images, consensus)
             offered = proposer.offer(pair[0], state.mu, looked, latents, given)
             target = particles_separable(posterior, prepared, state.mu, consensus, images)
-            moved, jumped = step_to(pair[1], Particles(*latents), target, offered)
+            moved, jumped = anywhere_step(pair[1], Particles(*latents), target, offered, counts)
             return Latents(*moved), jumped & (images.present > 0)
 
         every = (state.latents, data.images, data.consensus)

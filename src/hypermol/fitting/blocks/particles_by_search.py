@@ -74,7 +74,7 @@ def matched(
     beta: Array | float,
 ) -> Match:
     """Every image [n, K] of some blocks, flattened, drawn at an inverse temperature."""
-    cells, _, templates = where.looked
+    cells, templates = where.looked
     distance2 = jnp.sum((where.pivot_px + cells.shifts_px) ** 2, axis=-1)
     log_prior = jax.nn.log_softmax(-0.5 * distance2 / mu.shift_sd_px**2)
     precision = 1.0 / mu.contrast_sd**2
@@ -115,7 +115,7 @@ def particles_by_search(posterior: Posterior, plan: SearchPlan) -> Block:
     ) -> ChainState:
         keys = jax.random.split(key)
         where = dithered(matcher, keys[0], state.theta)
-        cells, states, _ = where.looked
+        cells = where.looked.cells
         images = jax.tree.map(lambda x: x[rows], data.images)
         match = matched(matcher, keys[1], state.mu, where, _flat(images), beta)
         shape = images.present.shape
@@ -126,7 +126,7 @@ def particles_by_search(posterior: Posterior, plan: SearchPlan) -> Block:
             old.quaternion.at[rows].set(cells.quaternions[match.rotation].reshape(*shape, 4)),
             old.shift_px.at[rows].set(shift.reshape(*shape, 2)),
             old.contrast.at[rows].set(contrast),
-            old.state.at[rows].set(states[match.rotation].reshape(*shape, -1)),
+            old.state,
         )
         return state._replace(latents=latents)
 
