@@ -106,8 +106,8 @@ def test_particles_that_a_search_did_not_begin_with_are_placed(tmp_path: Path) -
     assert "placing the others" in {line["stage"] for line in trace}
     contrast = run.stacked("contrast")
     assert contrast.shape == (1, 1, 200) and np.all(contrast != 0.0)
-    likelihood_free = run.stacked("quaternion")[0, 0, :, 0]
-    assert len(np.unique(likelihood_free)) > 190  # not left at the input's
+    turned = run.stacked("quaternion")[0, 0, :, 0]
+    assert len(np.unique(turned)) > 190  # not left at the input's
 
 
 @pytest.mark.slow
