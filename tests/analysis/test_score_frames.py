@@ -61,7 +61,7 @@ def test_frames_that_depend_on_the_state_are_taken_out(tmp_path: Path, flipped: 
         return apply_to_volume(back, truth.maps[truth.frame[image]], PIXEL)
 
     images = np.arange(0, N, 60)
-    found = score_frames(estimated, truth, images, SimpleNamespace(volume=volume), PIXEL)
+    found = score_frames(frames, estimated, truth, images, SimpleNamespace(volume=volume), PIXEL)
     perfect = (BOX // 2 - 1) / BOX
     assert found["rotation_error_deg_median"] < 1.0 and found["aligned_within_10_deg"] == 1.0
     assert found["area_unmasked"] > 0.85 * perfect

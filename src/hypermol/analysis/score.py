@@ -22,9 +22,10 @@ from hypermol.analysis.gauge import Gauge, apply_to_volume, pose_errors, rotate_
 from hypermol.analysis.masks import mask_from_map
 from hypermol.analysis.particle_summary import ParticleSummary, summarise_particles
 from hypermol.analysis.run import Run
-from hypermol.analysis.score_frames import score_frames
+from hypermol.analysis.score_coverage import Drawn, KnobPair, knob_pairs, score_coverage
+from hypermol.analysis.score_frames import Frames, one_frame, score_frames, state_frames
 from hypermol.analysis.score_knobs import score_knobs
-from hypermol.analysis.score_posterior import score_coverage, score_populations
+from hypermol.analysis.score_populations import score_populations
 from hypermol.analysis.states import (
     StateMap,
     Topology,
@@ -44,6 +45,8 @@ _MATCH_NODES = 24
 N_IMAGES = 100
 #: Volumes are not resampled where the gauge moves no voxel of the molecule by more than this.
 _NEGLIGIBLE_PX = 0.05
+#: A particle whose rotation is so near the truth's is aligned: Frobenius distance 0.3.
+_ALIGNED_DEG = float(np.degrees(2.0 * np.arcsin(0.3 / np.sqrt(8.0))))
 
 
 def compose(second: Gauge, first: Gauge) -> Gauge:
@@ -115,6 +118,35 @@ class Scoring:
     def turns(self) -> np.ndarray:
         """[N, 3, 3] S of each particle's equivalent."""
         return np.array([one.rotation for one in self.equivalents])[self.choice.which]
+
+    @cached_property
+    def states(self) -> np.ndarray:
+        """Sampled states [S, N, dim], in the order of each particle's equivalent."""
+        return reordered(pooled_states(self.run), self.equivalents, self.choice.which)
+
+    def drawn(self, knobs: tuple[KnobPair, ...]) -> Drawn:
+        """What coverage is told from, with these knobs where there are several."""
+        state_map = self.state_map if self.compares_states else None
+        return Drawn(self.states, self.turns, state_map, knobs)
+
+    @property
+    def has_own_frames(self) -> bool:
+        """Whether each state may have a frame of its own, which the truth's poses can tell."""
+        alone = self.truth.dim == 1 and len(self.equivalents) == 1
+        return self.run.info["poses"] == "search" and alone
+
+    @cached_property
+    def frames(self) -> Frames:
+        """What takes poses to the truth's, of each state where it has its own frame."""
+        if self.has_own_frames:
+            return state_frames(self.estimated_poses, self.truth)
+        return one_frame(self.pose_gauge, len(self.truth))
+
+    @cached_property
+    def aligned(self) -> np.ndarray:
+        """bool [N]: particles whose pose is as good as found."""
+        nearest = turned(self.estimated_poses, self.equivalents, self.choice.which)
+        return self.frames.errors(nearest, self.true_poses)[0] < _ALIGNED_DEG
 
     @cached_property
     def images(self) -> np.ndarray:
@@ -218,10 +250,12 @@ def score_run(
         "volumes": _gauge_numbers(scoring.volume_gauge),
     }
     result["state_frames"] = None
-    if run.info["poses"] == "search" and matched.dim == 1 and len(scoring.equivalents) == 1:
+    if scoring.has_own_frames:
         say("frames of states")
         found = scoring.images, scoring.image_volumes, scoring.pixel_size
-        result["state_frames"] = score_frames(scoring.estimated_poses, matched, *found)
+        result["state_frames"] = score_frames(
+            scoring.frames, scoring.estimated_poses, matched, *found
+        )
     result["state"] = result["populations"] = result["knobs"] = None
     if scoring.compares_states:
         say("states")
@@ -230,11 +264,16 @@ def score_run(
             result["populations"] = score_populations(run, matched, scoring.state_map)
     elif has_states(run):
         say("states")
-        states = reordered(pooled_states(run), scoring.equivalents, scoring.choice.which)
-        result["knobs"] = score_knobs(run, matched.knobs, states, matched.states)
+        result["knobs"] = score_knobs(run, matched.knobs, scoring.states, matched.states)
     say("coverage")
-    state_map = scoring.state_map if scoring.compares_states else None
-    result["coverage"] = score_coverage(run, matched, scoring.pose_gauge, scoring.turns, state_map)
+    drawn = scoring.drawn(knob_pairs(result["knobs"]))
+    everyone, plain = np.ones(len(matched), bool), one_frame(scoring.pose_gauge, len(matched))
+    result["coverage"] = score_coverage(run, matched, plain, drawn, everyone)
+    result["coverage_aligned"] = None
+    if run.info["poses"] in ("search", "rescue") and scoring.aligned.any():
+        result["coverage_aligned"] = {"share": float(scoring.aligned.mean())} | score_coverage(
+            run, matched, scoring.frames, drawn, scoring.aligned
+        )
     return result
 
 

@@ -11,7 +11,13 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from hypermol.analysis.fsc import per_image_fsc
-from hypermol.analysis.gauge import Gauge, align_poses, apply_to_volume, pose_errors
+from hypermol.analysis.gauge import (
+    Gauge,
+    align_poses,
+    apply_to_poses,
+    apply_to_volume,
+    pose_errors,
+)
 from hypermol.analysis.masks import mask_from_map
 from hypermol.analysis.truth import Truth
 from hypermol.analysis.volumes import ImageVolumes
@@ -30,6 +36,23 @@ class Frames(NamedTuple):
 
     gauges: tuple[Gauge, ...]
     which: np.ndarray
+
+    def apply(self, poses: Poses) -> Poses:
+        """Rotations [N, 3, 3] and shifts [N, 2] of all particles in the truth's frame."""
+        rotations, shifts = (np.array(values, np.float64) for values in poses)
+        for place, gauge in enumerate(self.gauges):
+            own = self.which == place
+            rotations[own], shifts[own] = apply_to_poses(gauge, rotations[own], shifts[own])
+        return rotations, shifts
+
+    def errors(self, estimated: Poses, true: Poses) -> tuple[np.ndarray, np.ndarray]:
+        """Angles in degrees and distances of shifts, [N] each."""
+        return pose_errors(Gauge(), self.apply(estimated), true)
+
+
+def one_frame(gauge: Gauge, n_particles: int) -> Frames:
+    """The same gauge for all particles."""
+    return Frames((gauge,), np.zeros(n_particles, np.intp))
 
 
 def state_frames(estimated: Poses, truth: Truth) -> Frames:
@@ -56,26 +79,24 @@ def state_frames(estimated: Poses, truth: Truth) -> Frames:
 
 
 def score_frames(
-    estimated: Poses, truth: Truth, images: np.ndarray, volumes: ImageVolumes, pixel_size: float
+    frames: Frames,
+    estimated: Poses,
+    truth: Truth,
+    images: np.ndarray,
+    volumes: ImageVolumes,
+    pixel_size: float,
 ) -> dict[str, Any]:
     """Errors of poses, and per-image FSC areas, after each bin's own gauge.
 
     Args:
+        frames: of `state_frames`.
         estimated: posterior mean rotations [N, 3, 3] and shifts in Angstrom [N, 2].
         truth: of the same particles, with one state variable.
         images: the scored ones.
         volumes: theirs.
         pixel_size: Angstrom.
     """
-    frames = state_frames(estimated, truth)
-    angles, distances = np.zeros(len(truth)), np.zeros(len(truth))
-    for place, gauge in enumerate(frames.gauges):
-        own = frames.which == place
-        angles[own], distances[own] = pose_errors(
-            gauge,
-            (estimated[0][own], estimated[1][own]),
-            (truth.rotations[own], truth.shifts_angstrom[own]),
-        )
+    angles, distances = frames.errors(estimated, (truth.rotations, truth.shifts_angstrom))
     areas: dict[str, list[float]] = {"unmasked": [], "masked": []}
     mask = mask_from_map(truth.mean_map())
     for image in images:

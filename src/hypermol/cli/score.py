@@ -150,8 +150,16 @@ def knob_rows(knobs: dict[str, Any]) -> list[tuple[str, str, str]]:
 
 
 def _coverage_rows(result: dict[str, Any]) -> list[tuple[str, str, str]]:
-    coverage = result["coverage"]
-    rows = []
+    rows = _intervals(result["coverage"], "")
+    aligned = result["coverage_aligned"]
+    if aligned is not None:
+        share = f"{100 * aligned['share']:.1f} %"
+        rows.append(("aligned within 12.2 degrees:", share, "of the particles"))
+        rows += _intervals(aligned, "  ")
+    return rows
+
+
+def _intervals(coverage: dict[str, Any], indent: str) -> list[tuple[str, str, str]]:
     names = {
         "state": "state",
         "state_by_distribution": "state (distributions matched)",
@@ -159,9 +167,14 @@ def _coverage_rows(result: dict[str, Any]) -> list[tuple[str, str, str]]:
         "shift": "shift",
         "contrast": "contrast",
     }
-    for key, name in names.items():
-        if key in coverage:
-            value = f"{100 * coverage[key]['50']:.0f} % / {100 * coverage[key]['90']:.0f} %"
-            draws = f"{coverage['n_draws']} draws"
-            rows.append((f"{name} inside its 50 % / 90 % interval", value, draws))
-    return rows
+    found = {name: coverage[key] for key, name in names.items() if key in coverage}
+    found = coverage.get("knobs", {}) | found
+    draws = f"{coverage['n_draws']} draws"
+    return [
+        (
+            f"{indent}{name} inside its 50 % / 90 % interval",
+            f"{100 * value['50']:.0f} % / {100 * value['90']:.0f} %",
+            draws,
+        )
+        for name, value in found.items()
+    ]

@@ -161,11 +161,11 @@ def march(plan: Plan) -> tuple[Stage, ...]:
         stages = [replace(stage, subset=plan.first_particles) for stage in stages]
         placing = replace(stages[-1], name="placing the others", theta="none", sweeps=_PLACINGS)
         stages.append(replace(placing, subset=None))
-    return (
-        *stages,
-        plan.stage("states, fine", plan.kmax, plan.n_terms, max(2, plan.burn_in // 2), learns=True),
-        plan.sampling(),
+    fine = plan.stage(
+        "states, fine", plan.kmax, plan.n_terms, max(2, plan.burn_in // 2), learns=True
     )
+    # almost none of those that are offered poses from anywhere takes one by now
+    return (*stages, replace(fine, anywhere=plan.sampling().anywhere), plan.sampling())
 
 
 def march_from_adam(plan: Plan) -> tuple[Stage, ...]:
