@@ -54,6 +54,9 @@ _PARTICLES = {
     "candidates": lambda posterior, moves: particles_by_candidates(
         posterior, CandidateCounts(4, 3, 6) if moves else CandidateCounts(1, 1, 6)
     ),
+    "candidates twice": lambda posterior, moves: particles_by_candidates(
+        posterior, CandidateCounts(4, 3, 6), 2
+    ),
     "gradient": particles_by_gradient,
     "random walk": particles_by_random_walk,
 }
@@ -98,7 +101,7 @@ class Kind:
             steps = ENTRY_STEPS if entries else STEPS
             found["theta"] = at_step(found["theta"], steps[self.theta])
         name = sweep[-1].name
-        if self.particles == "candidates":
+        if self.particles.startswith("candidates"):
             found[name] = MoveSize(*(jnp.full(shape, width) for width in MOVES))
         elif self.particles == "gradient":
             found[name] = at_step(found[name], STEPS[self.particles])

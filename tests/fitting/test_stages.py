@@ -84,7 +84,7 @@ def test_poses_that_may_be_anywhere_jump_in_every_stage_after_the_search() -> No
     assert [stage.is_trial for stage in searching] == [True, True, False]
     assert searching[-1].searched is None and searching[-1].sweeps == 1
     rest = stages[len(searching) :]
-    assert [stage.anywhere for stage in rest if stage.form == "whole"] == [3000] * 2 + [600]
+    assert [stage.anywhere for stage in rest if stage.form == "whole"] == [3000, 600, 600]
     assert rest[0].anywhere == 3000 and rest[0].moves_poses and rest[0].learns_widths
     rescued = march(replace(plan, searches=False))
     assert [stage.name for stage in rescued] == [stage.name for stage in rest]

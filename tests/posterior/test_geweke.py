@@ -30,8 +30,8 @@ from simulated import draw_prior
 
 EXACT, GRADIENT = Kind("exact", "candidates"), Kind("hmc", "gradient")
 WALK, MIXED = Kind("mala", "random walk"), Kind("hmc", "candidates")
-ANYWHERE = replace(EXACT, anywhere=True)
-JUMPS_ONLY = replace(MIXED, anywhere=True)
+ANYWHERE = Kind("exact", "candidates twice", anywhere=True)
+JUMPS_ONLY = Kind("hmc", "candidates twice", anywhere=True)
 KINDS = {"exact": EXACT, "gradient": GRADIENT, "walk": WALK, "mixed": MIXED}
 
 

@@ -118,7 +118,7 @@ def search(plan: Plan) -> tuple[Stage, ...]:
 
 
 #: Sweeps in which particles that a search did not begin with find their places.
-_PLACINGS = 3
+_PLACINGS = 8
 
 
 def march(plan: Plan) -> tuple[Stage, ...]:

@@ -18,7 +18,16 @@ from jax import Array
 
 from hypermol.molecule import composite_march
 from hypermol.molecule.composite_march import placed_density, shown_densities, shown_path
-from hypermol.molecule.parts import Part, Seat, factor_columns, fill_knobs, named_factors, seats
+from hypermol.molecule.copies import averaged, shared_operators
+from hypermol.molecule.parts import (
+    Part,
+    Seat,
+    factor_columns,
+    fill_knobs,
+    lattice_of_some,
+    named_factors,
+    seats,
+)
 from hypermol.molecule.protocol import Coefficients
 from hypermol.molecule.spatial_basis.base import SpatialBasis
 from hypermol.molecule.state_basis import StateBasis
@@ -96,8 +105,7 @@ class Composite:
 
     def _per_term(self, values: list[Any]) -> np.ndarray:
         """One value a part, repeated for its terms."""
-        terms = [part.state_basis.n_terms for part in self.parts]
-        return np.repeat(np.asarray(values), terms, axis=0)
+        return np.repeat(np.asarray(values), [p.state_basis.n_terms for p in self.parts], axis=0)
 
     @property
     def whole_terms(self) -> np.ndarray:
@@ -208,18 +216,7 @@ class Composite:
 
     def lattice(self, tau: Array, n: int) -> Array:
         """The product of the lattices of the knobs that no trajectory reads, [T, dim]."""
-        if not any(self.is_position):
-            return self.state_space.lattice(tau, n)
-        still, columns = [], []
-        for factor, own in factor_columns(self.state_space):
-            if factor.dim and not self.is_position[own[0]]:
-                still.append(factor)
-                columns.append(own)
-        if not still:
-            return tau[None]
-        where = np.concatenate(columns)
-        members = Product(tuple(still)).lattice(tau[where], n)
-        return jnp.broadcast_to(tau, (len(members), len(tau))).at[:, where].set(members)
+        return lattice_of_some(self.state_space, ~np.array(self.is_position, bool), tau, n)
 
     # the Gaussian prior, part by part
 
@@ -254,8 +251,17 @@ class Composite:
 
     def multiply_shells(self, maps: dict[str, Array], matrices: Array) -> dict[str, Array]:
         """Mix the terms of each part shell by shell; terms of different parts stay apart."""
-        blocks = {p.name: matrices[:, self._rows(p), self._rows(p)] for p in self.parts}
-        return {p.name: p.basis.multiply_shells(maps[p.name], blocks[p.name]) for p in self.parts}
+        own = {p.name: matrices[:, self._rows(p), self._rows(p)] for p in self.parts}
+        return {p.name: p.basis.multiply_shells(maps[p.name], own[p.name]) for p in self.parts}
+
+    @property
+    def copies(self) -> np.ndarray:
+        """Of parts whose copies lie on one another."""
+        return self._per_term([len(shared_operators(part)) for part in self.parts])
+
+    def averaged(self, maps: dict[str, Array]) -> dict[str, Array]:
+        """See `copies.averaged`."""
+        return {part.name: averaged(part, maps[part.name]) for part in self.parts}
 
     def subspace(self, n_components: int) -> "Composite | None":
         """See `composite_march.subspace`."""
@@ -342,8 +348,7 @@ class Composite:
         moving = [seat for seat in self._seats if not seat.rests]
         if moving:
             states = self.state_space.sample_base(jax.random.key(0), (_MEAN_STATES,))
-            drawn = jax.lax.map(lambda tau: self._density(moving, theta, tau), states)
-            total = total + drawn.mean(axis=0)
+            total += jax.lax.map(lambda tau: self._density(moving, theta, tau), states).mean(axis=0)
         return np.asarray(total)
 
 

@@ -4,12 +4,14 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import NamedTuple, final
 
+import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
 from hypermol.molecule.spatial_basis.base import SpatialBasis
 from hypermol.molecule.state_basis import StateBasis
 from hypermol.molecule.trajectory import Still, Trajectory
+from hypermol.space.product import Product
 from hypermol.space.state_space import StateSpace
 
 STILL = Still()
@@ -110,6 +112,25 @@ def factor_columns(space: StateSpace) -> list[tuple[StateSpace, np.ndarray]]:
         (factor, np.arange(end - factor.dim, end))
         for factor, end in zip(space.simple_spaces, ends, strict=True)
     ]
+
+
+def lattice_of_some(space: StateSpace, moves: np.ndarray, tau: Array, n: int) -> Array:
+    """The product of the lattices of the coordinates that move, bool [dim]; others stay: [T, dim].
+
+    tau [dim] comes first. A factor moves as a whole.
+    """
+    if np.all(moves):
+        return space.lattice(tau, n)
+    moving, columns = [], []
+    for factor, own in factor_columns(space):
+        if factor.dim and moves[own[0]]:
+            moving.append(factor)
+            columns.append(own)
+    if not moving:
+        return tau[None]
+    where = np.concatenate(columns)
+    members = Product(tuple(moving)).lattice(tau[where], n)
+    return jnp.broadcast_to(tau, (len(members), len(tau))).at[:, where].set(members)
 
 
 class Seat(NamedTuple):

@@ -186,6 +186,16 @@ class LinearMolecule(SlicedMolecule, Protocol):
         between terms of different parts are ignored."""
         ...
 
+    @property
+    def copies(self) -> np.ndarray:
+        """int [T]: places of each term's part that are turned about one centre, so that their
+        densities lie on one another; 1 for others."""
+        ...
+
+    def averaged(self, maps: Any) -> Any:
+        """The mean of every map over those turns: as they are where there is one place. Linear."""
+        ...
+
     def density(self, theta: Coefficients, tau: Array) -> Array:
         """V(., tau) on the molecule's grid, [n, n, n]."""
         ...

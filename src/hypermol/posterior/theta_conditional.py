@@ -18,6 +18,7 @@ from hypermol.inference.target import Differentiable, Quadratic, Tilted, differe
 from hypermol.molecule.protocol import LinearMolecule
 from hypermol.posterior.posterior import Posterior
 from hypermol.posterior.priors import Hyperparameters
+from hypermol.posterior.theta_precision import preconditioner
 
 #: Blocks of images that are predicted and projected back together: adding up a gradient for every
 #: block would cost as much as the block.
@@ -88,46 +89,6 @@ def _linear(posterior: Posterior) -> LinearMolecule:
     return molecule
 
 
-def _shell_normal(posterior: Posterior, given: Given) -> Array:
-    """The normal operator's mean over each shell as a Fourier multiplier, [n_shells + 1, T, T].
-
-    Features seen from different directions meet different coefficients, so that only those of
-    one place couple.
-    """
-    molecule, plane = _linear(posterior), posterior.plane
-    mu, latents, images = given
-
-    def block(item: tuple[Latents, ImageBlocks]) -> Array:
-        lat, img = item
-        weights = lat.contrast[..., None] * molecule.weights(lat.state)
-        transfer = posterior.imaging.transfer(img.ctf, plane)
-        power = posterior.by_shell(transfer**2 * _weights(posterior, mu, img))
-        return jnp.einsum("bs,bf,bg->sfg", power, weights, weights)
-
-    total = jnp.sum(jax.lax.map(block, (latents, images)), axis=0)
-    places = molecule.feature_places
-    total = total * jnp.asarray(places[:, None] == places, total.dtype)
-    gain = np.sqrt(molecule.slice_gain[: plane.n_shells])
-    shown = jnp.asarray(np.eye(gain.shape[1])[molecule.feature_terms], total.dtype)
-    total = jnp.einsum("sfg,ft,gu->stu", total, shown, shown) * gain[:, :, None] * gain[:, None]
-    # the ball blurs Fourier space over about a shell (and fills the unobserved k = 0): halves
-    # the iterations
-    below, above = jnp.maximum(jnp.arange(plane.n_shells) - 1, 1), jnp.arange(plane.n_shells) + 1
-    above = jnp.minimum(above, plane.kmax)
-    here = jnp.maximum(jnp.arange(plane.n_shells), 1)
-    smooth = 0.25 * total[below] + 0.5 * total[here] + 0.25 * total[above]
-    return jnp.concatenate([smooth, jnp.zeros_like(total[:1])])
-
-
-def shell_precision(posterior: Posterior, given: Given) -> Array:
-    """Posterior precision of the maps as if it were one matrix a shell, [n_shells + 1, T, T]."""
-    mu = given.mu
-    prior = jax.vmap(jnp.diag)((mu.level[:, None] * mu.spectrum).T)
-    if posterior.density_prior.members:
-        prior = prior + posterior.density_prior.shell_precision(_linear(posterior), len(prior))
-    return _shell_normal(posterior, given) + prior
-
-
 def _add(first: Any, second: Any) -> Any:
     return jax.tree.map(jnp.add, first, second)
 
@@ -170,12 +131,11 @@ def theta_quadratic(posterior: Posterior, given: Given, theta: Any) -> Quadratic
         shrink = prior_matrix(jax.tree.map(jnp.negative, maps))
         return _add(_add(back(maps, keys[0], perturbed), noise), shrink)
 
-    inverse = jnp.linalg.inv(shell_precision(posterior, given))
     return Quadratic(
         apply=lambda maps: _add(back(maps, no_key, normal), prior_matrix(maps)),
         linear=back(jax.tree.map(jnp.zeros_like, theta.maps), no_key, data),
         perturbed_residual=perturbed_residual,
-        precondition=lambda residual: molecule.multiply_shells(residual, inverse),
+        precondition=preconditioner(posterior, *given),
         dimension=int(np.sum(molecule.term_sizes)),
     )
 

@@ -32,6 +32,7 @@ _POSITIONS = 7
 def _draw(
     posterior: Posterior,
     counts: CandidateCounts,
+    steps: int,
     item: tuple[Array, Latents, MoveSize, ImageBlocks, Consensus],
     prepared: Any,
     mu: Hyperparameters,
@@ -47,9 +48,20 @@ def _draw(
         particles, _, _ = ensemble.candidate_step(
             jax.random.fold_in(keys[0], 1), particles, target, space, size, positions
         )
+
+    def again(particles: Particles, step_key: Array) -> tuple[Particles, ensemble.Moved]:
+        particles, _, moved = ensemble.candidate_step(
+            step_key, particles, target, space, size, counts
+        )
+        return particles, moved
+
+    particles, before = jax.lax.scan(
+        again, particles, jax.random.split(jax.random.fold_in(keys[0], 2), steps - 1)
+    )
     particles, local, moved = ensemble.candidate_step(
         keys[0], particles, target, space, size, counts
     )
+    moved = jax.tree.map(lambda first, last: (jnp.sum(first, axis=0) + last) / steps, before, moved)
     state, contrast = particles.state, particles.contrast
     if space.is_subspace:
         for step_key in keys[2:]:
@@ -102,12 +114,13 @@ def _numbers(info: Info) -> dict[str, float]:
     }
 
 
-def particles_by_candidates(posterior: Posterior, counts: CandidateCounts) -> Block:
+def particles_by_candidates(posterior: Posterior, counts: CandidateCounts, steps: int = 1) -> Block:
     """Rotation, shift and state of every particle jointly from candidates, then its contrast.
 
     Args:
         posterior: of any molecule.
         counts: candidates; 1 leaves a variable where it is.
+        steps: draws from candidates a sweep, each from new ones.
     """
 
     @jax.jit
@@ -115,7 +128,7 @@ def particles_by_candidates(posterior: Posterior, counts: CandidateCounts) -> Bl
         keys = jax.random.split(key, data.images.present.shape[0])
         prepared = posterior.molecule.prepare(state.theta)
         latents, moved = jax.lax.map(
-            lambda item: _draw(posterior, counts, item, prepared, state.mu),
+            lambda item: _draw(posterior, counts, steps, item, prepared, state.mu),
             (keys, state.latents, size, data.images, data.consensus),
         )
         info = {

@@ -21,9 +21,9 @@ from hypermol.posterior.theta_conditional import (
     Given,
     prior_precision,
     score_variance,
-    shell_precision,
     theta_differentiable,
 )
+from hypermol.posterior.theta_precision import shell_precision
 
 #: MALA steps, and leapfrog steps of HMC, a sweep.
 _STEPS = 6
@@ -93,7 +93,7 @@ def _numbers(info: Info) -> dict[str, float]:
 def shell_preconditioner(posterior: Posterior, given: Given) -> Preconditioner:
     """A = B B of eq. 19 for a linear molecule's maps, B the inverse root of `shell_precision`."""
     molecule: Any = posterior.molecule
-    values, vectors = jnp.linalg.eigh(shell_precision(posterior, given))
+    values, vectors = jnp.linalg.eigh(shell_precision(posterior, *given))
     roots = jnp.einsum("sfi,si,sgi->sfg", vectors, values**-0.5, vectors)
 
     def root(white: Any) -> Any:

@@ -144,3 +144,13 @@ class GaussianGrid(OnVoxels):
         """
         limited = np.maximum(self._shell_envelope2, _SMALLEST_ENVELOPE2)
         return self._voxels.multiply_shells(coefficients, matrices / limited[:, None, None])
+
+    @override
+    def is_kept_by(self, operator: np.ndarray) -> bool:
+        """As the lattice of their centres."""
+        return self._voxels.is_kept_by(operator)
+
+    @override
+    def turned(self, coefficients: Array, operator: np.ndarray) -> Array:
+        """As the lattice of their centres."""
+        return self._voxels.turned(coefficients, operator)

@@ -26,6 +26,8 @@ from hypermol.molecule.spatial_basis.slicing import grid_radius, slices
 from hypermol.space.fourier import fast_even_size, frequency_radii
 
 _AXES = (-3, -2, -1)
+#: In voxels, how far a centre moves that stays.
+_STAYS = 0.05
 
 
 @final
@@ -240,6 +242,27 @@ class Voxels(SpatialBasis):
         mixed = jax.lax.map(plane, (self._shells, jnp.moveaxis(transform, 1, 0)))
         mixed = jnp.moveaxis(mixed, 0, 1)
         return jnp.fft.irfftn(mixed, s=(self.n,) * 3, axes=_AXES) * self.support
+
+    @override
+    def is_kept_by(self, operator: np.ndarray) -> bool:
+        """A ball whose centre stays; not a mask."""
+        centre = np.array(self.centre_angstrom)
+        moved = np.linalg.norm(operator @ centre - centre)
+        return self.mask is None and bool(moved < _STAYS * self.voxel_size_angstrom)
+
+    @override
+    def turned(self, coefficients: Array, operator: np.ndarray) -> Array:
+        """By trilinear interpolation: exact for turns that keep the grid."""
+        axis = np.arange(self.n) - self.n // 2
+        z, y, x = np.meshgrid(axis, axis, axis, indexing="ij")
+        # row vectors: S^T r is r @ S
+        source = np.stack([x, y, z]).T @ np.asarray(operator, np.float64)
+        places = list(np.asarray(source.T[::-1] + self.n // 2, np.float32))
+
+        def one(values: Array) -> Array:
+            return jax.scipy.ndimage.map_coordinates(values, places, order=1)
+
+        return jax.lax.map(one, coefficients) * self.support
 
 
 def voxels_in(region: Region, box: int, pixel_size_angstrom: float, kmax: int) -> Voxels:
