@@ -51,12 +51,9 @@ def world_of(molecule: Composite) -> tuple[Posterior, ChainState, Data]:
 FEW, MANY = 24, 100
 
 
-@pytest.mark.parametrize(
-    "group", ["C2", *(pytest.param(group, marks=pytest.mark.slow) for group in ("D2", "C3"))]
-)
-def test_copies_that_lie_on_one_another_are_told_apart(group: str):
+def test_copies_that_lie_on_one_another_are_told_apart():
     """Without it the part that images say little of is left over, on the posterior's own scale."""
-    posterior, state, data = world_of(copies(group))
+    posterior, state, data = world_of(copies("C2"))
     start = state.theta.maps
 
     @jax.jit
@@ -83,7 +80,7 @@ def test_copies_that_lie_on_one_another_are_told_apart(group: str):
     assert float(own) < 0.25 * float(plain)
 
 
-@pytest.mark.parametrize("group", ["C2", "C3"])
+@pytest.mark.parametrize("group", ["C2", "D2"])
 def test_preconditioner_is_symmetric_and_positive(group: str):
     posterior, state, data = world_of(copies(group))
     target = theta_quadratic(posterior, Given(state.mu, state.latents, data.images), state.theta)

@@ -116,11 +116,10 @@ class SpatialBasis(abc.ABC):
         """Mix F functions by one symmetric matrix [n_shells, F, F] per shell: preconditioners."""
 
     def is_kept_by(self, operator: np.ndarray) -> bool:
-        """Whether the functions turned by a rotation [3, 3] are its own again, or nearly: only then
-        is there `turned`."""
+        """Whether the functions turned by a rotation [3, 3] are its own again: only then is there
+        `turned`."""
         return False
 
     def turned(self, coefficients: Array, operator: np.ndarray) -> Array:
-        """Coefficients [F, *shape] of the densities V(S^T r), S the rotation [3, 3]; a bit smooth
-        where the grid is not kept. Linear."""
+        """Coefficients [F, *shape] of the densities V(S^T r), S the rotation [3, 3]. Linear."""
         raise NotImplementedError(f"{type(self).__name__} cannot be turned")

@@ -245,14 +245,18 @@ class Voxels(SpatialBasis):
 
     @override
     def is_kept_by(self, operator: np.ndarray) -> bool:
-        """A ball whose centre stays; not a mask."""
+        """A ball whose centre stays, in turns that keep the grid; not a mask.
+
+        Others would be interpolated, and solves come to their end later with those than without.
+        """
         centre = np.array(self.centre_angstrom)
-        moved = np.linalg.norm(operator @ centre - centre)
-        return self.mask is None and bool(moved < _STAYS * self.voxel_size_angstrom)
+        moved = np.linalg.norm(operator @ centre - centre) / self.voxel_size_angstrom
+        keeps_grid = np.abs(operator - np.rint(operator)).max() < _STAYS / self.n
+        return self.mask is None and bool(keeps_grid and moved < _STAYS)
 
     @override
     def turned(self, coefficients: Array, operator: np.ndarray) -> Array:
-        """By trilinear interpolation: exact for turns that keep the grid."""
+        """Every voxel from where it was, 0 from outside the box."""
         axis = np.arange(self.n) - self.n // 2
         z, y, x = np.meshgrid(axis, axis, axis, indexing="ij")
         # row vectors: S^T r is r @ S
