@@ -148,6 +148,26 @@ def test_coverage_is_nominal(scored):
         assert coverage[name]["50"] == pytest.approx(0.5, abs=0.09), name
         assert coverage[name]["90"] == pytest.approx(0.9, abs=0.06), name
     assert ("state_by_distribution" in coverage) == (scored["space"] == "interval")
+    assert scored["coverage_aligned"] is None
+
+
+def test_particles_that_a_search_lost_do_not_count_as_intervals(tmp_path):
+    """Of those that it placed, intervals hold as they say; of all, as many fewer as are lost."""
+    rng = np.random.default_rng(6)
+    poses = random_rotations((N,), rng), rng.normal(0, 3, (N, 2))
+    states = truth_states(rng, "interval")
+    write_truth(tmp_path / "input", poses, states, "interval")
+    fake = fake_run(Gauge(np.eye(3), np.zeros(3)), (*poses, states), "interval", rng)
+    lost = np.arange(N) % 4 == 0
+    fake.rotations[:, :, lost] = fake.rotations[:, :, lost] @ random_rotations((lost.sum(),), rng)
+    fake.poses = "search"
+    path = write_run(tmp_path / "run", fake)
+    result = score_run(load_run(path), load_truth(tmp_path / "input"), n_images=4)
+    aligned, everyone = result["coverage_aligned"], result["coverage"]
+    assert aligned["share"] == pytest.approx(0.75, abs=0.02)
+    for name in ("rotation", "shift", "state"):
+        assert aligned[name]["90"] == pytest.approx(0.9, abs=0.06), name
+    assert everyone["rotation"]["90"] < 0.75
 
 
 def test_populations(scored):

@@ -27,7 +27,7 @@ from simulated import draw_images, draw_prior, falling_spectrum, given, linear_t
 BASIS = Voxels(16, 1.0, 6, 5.0)
 PRIOR = HyperPrior(noise=InverseGamma(8.0, 8.0), n_bins=3)
 #: Variance of the noise: images say far more than the prior, of what they say anything of.
-LOUD = 1.0
+NOISE = 1.0
 
 
 def copies(group: str) -> Composite:
@@ -42,8 +42,8 @@ def world_of(molecule: Composite) -> tuple[Posterior, ChainState, Data]:
     posterior = Posterior(molecule, half_plane(16, 6), PRIOR)
     world = given(posterior, spectrum, linear_theta(molecule, spectrum), (400, 20))
     state = draw_prior(np.random.default_rng(2), world)
-    quiet = state.mu.noise_variance * 0.0 + LOUD
-    state = state._replace(mu=state.mu._replace(noise_variance=quiet))
+    noise = jnp.full_like(state.mu.noise_variance, NOISE)
+    state = state._replace(mu=state.mu._replace(noise_variance=noise))
     return posterior, state, draw_images(jax.random.key(3), world, state)
 
 

@@ -144,7 +144,7 @@ class Scoring:
 
     @cached_property
     def aligned(self) -> np.ndarray:
-        """bool [N]: particles whose pose is as good as found."""
+        """bool [N]: particles whose rotation is within Frobenius distance 0.3 of the truth's."""
         nearest = turned(self.estimated_poses, self.equivalents, self.choice.which)
         return self.frames.errors(nearest, self.true_poses)[0] < _ALIGNED_DEG
 
@@ -266,15 +266,22 @@ def score_run(
         say("states")
         result["knobs"] = score_knobs(run, matched.knobs, scoring.states, matched.states)
     say("coverage")
-    drawn = scoring.drawn(knob_pairs(result["knobs"]))
-    everyone, plain = np.ones(len(matched), bool), one_frame(scoring.pose_gauge, len(matched))
-    result["coverage"] = score_coverage(run, matched, plain, drawn, everyone)
-    result["coverage_aligned"] = None
+    return result | score_intervals(scoring, knob_pairs(result["knobs"]))
+
+
+def score_intervals(scoring: Scoring, knobs: tuple[KnobPair, ...]) -> dict[str, Any]:
+    """`coverage` of all particles in one frame, and `coverage_aligned` of those that a search or a
+    rescue has placed, each state in its own frame where it has one; None for other runs."""
+    run, truth, drawn = scoring.run, scoring.truth, scoring.drawn(knobs)
+    everyone, plain = np.ones(len(truth), bool), one_frame(scoring.pose_gauge, len(truth))
+    placed = None
     if run.info["poses"] in ("search", "rescue") and scoring.aligned.any():
-        result["coverage_aligned"] = {"share": float(scoring.aligned.mean())} | score_coverage(
-            run, matched, scoring.frames, drawn, scoring.aligned
-        )
-    return result
+        share = {"share": float(scoring.aligned.mean())}
+        placed = share | score_coverage(run, truth, scoring.frames, drawn, scoring.aligned)
+    return {
+        "coverage": score_coverage(run, truth, plain, drawn, everyone),
+        "coverage_aligned": placed,
+    }
 
 
 def _gauge_numbers(gauge: Gauge) -> dict[str, Any]:

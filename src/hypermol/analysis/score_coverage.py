@@ -20,7 +20,8 @@ from hypermol.analysis.truth import Truth
 #: Coverage is of these many particles at most, evenly spread, and of these many draws.
 _MAX_PARTICLES = 20_000
 _MAX_DRAWS = 400
-_LEVELS = (0.5, 0.9)
+#: Of intervals and bands.
+LEVELS = (0.5, 0.9)
 
 
 def _numbers(coverage: Coverage) -> dict[str, Any]:
@@ -104,7 +105,7 @@ def score_coverage(
         report["knobs"] = {}
     for name, own, other, direction in drawn.knobs:
         found = match_distributions(drawn.states[..., own], true[:, other], direction)
-        inside = interval_coverage(found(thinned[..., own]), true[rows, other], _LEVELS)
+        inside = interval_coverage(found(thinned[..., own]), true[rows, other], LEVELS)
         report["knobs"][name] = _numbers(inside)
     return report
 
@@ -136,13 +137,13 @@ def _pose_coverage(
     report: dict[str, Any] = {"n_draws": len(stacked["shift"])}
     if run.info["poses"] != "fixed":
         report["rotation"] = _numbers(
-            rotation_coverage(stacked["rotation"], truth.rotations[rows], _LEVELS)
+            rotation_coverage(stacked["rotation"], truth.rotations[rows], LEVELS)
         )
         report["shift"] = _numbers(
-            interval_coverage(stacked["shift"], truth.shifts_angstrom[rows], _LEVELS)
+            interval_coverage(stacked["shift"], truth.shifts_angstrom[rows], LEVELS)
         )
     report["contrast"] = _numbers(
-        interval_coverage(stacked["contrast"], truth.intensity[rows], _LEVELS)
+        interval_coverage(stacked["contrast"], truth.intensity[rows], LEVELS)
     )
     return report
 
@@ -158,11 +159,11 @@ def _state_coverage(
     """
     wanted = true[rows]
     if state_map.topology == "circle":
-        return {"state": _numbers(circular_interval_coverage(state_map(some), wanted, _LEVELS))}
+        return {"state": _numbers(circular_interval_coverage(state_map(some), wanted, LEVELS))}
     maps = {
         "state": state_map,
         "state_by_distribution": match_distributions(states, true, state_map.direction),
     }
     return {
-        name: _numbers(interval_coverage(one(some), wanted, _LEVELS)) for name, one in maps.items()
+        name: _numbers(interval_coverage(one(some), wanted, LEVELS)) for name, one in maps.items()
     }

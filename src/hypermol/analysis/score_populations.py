@@ -7,10 +7,9 @@ import numpy as np
 from hypermol.analysis.chains import aligned_occupancy, pooled_states
 from hypermol.analysis.occupancy import Population, population, populations_at_valley
 from hypermol.analysis.run import Run
+from hypermol.analysis.score_coverage import LEVELS
 from hypermol.analysis.states import StateMap
 from hypermol.analysis.truth import Truth
-
-_LEVELS = (0.5, 0.9)
 
 
 def _inverse(state_map: StateMap, value: float) -> float:
@@ -33,7 +32,7 @@ def _band(result: Population, true: float) -> dict[str, Any]:
 
 
 def _from_draws(draws: np.ndarray) -> Population:
-    levels = np.asarray(_LEVELS)
+    levels = np.asarray(LEVELS)
     return Population(
         float(draws.mean()),
         levels,

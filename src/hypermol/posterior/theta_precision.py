@@ -9,8 +9,8 @@ told by the sum over copies of a term's weights w_p, and the rest of it by how t
 so that of the rest of a term that does not change (w_p all alike) its prior alone says anything.
 """
 
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -23,61 +23,74 @@ from hypermol.posterior.posterior import Posterior
 from hypermol.posterior.priors import Hyperparameters
 
 
-class _Normal(NamedTuple):
-    """The normal operator's mean over each shell as Fourier multipliers, [n_shells + 1, T, T] each.
-
-    Attributes:
-        each: as if every place saw coefficients of its own.
-        mean: of maps' means over the turns of their copies.
-        rest: of what is left of them.
-    """
-
-    each: Array
-    mean: Array
-    rest: Array
-
-
 def _molecule(posterior: Posterior) -> LinearMolecule:
     molecule: Any = posterior.molecule
     return molecule
 
 
-def _normal(
-    posterior: Posterior, mu: Hyperparameters, latents: Latents, images: ImageBlocks
-) -> _Normal:
-    molecule, plane = _molecule(posterior), posterior.plane
-    places, terms = molecule.feature_places, molecule.feature_terms
-    shown = jnp.asarray(np.eye(len(molecule.copies))[terms])
-    one_place = jnp.asarray(places[:, None] == places, jnp.float32)
-    copies = jnp.asarray(molecule.copies, jnp.float32)
+#: Sums over the images of a block: (power [B, n_shells], weights [B, F]) -> [n_shells, T, T].
+_Pairs = Callable[[Array, Array], Array]
 
-    def block(item: tuple[Latents, ImageBlocks]) -> _Normal:
+
+def _summed(
+    posterior: Posterior,
+    mu: Hyperparameters,
+    latents: Latents,
+    images: ImageBlocks,
+    pairs: Sequence[_Pairs],
+) -> list[Array]:
+    """The normal operator's mean over each shell as Fourier multipliers, [n_shells + 1, T, T] for
+    each way to pair the weights of features."""
+    molecule, plane = _molecule(posterior), posterior.plane
+
+    def block(item: tuple[Latents, ImageBlocks]) -> list[Array]:
         lat, img = item
         weights = lat.contrast[..., None] * molecule.weights(lat.state)
         transfer = posterior.imaging.transfer(img.ctf, plane)
         precision = posterior.pixel_precision(mu) * img.present[..., None]
         power = posterior.by_shell(transfer**2 * precision)
+        return [pair(power, weights) for pair in pairs]
+
+    totals = jax.lax.map(block, (latents, images))
+    return [_blurred(posterior, jnp.sum(total, axis=0)) for total in totals]
+
+
+def _shown(molecule: LinearMolecule) -> np.ndarray:
+    """[F, T]: 1 where a feature shows a term."""
+    return np.eye(len(molecule.copies), dtype=np.float32)[molecule.feature_terms]
+
+
+def _by_place(molecule: LinearMolecule) -> _Pairs:
+    """Only features of one place meet: others count as of different coefficients."""
+    shown, places = _shown(molecule), molecule.feature_places
+    together = jnp.asarray(places[:, None] == places, jnp.float32)
+
+    def pairs(power: Array, weights: Array) -> Array:
+        found = jnp.einsum("bs,bf,bg->sfg", power, weights, weights) * together
+        return jnp.einsum("sfg,ft,gu->stu", found, shown, shown)
+
+    return pairs
+
+
+def _of_copies(molecule: LinearMolecule) -> tuple[_Pairs, _Pairs]:
+    """Of maps' means over the turns of their copies, and of the rest of them; by place of terms
+    without copies."""
+    shown, copies = _shown(molecule), molecule.copies
+    parts = np.array([name for name, _ in molecule.term_labels])
+    own = jnp.asarray((copies[:, None] > 1) & (parts[:, None] == parts))
+    more = jnp.asarray(copies / np.maximum(copies - 1.0, 1.0), jnp.float32)
+    by_place = _by_place(molecule)
+
+    def mean(power: Array, weights: Array) -> Array:
         sums = weights @ shown
-        apart = weights - (sums / jnp.sum(shown, axis=0))[:, terms]
+        together = jnp.einsum("bs,bt,bu->stu", power, sums, sums)
+        return jnp.where(own, together, by_place(power, weights))
 
-        def by_place(values: Array) -> Array:
-            pairs = jnp.einsum("bs,bf,bg->sfg", power, values, values) * one_place
-            return jnp.einsum("sfg,ft,gu->stu", pairs, shown, shown)
+    def rest(power: Array, weights: Array) -> Array:
+        apart = weights - (weights @ shown / shown.sum(axis=0))[:, molecule.feature_terms]
+        return jnp.where(own, more[:, None] * by_place(power, apart), by_place(power, weights))
 
-        mean = jnp.einsum("bs,bt,bu->stu", power, sums, sums)
-        return _Normal(by_place(weights), mean, by_place(apart))
-
-    total = jax.tree.map(lambda x: jnp.sum(x, axis=0), jax.lax.map(block, (latents, images)))
-    several = copies > 1
-    parts = np.array([label[0] for label in molecule.term_labels])
-    own = several[:, None] & several & jnp.asarray(parts[:, None] == parts)
-    rest = total.rest * (copies / jnp.maximum(copies - 1.0, 1.0))[:, None]
-    chosen = _Normal(
-        total.each,
-        jnp.where(own, total.mean, total.each),
-        jnp.where(own, rest, total.each),
-    )
-    return jax.tree.map(lambda x: _blurred(posterior, x), chosen)
+    return mean, rest
 
 
 def _blurred(posterior: Posterior, total: Array) -> Array:
@@ -111,7 +124,8 @@ def shell_precision(
 
     Features seen from different directions count as of different coefficients.
     """
-    return _normal(posterior, mu, latents, images).each + _prior(posterior, mu)
+    pairs = [_by_place(_molecule(posterior))]
+    return _summed(posterior, mu, latents, images, pairs)[0] + _prior(posterior, mu)
 
 
 def preconditioner(
@@ -127,14 +141,14 @@ def preconditioner(
     which is positive definite whatever E is, if it makes nothing longer.
     """
     molecule = _molecule(posterior)
-    normal, prior = _normal(posterior, mu, latents, images), _prior(posterior, mu)
     if np.all(molecule.copies == 1):
-        inverse = jnp.linalg.inv(normal.each + prior)
+        inverse = jnp.linalg.inv(shell_precision(posterior, mu, latents, images))
         return lambda residual: molecule.multiply_shells(residual, inverse)
-    lower = jnp.linalg.cholesky(normal.rest + prior)
-    upper = jnp.swapaxes(lower, -1, -2)
+    mean_of, rest_of = _summed(posterior, mu, latents, images, _of_copies(molecule))
+    prior = _prior(posterior, mu)
+    lower = jnp.linalg.cholesky(rest_of + prior)
     white = jnp.linalg.inv(lower)
-    both = upper @ jnp.linalg.inv(normal.mean + prior) @ lower
+    both = jnp.swapaxes(lower, -1, -2) @ jnp.linalg.inv(mean_of + prior) @ lower
 
     def precondition(residual: Any) -> Any:
         inner = molecule.multiply_shells(residual, white)

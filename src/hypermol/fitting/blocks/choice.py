@@ -29,9 +29,6 @@ from hypermol.posterior.posterior import Posterior
 #: Points of the lattice of states that candidates are taken from.
 _STATES = 32
 _MOVING, _STILL = CandidateCounts(5, 3, _STATES), CandidateCounts(1, 1, _STATES)
-#: Draws from candidates a sweep where the input's poses hold none: a step is short then beside how
-#: wide the posterior of a pose is, and few are taken.
-_STEPS_ANYWHERE = 4
 
 
 def sweep_blocks(stage: Stage, posterior: Posterior, start_steps: int = 1000) -> Sweep:
@@ -95,9 +92,7 @@ _Particles = Callable[[Posterior, Stage], Sweep]
 _PARTICLES: dict[str, _Particles] = {
     "candidates": lambda posterior, stage: (
         particles_by_candidates(
-            posterior,
-            _MOVING if stage.moves_poses else _STILL,
-            _STEPS_ANYWHERE if stage.anywhere else 1,
+            posterior, _MOVING if stage.moves_poses else _STILL, stage.candidate_steps
         ),
     ),
     "gradient": lambda posterior, stage: (particles_by_gradient(posterior, stage.moves_poses),),
