@@ -146,7 +146,8 @@ def tunings_of(sweep: Sweep, state: ChainState, data: Data) -> Tunings:
     """Fixed widths of the poses' moves."""
     shape = data.images.present.shape
     size = MoveSize(jnp.full(shape, PROPOSAL[0]), jnp.full(shape, PROPOSAL[1]))
-    return init_tunings(sweep, state, data) | {"particles by candidates": size}
+    found, name = init_tunings(sweep, state, data), "particles by candidates"
+    return found | {name: found[name]._replace(size=size)}
 
 
 def start_of(rng: np.random.Generator, world: World, truth: ChainState) -> ChainState:

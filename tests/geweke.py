@@ -54,9 +54,6 @@ _PARTICLES = {
     "candidates": lambda posterior, moves: particles_by_candidates(
         posterior, CandidateCounts(4, 3, 6) if moves else CandidateCounts(1, 1, 6)
     ),
-    "candidates twice": lambda posterior, moves: particles_by_candidates(
-        posterior, CandidateCounts(4, 3, 6), 2
-    ),
     "gradient": particles_by_gradient,
     "random walk": particles_by_random_walk,
 }
@@ -101,8 +98,9 @@ class Kind:
             steps = ENTRY_STEPS if entries else STEPS
             found["theta"] = at_step(found["theta"], steps[self.theta])
         name = sweep[-1].name
-        if self.particles.startswith("candidates"):
-            found[name] = MoveSize(*(jnp.full(shape, width) for width in MOVES))
+        if self.particles == "candidates":
+            size = MoveSize(*(jnp.full(shape, width) for width in MOVES))
+            found[name] = found[name]._replace(size=size)
         elif self.particles == "gradient":
             found[name] = at_step(found[name], STEPS[self.particles])
         else:

@@ -90,12 +90,6 @@ def test_poses_that_may_be_anywhere_jump_in_every_stage_after_the_search() -> No
     assert [stage.name for stage in rescued] == [stage.name for stage in rest]
     assert not any(stage.anywhere for stage in march(PLAN))
     assert rest[0].cost(3000) > march(PLAN)[0].cost(3000)
-    assert {stage.candidate_steps for stage in rest if stage.moves_poses} == {4}
-    assert {stage.candidate_steps for stage in march(PLAN)} == {1}
-    one_offered = replace(rest[-1], anywhere=1)
-    slices = 5.0 * rest[-1].kmax ** 2 * rest[-1].n_terms
-    more = one_offered.cost(3000) - replace(one_offered, anywhere=0).cost(3000)
-    assert more > 3.0 * slices  # the forecast counts the three steps more
 
 
 def test_a_large_search_begins_with_some_and_places_the_others() -> None:

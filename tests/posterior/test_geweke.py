@@ -30,8 +30,8 @@ from simulated import draw_prior
 
 EXACT, GRADIENT = Kind("exact", "candidates"), Kind("hmc", "gradient")
 WALK, MIXED = Kind("mala", "random walk"), Kind("hmc", "candidates")
-ANYWHERE = Kind("exact", "candidates twice", anywhere=True)
-JUMPS_ONLY = Kind("hmc", "candidates twice", anywhere=True)
+ANYWHERE = Kind("exact", "candidates", anywhere=True)
+JUMPS_ONLY = Kind("hmc", "candidates", anywhere=True)
 KINDS = {"exact": EXACT, "gradient": GRADIENT, "walk": WALK, "mixed": MIXED}
 
 

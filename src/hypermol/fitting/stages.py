@@ -11,7 +11,7 @@ from hypermol.molecule.state_basis import BASES
 #: Slices that a sweep takes of each image, by what moves the particles and where poses move:
 #: to tell how long is left.
 _SLICES = {
-    "candidates": 5.0,
+    "candidates": 14.0,
     "gradient": 24.0,
     "random-walk": 8.0,
     "nodes": 8.0,
@@ -23,9 +23,6 @@ _REST = 8.0
 #: The same of a match of all particles with the molecule from everywhere, over kmax^4; of the
 #: match that jumps are proposed by, and of the views that are weighed then.
 _MATCH, _PROPOSE, _OFFERED = 7.5, 13500.0, 16.0
-#: Draws from candidates a sweep where poses may be anywhere: a step is short then beside how wide
-#: the posterior of a pose is, and few are taken.
-_STEPS_ANYWHERE = 4
 
 
 @final
@@ -83,8 +80,6 @@ class Stage:
         everywhere, by how many of the particles it is of."""
         all_of_them, n_particles = n_particles, min(n_particles, self.subset or n_particles)
         slices = _SLICES[self.particles] if self.moves_poses else min(_SLICES[self.particles], 1.0)
-        if self.particles == "candidates":
-            slices *= self.candidate_steps
         jumping = min(self.anywhere / max(n_particles, 1), 1.0)
         everywhere = _PROPOSE * jumping
         if self.particles == "search":
@@ -106,11 +101,6 @@ class Stage:
             self.learns_contrast,
             self.anywhere,
         )
-
-    @property
-    def candidate_steps(self) -> int:
-        """Draws from candidates a sweep."""
-        return _STEPS_ANYWHERE if self.anywhere else 1
 
     @property
     def learns_contrast(self) -> bool:

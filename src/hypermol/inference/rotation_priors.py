@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from hypermol.space.rotation import (
+    log_haar,
     quaternion_conjugate,
     quaternion_from_vector,
     quaternion_multiply,
@@ -89,6 +90,57 @@ class Anywhere(NamedTuple):
         pivot = quaternion_multiply(turns[:, :1], quaternion[:, None])
         others = quaternion_multiply(turns[:, 1:], pivot)
         return jnp.concatenate([quaternion[:, None], others], axis=1), alike
+
+
+class Guess(NamedTuple):
+    """Of each particle's posterior: R = exp(w) R_centre with w ~ N(0, covariance).
+
+    Attributes:
+        centre: quaternions [..., 4].
+        covariance: of the rotation vectors w in radians^2, [..., 3, 3].
+    """
+
+    centre: Array
+    covariance: Array
+
+
+class Guessed(NamedTuple):
+    """Candidates are drawn from a guess, independently of where a particle is, and weighed by
+    prior over guess: exact whatever the guess (Tjelmeland 2004), and as fast as that is good.
+
+    Attributes:
+        guess: of the posterior of B particles.
+        log_density: of the prior with respect to Haar measure: quaternions [B, n, 4] -> [B, n].
+    """
+
+    guess: Guess
+    log_density: Callable[[Array], Array]
+
+    def candidates(
+        self, key: Array, quaternion: Array, width: Array, n: int
+    ) -> tuple[Array, Array]:
+        """See `RotationPrior.candidates`; the guess has its own width."""
+        if n == 1:
+            return quaternion[:, None], jnp.zeros((len(quaternion), 1))
+        centre, root = self.guess.centre[:, None], jnp.linalg.cholesky(self.guess.covariance)
+        steps = jax.random.normal(key, (len(quaternion), n - 1, 3))
+        vectors = jnp.einsum("bij,bnj->bni", root, steps)
+        others = quaternion_multiply(quaternion_from_vector(vectors), centre)
+        here = vector_from_quaternion(
+            quaternion_multiply(quaternion, quaternion_conjugate(self.guess.centre))
+        )
+        vectors = jnp.concatenate([here[:, None], vectors], axis=1)
+        every = jnp.concatenate([quaternion[:, None], others], axis=1)
+        return every, self.log_density(every) - _log_guess(vectors, root)
+
+
+def _log_guess(vectors: Array, root: Array) -> Array:
+    """log density [B, n] of rotation vectors [B, n, 3] with respect to Haar measure, up to a
+    constant for each of B: none beyond half a turn, where they would have another name."""
+    white = jax.scipy.linalg.solve_triangular(root, jnp.swapaxes(vectors, -1, -2), lower=True)
+    angle2 = jnp.sum(vectors**2, axis=-1)
+    inside = jnp.where(angle2 < jnp.pi**2, 0.0, jnp.inf)
+    return inside - 0.5 * jnp.sum(white**2, axis=-2) - log_haar(angle2)
 
 
 class Weighed(NamedTuple):

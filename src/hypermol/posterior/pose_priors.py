@@ -11,6 +11,7 @@ from jax import Array
 from hypermol.inference.rotation_priors import AboutCentre, Anywhere, RotationPrior, Weighed
 from hypermol.posterior.priors import Hyperparameters, log_shift
 from hypermol.space.rotation import (
+    log_haar,
     quaternion_conjugate,
     quaternion_multiply,
     vector_from_quaternion,
@@ -23,20 +24,13 @@ def pose_vector(quaternion: Array, consensus: Array) -> Array:
 
 
 def log_pose(quaternion: Array, consensus: Array, sd_rad: Array) -> Array:
-    """log P(R | mu) [...] with respect to Haar measure: v ~ N(0, sd^2 I_3), R = exp(v) R_consensus.
-
-    The Haar density of v is (2 - 2 cos|v|) / |v|^2 times Lebesgue's, hence the correction.
-    """
+    """log P(R | mu) [...] of R = exp(v) R_consensus, v ~ N(0, sd^2 I_3), under Haar measure."""
     return _log_about(jnp.sum(pose_vector(quaternion, consensus) ** 2, axis=-1), sd_rad)
 
 
 def _log_about(angle2: Array, sd_rad: Array) -> Array:
     """`log_pose` of squared angles [...]."""
-    safe = jnp.where(angle2 < 1e-6, 1.0, angle2)
-    haar = jnp.where(
-        angle2 < 1e-6, 1.0 - angle2 / 12.0, (2.0 - 2.0 * jnp.cos(jnp.sqrt(safe))) / safe
-    )
-    return -0.5 * angle2 / sd_rad**2 - 3.0 * jnp.log(sd_rad) - jnp.log(haar)
+    return -0.5 * angle2 / sd_rad**2 - 3.0 * jnp.log(sd_rad) - log_haar(angle2)
 
 
 #: log of the constants that `log_pose` leaves out, for Haar measure of total 1, and those of

@@ -84,6 +84,14 @@ def vector_from_quaternion(quaternion: Array) -> Array:
     return scale * q[..., 1:]
 
 
+def log_haar(angle2: Array) -> Array:
+    """log of Haar measure's density [...] of rotation vectors with squared angles [...]: that of
+    |v| is (2 - 2 cos|v|) / |v|^2 times Lebesgue's."""
+    safe = jnp.where(angle2 < 1e-6, 1.0, angle2)
+    exact = (2.0 - 2.0 * jnp.cos(jnp.sqrt(safe))) / safe
+    return jnp.log(jnp.where(angle2 < 1e-6, 1.0 - angle2 / 12.0, exact))
+
+
 def quaternion_conjugate(quaternion: Array) -> Array:
     """The inverse of unit quaternions [..., 4]."""
     return quaternion * jnp.array([1.0, -1.0, -1.0, -1.0], dtype=quaternion.dtype)

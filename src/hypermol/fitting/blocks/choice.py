@@ -91,9 +91,7 @@ _THETA: dict[str, _Theta] = {
 _Particles = Callable[[Posterior, Stage], Sweep]
 _PARTICLES: dict[str, _Particles] = {
     "candidates": lambda posterior, stage: (
-        particles_by_candidates(
-            posterior, _MOVING if stage.moves_poses else _STILL, stage.candidate_steps
-        ),
+        particles_by_candidates(posterior, _MOVING if stage.moves_poses else _STILL),
     ),
     "gradient": lambda posterior, stage: (particles_by_gradient(posterior, stage.moves_poses),),
     "random-walk": lambda posterior, stage: (

@@ -1,6 +1,6 @@
 """Poses, states and contrasts drawn from sets of candidates by posterior weight: exact Gibbs."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -8,9 +8,11 @@ import numpy as np
 from jax import Array
 
 from hypermol.data.latents import Consensus, ImageBlocks, Latents
-from hypermol.fitting.sweep import Block, ChainState, Data, Info
+from hypermol.fitting.sweep import Block, ChainState, Data, Info, as_it_is
 from hypermol.inference import ensemble
 from hypermol.inference.ensemble import CandidateCounts, MoveSize, Particles
+from hypermol.inference.pose_guesses import Seen, carried, first_seen, seen_again
+from hypermol.inference.rotation_priors import Guessed
 from hypermol.posterior.particle_conditional import particles_separable
 from hypermol.posterior.posterior import Posterior
 from hypermol.posterior.priors import Hyperparameters
@@ -25,21 +27,37 @@ _FIRST_ROTATION_RAD, _FIRST_SHIFT_PX = 0.04, 0.7
 _GAIN = 0.3
 #: Metropolis steps of the states after each draw from the lattice: they leave it.
 _STATE_STEPS = 2
+#: Rotations weighed when they are drawn from a guess.
+_GUESSES = 9
 #: Candidates for states that are positions.
 _POSITIONS = 7
+
+
+class Proposals(NamedTuple):
+    """What poses are proposed by: widths of steps, and where each particle has been."""
+
+    size: MoveSize
+    seen: Seen
+
+
+class Taken(NamedTuple):
+    """What moved in the steps about where particles were, and whose rotation was drawn from its
+    guess."""
+
+    moved: ensemble.Moved
+    guessed: Array
 
 
 def _draw(
     posterior: Posterior,
     counts: CandidateCounts,
-    steps: int,
-    item: tuple[Array, Latents, MoveSize, ImageBlocks, Consensus],
+    item: tuple[Array, Latents, Proposals, ImageBlocks, Consensus],
     prepared: Any,
     mu: Hyperparameters,
-) -> tuple[Latents, ensemble.Moved]:
+) -> tuple[Latents, Taken]:
     """One block of particles."""
     space = posterior.molecule.state_space
-    key, latents, size, images, consensus = item
+    key, latents, (size, seen), images, consensus = item
     keys = jax.random.split(key, 2 + _STATE_STEPS)
     target = particles_separable(posterior, prepared, mu, consensus, images)
     particles = Particles(*latents)
@@ -49,19 +67,20 @@ def _draw(
             jax.random.fold_in(keys[0], 1), particles, target, space, size, positions
         )
 
-    def again(particles: Particles, step_key: Array) -> tuple[Particles, ensemble.Moved]:
-        particles, _, moved = ensemble.candidate_step(
-            step_key, particles, target, space, size, counts
+    guessed = jnp.zeros(len(images.ctf), bool)
+    if counts.rotations > 1:
+        by_guess = target._replace(rotation_prior=Guessed(seen.guess, target.log_rotation))
+        particles, _, (guessed, _) = ensemble.candidate_step(
+            jax.random.fold_in(keys[0], 2),
+            particles,
+            by_guess,
+            space,
+            size,
+            counts._replace(rotations=_GUESSES),
         )
-        return particles, moved
-
-    particles, before = jax.lax.scan(
-        again, particles, jax.random.split(jax.random.fold_in(keys[0], 2), steps - 1)
-    )
     particles, local, moved = ensemble.candidate_step(
         keys[0], particles, target, space, size, counts
     )
-    moved = jax.tree.map(lambda first, last: (jnp.sum(first, axis=0) + last) / steps, before, moved)
     state, contrast = particles.state, particles.contrast
     if space.is_subspace:
         for step_key in keys[2:]:
@@ -74,7 +93,8 @@ def _draw(
             width = 1.0 / counts.states
             state = ensemble.state_step(step_key, state, local, target, space, width)
     contrast = ensemble.contrast_step(keys[1], state, local, target)
-    return Latents(particles.quaternion, particles.shift_px, contrast, state), moved
+    latents = Latents(particles.quaternion, particles.shift_px, contrast, state)
+    return latents, Taken(moved, guessed)
 
 
 @jax.jit
@@ -96,45 +116,58 @@ def adapt_size(size: MoveSize, moved: ensemble.Moved, widest_rad: Array | float)
     )
 
 
-def _init(state: ChainState, data: Data) -> MoveSize:
+def _init(state: ChainState, data: Data) -> Proposals:
     ones = np.ones(data.images.present.shape)
-    return MoveSize(on_device(_FIRST_ROTATION_RAD * ones), on_device(_FIRST_SHIFT_PX * ones))
+    size = MoveSize(on_device(_FIRST_ROTATION_RAD * ones), on_device(_FIRST_SHIFT_PX * ones))
+    return Proposals(size, first_seen(state.latents.quaternion))
 
 
-def _adapt(size: MoveSize, info: Info) -> MoveSize:
-    return adapt_size(size, info["moved"], info["pose_sd_rad"])
+def _adapt(tuning: Proposals, info: Info) -> Proposals:
+    size = adapt_size(tuning.size, info["moved"], info["pose_sd_rad"])
+    return Proposals(size, seen_again(tuning.seen, info["quaternion"]))
+
+
+def _carry(before: Proposals, fresh: Proposals) -> Proposals:
+    return Proposals(before.size, carried(before.seen))
 
 
 def _numbers(info: Info) -> dict[str, float]:
     step = min(float(info["median_width_rad"]), float(info["pose_sd_rad"]))
     return {
+        "guessed_rotation": float(np.mean(info["guessed"])),
         "moved_rotation": float(np.mean(info["moved"].rotation)),
         "moved_shift": float(np.mean(info["moved"].shift)),
         "rotation_step_deg": float(np.degrees(step)),
     }
 
 
-def particles_by_candidates(posterior: Posterior, counts: CandidateCounts, steps: int = 1) -> Block:
+def particles_by_candidates(posterior: Posterior, counts: CandidateCounts) -> Block:
     """Rotation, shift and state of every particle jointly from candidates, then its contrast.
+
+    Rotations that move are drawn twice: from a guess of the particle's posterior that is learned
+    from where it has been, which forgets where it was, and about where it is, which needs no guess.
 
     Args:
         posterior: of any molecule.
         counts: candidates; 1 leaves a variable where it is.
-        steps: draws from candidates a sweep, each from new ones.
     """
 
     @jax.jit
-    def step(key: Array, state: ChainState, size: MoveSize, data: Data) -> tuple[ChainState, Info]:
+    def step(
+        key: Array, state: ChainState, tuning: Proposals, data: Data
+    ) -> tuple[ChainState, Info]:
         keys = jax.random.split(key, data.images.present.shape[0])
         prepared = posterior.molecule.prepare(state.theta)
-        latents, moved = jax.lax.map(
-            lambda item: _draw(posterior, counts, steps, item, prepared, state.mu),
-            (keys, state.latents, size, data.images, data.consensus),
+        latents, taken = jax.lax.map(
+            lambda item: _draw(posterior, counts, item, prepared, state.mu),
+            (keys, state.latents, tuning, data.images, data.consensus),
         )
         info = {
-            "moved": moved,
+            "moved": taken.moved,
+            "guessed": taken.guessed,
             "pose_sd_rad": state.mu.pose_sd_rad,
-            "median_width_rad": jnp.median(size.rotation_rad),
+            "median_width_rad": jnp.median(tuning.size.rotation_rad),
+            "quaternion": latents.quaternion,
         }
         return state._replace(latents=latents), info
 
@@ -143,6 +176,7 @@ def particles_by_candidates(posterior: Posterior, counts: CandidateCounts, steps
         "particles by candidates",
         step,
         _init,
-        _adapt if moves else lambda size, info: size,
+        _adapt if moves else as_it_is,
+        _carry,
         numbers=_numbers,
     )
