@@ -19,7 +19,7 @@ from jax.flatten_util import ravel_pytree
 from scipy import stats
 
 from hypermol.fitting.blocks.hyperparameters import hyperparameters
-from hypermol.fitting.blocks.particles_anywhere import particles_anywhere
+from hypermol.fitting.blocks.particles_anywhere import Offers, particles_anywhere
 from hypermol.fitting.blocks.particles_by_candidates import particles_by_candidates
 from hypermol.fitting.blocks.particles_by_gradient import particles_by_gradient
 from hypermol.fitting.blocks.particles_by_random_walk import particles_by_random_walk
@@ -80,7 +80,7 @@ class Kind:
             _THETA[self.theta](posterior),
             *trajectories(posterior),
             hyperparameters(posterior, learns_widths=self.moves_poses),
-            *([particles_anywhere(posterior, SOME, 6)] if self.anywhere else []),
+            *([particles_anywhere(posterior, Offers(SOME, SOME), 6)] if self.anywhere else []),
             _PARTICLES[self.particles](posterior, self.moves_poses),
         )
 

@@ -95,7 +95,7 @@ def test_latents_are_integrated_as_plain_monte_carlo_does():
     occupancy = np.asarray(truth.mu.occupancy, float)
     scores, images = [], imager(level, truth)
     shape = truth.latents.contrast.shape
-    for _ in range(400):
+    for _ in range(2000):
         turn = jnp.asarray(0.15 * rng.normal(size=(*shape, 3)), jnp.float32)
         consensus = level.data.consensus
         bins = rng.choice(4, size=(*shape, 1), p=occupancy / occupancy.sum())

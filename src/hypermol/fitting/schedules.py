@@ -150,8 +150,11 @@ def march(plan: Plan) -> tuple[Stage, ...]:
             )
         )
     sweeps = plan.burn_in if plan.n_knobs > 1 else max(2, plan.burn_in // 2)
+    # what costs a search its time is done once, for all chains that part from it
     stages += [
-        plan.stage(f"states, {few} terms", second, few, sweeps) for few in plan.few if few < terms
+        replace(plan.stage(f"states, {few} terms", second, few, sweeps), is_shared=plan.jumps)
+        for few in plan.few
+        if few < terms
     ]
     medium = 3 * plan.burn_in // 2 if plan.move_poses else plan.burn_in
     if not plan.jumps:

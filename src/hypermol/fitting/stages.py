@@ -50,6 +50,7 @@ class Stage:
         searched: particles that a sweep of it searches, None all.
         is_trial: a search run several times, of which the best goes on.
         anywhere: particles that a sweep offers poses from anywhere to.
+        anywhere_settled: the same once few of them jump far.
         subset: particles that it is of; None all.
         keep_every: keep a posterior sample every so many sweeps; 0 marks burn-in, in which
             kernels adapt.
@@ -72,6 +73,7 @@ class Stage:
     searched: int | None = None
     is_trial: bool = False
     anywhere: int = 0
+    anywhere_settled: int = 0
     subset: int | None = None
     keep_every: int = 0
 
@@ -175,6 +177,11 @@ class Plan:
         return min(max(_LEAST_SEARCHED, round(_SEARCHED * n_particles)), _MOST_SEARCHED)
 
     @property
+    def _settled(self) -> int:
+        """Particles that a sweep offers poses from anywhere to, once few jump far."""
+        return self.searched(self.n_particles) * self.jumps
+
+    @property
     def classes(self) -> bool:
         """Whether states are classes, of which every level has the same number."""
         return self.basis in BASES and BASES[self.basis].states == "classes"
@@ -197,6 +204,7 @@ class Plan:
             moves_poses=self.move_poses,
             learns_widths=(learns and self.move_poses) or self.jumps,
             anywhere=self.n_particles * self.jumps,
+            anywhere_settled=self._settled,
         )
 
     def sampling(self) -> Stage:
@@ -212,7 +220,8 @@ class Plan:
             moves_poses=self.move_poses,
             learns_widths=self.move_poses,
             estimates_spectrum=False,
-            anywhere=self.searched(self.n_particles) * self.jumps,
+            anywhere=self._settled,
+            anywhere_settled=self._settled,
             keep_every=self.thin,
         )
 
@@ -233,6 +242,7 @@ class Plan:
             is_shared=True,
             finds_radius=True,
             anywhere=self.n_particles * self.jumps,
+            anywhere_settled=self._settled,
         )
         if not self.jumps:
             return (first,)

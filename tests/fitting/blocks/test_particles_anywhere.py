@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from hypermol.fitting.blocks.particles_anywhere import particles_anywhere
+from hypermol.fitting.blocks.particles_anywhere import Offers, particles_anywhere
 from hypermol.fitting.sweep import ChainState, Data
 from hypermol.molecule.state_basis import Cosine
 from hypermol.posterior.pose_priors import Uniform, pose_vector
@@ -49,9 +49,11 @@ def test_lost_particles_find_their_place(drawn: tuple[World, ChainState, Data]):
     shape = truth.latents.contrast.shape
     anywhere = random_quaternions(jax.random.key(9), truth.latents.contrast.size)
     lost = truth._replace(latents=truth.latents._replace(quaternion=anywhere.reshape(*shape, 4)))
-    block = particles_anywhere(world.posterior, N, 8)
-    state, info = block.step(jax.random.key(0), lost, (), data)
-    assert info["jumped"] > 0.9
+    block = particles_anywhere(world.posterior, Offers(N, 8), 8)
+    tuning = block.init(lost, data)
+    state, info = block.step(jax.random.key(0), lost, tuning, data)
+    assert info["jumped"] > 0.9 and 0.8 < info["jumped_far"] <= info["jumped"]
+    assert not block.adapt(tuning, info)
     assert np.mean(turned_by(lost, truth) < 30.0) < 0.1
     assert np.mean(turned_by(state, truth) < 30.0) > 0.8
     assert block.numbers(info)["jumped"] == float(info["jumped"])
@@ -59,13 +61,35 @@ def test_lost_particles_find_their_place(drawn: tuple[World, ChainState, Data]):
 
 def test_few_move_far_from_where_they_belong(drawn: tuple[World, ChainState, Data]):
     world, truth, data = drawn
-    state, _ = particles_anywhere(world.posterior, N, 8).step(jax.random.key(0), truth, (), data)
+    block = particles_anywhere(world.posterior, Offers(N, N), 8)
+    state, _ = block.step(jax.random.key(0), truth, block.init(truth, data), data)
     assert np.mean(turned_by(state, truth) < 30.0) > 0.95
+
+
+def moved_blocks(before: ChainState, after: ChainState) -> int:
+    """Blocks of which any particle moved."""
+    same = np.asarray(after.latents.contrast == before.latents.contrast).all(axis=1)
+    return int(np.sum(~same))
+
+
+def test_fewer_are_offered_poses_once_few_jump_far(drawn: tuple[World, ChainState, Data]):
+    world, truth, data = drawn
+    block = particles_anywhere(world.posterior, Offers(N, BLOCK), 8)
+    tuning = block.init(truth, data)
+    state, _ = block.step(jax.random.key(2), truth, tuning, data)
+    assert moved_blocks(truth, state) > 3
+    for far, settled in ((0.01, False), (0.001, True), (0.5, True)):
+        tuning = block.adapt(tuning, {"jumped": 0.6, "jumped_far": far})
+        assert bool(tuning) is settled
+    state, info = block.step(jax.random.key(2), truth, tuning, data)
+    assert moved_blocks(truth, state) == 1
+    assert not block.carry(tuning, block.init(truth, data))
+    assert block.numbers(info)["jumped_far"] == float(info["jumped_far"])
 
 
 def test_only_the_particles_asked_for_are_offered_anything(drawn: tuple[World, ChainState, Data]):
     world, truth, data = drawn
-    block = particles_anywhere(world.posterior, 2 * BLOCK - 3, 8)
-    moved, _ = block.step(jax.random.key(1), truth, (), data)
-    same = np.asarray(moved.latents.contrast == truth.latents.contrast).all(axis=1)
-    assert np.sum(~same) == 2
+    few = 2 * BLOCK - 3
+    block = particles_anywhere(world.posterior, Offers(few, few), 8)
+    moved, _ = block.step(jax.random.key(1), truth, block.init(truth, data), data)
+    assert moved_blocks(truth, moved) == 2

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from hypermol.fitting.blocks.hyperparameters import hyperparameters
 from hypermol.fitting.blocks.moving_frame import moving_frame
-from hypermol.fitting.blocks.particles_anywhere import particles_anywhere
+from hypermol.fitting.blocks.particles_anywhere import Offers, particles_anywhere
 from hypermol.fitting.blocks.particles_by_candidates import particles_by_candidates
 from hypermol.fitting.blocks.particles_by_gradient import particles_by_gradient
 from hypermol.fitting.blocks.particles_by_random_walk import particles_by_random_walk
@@ -48,7 +48,7 @@ def sweep_blocks(stage: Stage, posterior: Posterior, start_steps: int = 1000) ->
     theta = _THETA[stage.theta](posterior, stage, start_steps)
     particles = _PARTICLES[stage.particles](posterior, stage)
     if stage.theta == "none":
-        return (particles_anywhere(posterior, stage.anywhere, _STATES), *particles)
+        return (_anywhere(posterior, stage), *particles)
     blocks: list[Block] = [*theta, *trajectories(posterior)]
     mu = hyperparameters(posterior, stage.learns_widths, stage.learns_contrast)
     if stage.particles == "nodes":  # the noise is that of the states that theta was climbed with
@@ -57,12 +57,17 @@ def sweep_blocks(stage: Stage, posterior: Posterior, start_steps: int = 1000) ->
     if stage.burn_in and stage.estimates_spectrum and posterior.molecule.is_linear:
         blocks.append(spectrum(posterior))
     if stage.anywhere:
-        blocks.append(particles_anywhere(posterior, stage.anywhere, _STATES))
+        blocks.append(_anywhere(posterior, stage))
     blocks += particles
     if stage.burn_in and stage.moves_poses and posterior.molecule.frame_is_free:
         known = posterior.pose_prior.has_width
         blocks.append(moving_frame(posterior) if known else resting_frame(posterior))
     return tuple(blocks)
+
+
+def _anywhere(posterior: Posterior, stage: Stage) -> Block:
+    """Jumps, as a stage offers them."""
+    return particles_anywhere(posterior, Offers(stage.anywhere, stage.anywhere_settled), _STATES)
 
 
 def search_blocks(stage: Stage, posterior: Posterior) -> Sweep:

@@ -5,10 +5,11 @@ frequency decide.
 """
 
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 
 from hypermol.data.latents import Consensus, ImageBlocks, Latents
@@ -34,6 +35,8 @@ _WAVES = 8
 _STEPS = 1
 #: Proposals of each particle.
 _PROPOSALS = 15
+#: A far jump is of more than so much; and share of those offered of whom few jump so.
+_FAR_RAD, _FEW = 0.35, 0.003
 
 
 class _Proposer:
@@ -86,12 +89,30 @@ class _Proposer:
         return jax.lax.map(one, (keys, pixels, ctf, latents, data.consensus))
 
 
-def particles_anywhere(posterior: Posterior, particles: int, states: int) -> Block:
+class Offers(NamedTuple):
+    """How many particles are offered poses in a sweep, about.
+
+    Attributes:
+        most: at first.
+        settled: once few of them jump far.
+    """
+
+    most: int
+    settled: int
+
+
+def _is_far(old: Array, new: Array) -> Array:
+    """Whether two rotations are farther apart than candidates go, [...]."""
+    cosine = jnp.abs(jnp.sum(old * new, axis=-1))
+    return cosine < np.cos(0.5 * _FAR_RAD)
+
+
+def particles_anywhere(posterior: Posterior, offers: Offers, states: int) -> Block:
     """Blocks of particles, chosen at random, take poses from anywhere or stay.
 
     Args:
         posterior: of any molecule.
-        particles: how many a sweep, about.
+        offers: how many; once they have settled they stay so, to the stage's end.
         states: asked of the lattice of states.
     """
     proposer = _Proposer(posterior)
@@ -110,18 +131,33 @@ def particles_anywhere(posterior: Posterior, particles: int, states: int) -> Blo
             offered = proposer.offer(pair[0], state.mu, looked, latents, given)
             target = particles_separable(posterior, prepared, state.mu, consensus, images)
             moved, jumped = anywhere_step(pair[1], Particles(*latents), target, offered, counts)
-            return Latents(*moved), jumped & (images.present > 0)
+            far = _is_far(latents.quaternion, moved.quaternion)
+            return Latents(*moved), jnp.stack([jumped, far], axis=-1) & (images.present > 0)[
+                :, None
+            ]
 
         every = (state.latents, data.images, data.consensus)
         some = jax.tree.map(lambda x: x[rows], every)
         moved, jumped = jax.lax.map(block, (jax.random.split(keys[1], len(rows)), *some))
         latents = jax.tree.map(lambda old, new: old.at[rows].set(new), state.latents, moved)
-        share = jnp.sum(jumped) / jnp.maximum(jnp.sum(some[1].present), 1.0)
-        return state._replace(latents=latents), share
+        shares = jnp.sum(jumped, axis=(0, 1)) / jnp.maximum(jnp.sum(some[1].present), 1.0)
+        return state._replace(latents=latents), shares
+
+    def init(state: ChainState, data: Data) -> Tuning:
+        return jnp.asarray(offers.most <= offers.settled)
 
     def step(key: Array, state: ChainState, tuning: Tuning, data: Data) -> tuple[ChainState, Info]:
-        rows = some_blocks(key, data.images.present.shape, particles)
-        state, share = jump(key, state, rows, data)
-        return state, {"jumped": share}
+        count = offers.settled if bool(tuning) else offers.most
+        rows = some_blocks(key, data.images.present.shape, count)
+        state, (jumped, far) = jump(key, state, rows, data)
+        return state, {"jumped": jumped, "jumped_far": far}
 
-    return Block("particles anywhere", step, numbers=lambda info: {"jumped": float(info["jumped"])})
+    def adapt(tuning: Tuning, info: Info) -> Tuning:
+        return tuning | (info["jumped_far"] < _FEW)
+
+    # at another level the particles, or how many there are, may be others: all are asked once more
+    return Block("particles anywhere", step, init, adapt, lambda before, fresh: fresh, _numbers)
+
+
+def _numbers(info: Info) -> dict[str, float]:
+    return {name: float(info[name]) for name in ("jumped", "jumped_far")}
