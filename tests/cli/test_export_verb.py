@@ -145,7 +145,7 @@ def test_a_file_where_a_folder_should_be(path, tmp_path, monkeypatch, arguments,
         (["--series", "2"], "series_001.mrc"),
         (["--series", "2"], "series.csv"),
         (["--series", "2"], "series.cxc"),
-        (["--movie", "export/m.gif"], "m.gif"),
+        (["--movie", "export/m.gif", "--series", "2"], "m.gif"),
         (["--where", "0:1", "--star", "export/a.star"], "a.star"),
     ],
 )

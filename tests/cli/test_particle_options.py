@@ -77,7 +77,8 @@ def test_messages_name_options_that_there_are(write):
 
 def test_check_takes_them(write):
     folder = write()
-    result = check(folder, "--pixel-size", "3", "--passthrough", str(folder / "ctf.cs"))
+    options = ("--pixel-size", "3", "--passthrough", str(folder / "ctf.cs"), "--no-timing")
+    result = check(folder, *options)
     assert result.exit_code == 0, result.output
 
 
