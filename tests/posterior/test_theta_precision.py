@@ -48,7 +48,7 @@ def world_of(molecule: Composite) -> tuple[Posterior, ChainState, Data]:
 
 
 #: Iterations that are compared, and those of the solution that both are compared with.
-FEW, MANY = 24, 100
+FEW, MANY = 24, 60
 
 
 def test_copies_that_lie_on_one_another_are_told_apart():
