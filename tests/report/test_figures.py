@@ -121,3 +121,17 @@ def test_verdict_of_a_healthy_run_has_no_warning(evidence):
     found = {finding.title: finding for finding in findings(evidence)}
     assert [f.title for f in found.values() if f.weight == "warning"] == []
     assert "Motion" in found and "Support" in found and "Resolution" in found
+
+
+def test_a_line_breaks_where_sweeps_are_missing():
+    """A trial that another was chosen over ends; its chain begins again later."""
+    sweeps = [0, 1, 2, 7, 8]
+    trace = [
+        {"chain": 0, "sweep": sweep, "stage": "a", "kept": False, "guessed_rotation": 0.1 * sweep}
+        for sweep in sweeps
+    ]
+    ax = trace_figure(trace).axes[0]
+    assert ax.get_title(loc="left") == "rotations drawn anew" and ax.get_ylim() == (0.0, 1.0)
+    x, y = ax.lines[0].get_data()
+    assert_allclose(np.asarray(x)[~np.isnan(y)], sweeps)
+    assert np.flatnonzero(np.isnan(y)).tolist() == [3]

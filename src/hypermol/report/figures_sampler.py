@@ -31,11 +31,13 @@ _TRACES = (
     ("misfit", "misfit (half χ²)"),
     ("rotation_step_deg", "rotation step (°)"),
     ("moved_rotation", "rotations moved per step"),
+    ("guessed_rotation", "rotations drawn anew"),
     ("moved_shift", "shifts moved per step"),
     ("accepted_molecule", "density steps accepted"),
     ("accepted_motion", "trajectory steps accepted"),
     ("placed", "particles placed"),
-    ("jumped", "offered particles that jumped"),
+    ("jumped", "share offered that jumped"),
+    ("jumped_far", "jumped more than 20°"),
     ("misplaced", "share of misplaced rotations"),
     ("frame_turn_deg", "shared turn undone (°)"),
     ("pose_sd_deg", "pose spread (°)"),
@@ -106,10 +108,9 @@ def trace_figure(trace: Trace) -> Figure:
         _shade_stages(ax, trace)
         for chain, rows in sorted(_by_chain(trace).items()):
             colour = CHAIN_COLOURS[chain % len(CHAIN_COLOURS)]
-            values = [_number(row.get(key)) for row in rows]
-            ax.plot([row["sweep"] for row in rows], values, color=colour, lw=1.1)
+            ax.plot(*_with_gaps(rows, key), color=colour, lw=1.1)
         tidy(ax, "", "", label)
-        if key.startswith("moved"):
+        if key.startswith(("moved", "guessed")):
             ax.set_ylim(0.0, 1.0)
     for ax in axes[len(shown) :]:
         ax.set_axis_off()
@@ -117,6 +118,19 @@ def trace_figure(trace: Trace) -> Figure:
         ax.set_xlabel("sweep", fontsize=9)
         ax.tick_params(labelbottom=True)
     return figure
+
+
+def _with_gaps(rows: Trace, key: str) -> tuple[list[float], list[float]]:
+    """Sweeps and a number of theirs, for a line that breaks where sweeps are missing."""
+    sweeps: list[float] = []
+    values: list[float] = []
+    for row in rows:
+        if sweeps and row["sweep"] > sweeps[-1] + 1:
+            sweeps.append(sweeps[-1])
+            values.append(np.nan)
+        sweeps.append(row["sweep"])
+        values.append(_number(row.get(key)))
+    return sweeps, values
 
 
 def kept_figure(trace: Trace) -> tuple[Figure, str] | None:
