@@ -85,11 +85,22 @@ def test_poses_that_may_be_anywhere_jump_in_every_stage_after_the_search() -> No
     assert searching[-1].searched is None and searching[-1].sweeps == 1
     rest = stages[len(searching) :]
     assert [stage.anywhere for stage in rest if stage.form == "whole"] == [3000, 600, 600]
+    assert {stage.anywhere_settled for stage in rest if stage.moves_poses} == {600}
     assert rest[0].anywhere == 3000 and rest[0].moves_poses and rest[0].learns_widths
     rescued = march(replace(plan, searches=False))
     assert [stage.name for stage in rescued] == [stage.name for stage in rest]
     assert not any(stage.anywhere for stage in march(PLAN))
     assert rest[0].cost(3000) > march(PLAN)[0].cost(3000)
+
+
+def test_stages_of_few_terms_are_run_once_for_all_chains_of_a_search_alone() -> None:
+    plan = replace(PLAN, n_terms=5, few=(2, 3), n_particles=3000)
+    for jumps in (True, False):
+        stages = march(replace(plan, jumps=jumps, searches=jumps))
+        few = [stage for stage in stages if "terms" in stage.name]
+        assert [stage.n_terms for stage in few] == [2, 3]
+        assert {stage.is_shared for stage in few} == {jumps}
+        assert not any(stage.is_shared for stage in stages[stages.index(few[-1]) + 1 :])
 
 
 def test_a_large_search_begins_with_some_and_places_the_others() -> None:
