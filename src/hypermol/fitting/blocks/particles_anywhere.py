@@ -102,7 +102,7 @@ class Offers(NamedTuple):
 
 
 def _is_far(old: Array, new: Array) -> Array:
-    """Whether two rotations are farther apart than candidates go, [...]."""
+    """Whether rotations, quaternions [..., 4], are so far apart that this was a jump, [...]."""
     cosine = jnp.abs(jnp.sum(old * new, axis=-1))
     return cosine < np.cos(0.5 * _FAR_RAD)
 
