@@ -88,8 +88,18 @@ def restored_state(found: Checkpoint, molecule: SlicedMolecule, like: ChainState
 
 
 def restored_tunings(found: Checkpoint, fresh: Tunings) -> Tunings:
-    """The saved tunings in place of fresh ones, as they were left."""
-    return with_leaves(fresh, found.arrays, "tuning")
+    """The saved tunings in place of fresh ones, as they were left.
+
+    Raises:
+        InputError: kernels were tuned by other numbers when they were saved.
+    """
+    try:
+        return with_leaves(fresh, found.arrays, "tuning")
+    except KeyError as missing:
+        raise InputError(
+            f"the run's checkpoint has no {missing.args[0]}: it was left by another version of "
+            "hypermol: run it again into another --out"
+        ) from None
 
 
 def carried_tunings(found: Checkpoint, fresh: Tunings, sweep: Sweep) -> Tunings:
