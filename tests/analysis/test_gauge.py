@@ -8,6 +8,7 @@ from hypermol.analysis.gauge import (
     align_poses,
     apply_to_poses,
     apply_to_volume,
+    compose,
     flip_hand,
     pose_errors,
 )
@@ -134,3 +135,16 @@ def test_poses_fix_the_same_gauge(gauge):
     # |w| of three normal components of 2 degrees has median 2 x 1.538; |s| of two, 0.5 x 1.177
     assert abs(np.median(angles[50:]) - 2 * 1.538) < 0.3
     assert abs(np.median(distances[50:]) - 0.5 * 1.177) < 0.15
+
+
+@pytest.mark.parametrize("first", GAUGES)
+@pytest.mark.parametrize("second", GAUGES)
+def test_composed_gauges(first, second):
+    rng = np.random.default_rng(6)
+    rotations, shifts = Rotation.random(20, rng=rng).as_matrix(), rng.normal(size=(20, 2))
+    both = apply_to_poses(compose(second, first), rotations, shifts)
+    one_by_one = apply_to_poses(second, *apply_to_poses(first, rotations, shifts))
+    assert all(np.allclose(a, b) for a, b in zip(both, one_by_one, strict=True))
+    points = rng.normal(size=(20, 3))
+    moved = points_in_gauge(second, points_in_gauge(first, points))
+    np.testing.assert_allclose(points_in_gauge(compose(second, first), points), moved, atol=1e-12)

@@ -9,7 +9,7 @@ from scipy.spatial.transform import Rotation
 
 from hypermol.analysis.gauge import Gauge, apply_to_poses
 from hypermol.analysis.run import load_run
-from hypermol.analysis.score import compose, score_run
+from hypermol.analysis.score import score_run
 from hypermol.analysis.truth import load_truth, match_particles
 from hypermol.io.errors import InputError
 from hypermol.io.star import write_particles_star
@@ -205,16 +205,6 @@ def test_exact_run_is_perfect(tmp_path):
     assert result["state"]["rank_correlation"] == pytest.approx(1.0, abs=1e-9)
     assert result["state"]["error_median_mapped"] < 0.01
     assert min(result["fsc"]["curve_masked"][:10]) > 0.99
-
-
-def test_composed_gauges():
-    rng = np.random.default_rng(0)
-    first = Gauge(random_rotations((), rng), rng.normal(size=3), flipped=True)
-    second = Gauge(random_rotations((), rng), rng.normal(size=3))
-    poses = random_rotations((5,), rng), rng.normal(size=(5, 2))
-    both = apply_to_poses(compose(second, first), *poses)
-    one_by_one = apply_to_poses(second, *apply_to_poses(first, *poses))
-    assert all(np.allclose(a, b) for a, b in zip(both, one_by_one, strict=True))
 
 
 def test_particles_are_matched_by_name(tmp_path):

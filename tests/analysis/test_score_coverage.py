@@ -25,14 +25,23 @@ GAUGES = tuple(
     Gauge(Rotation.from_rotvec([0.2, 0.35 * place, -0.1]).as_matrix(), np.array([place, 0.0, 1.0]))
     for place in range(2)
 )
-FRAMES = Frames(GAUGES, (np.arange(N) % 2).astype(np.intp))
+WHICH = np.arange(N) % 2
+
+
+def frames_of(gauges: tuple[Gauge, ...]) -> Frames:
+    """Each particle's gauge, in turn."""
+    turns = np.stack([gauge.rotation for gauge in gauges])[WHICH]
+    return Frames(turns, np.stack([gauge.shift_angstrom for gauge in gauges])[WHICH], False, 1)
+
+
+FRAMES = frames_of(GAUGES)
 
 
 def made_up(folder: Path) -> tuple[Run, SimpleNamespace, Drawn]:
     """A run of two knobs that go backwards, and its truth."""
     rng = np.random.default_rng(3)
     rotations, shifts = random_rotations((N,), rng), rng.normal(0.0, 3.0, (N, 2))
-    back = Frames(tuple(gauge.inverse() for gauge in GAUGES), FRAMES.which)
+    back = frames_of(tuple(gauge.inverse() for gauge in GAUGES))
     own, own_shifts = back.apply((rotations, shifts))
     own = np.where(LOST[:, None, None], random_rotations((N,), rng), own)
 

@@ -1,12 +1,15 @@
 import numpy as np
 import pytest
+from scipy.spatial.transform import Rotation
 
 from hypermol.analysis.chains import aligned_occupancy, aligned_states, state_gauges
 from hypermol.analysis.fsc import fsc
+from hypermol.analysis.gauge import Gauge, apply_to_volume
 from hypermol.analysis.knobs import KnobGauge
 from hypermol.analysis.particle_summary import summarise_particles
 from hypermol.analysis.run import load_run
 from hypermol.analysis.volumes import (
+    ImageVolumes,
     half_set_fsc,
     mean_state_volumes,
     per_image_mean,
@@ -16,6 +19,8 @@ from hypermol.analysis.volumes import (
 from hypermol.io.errors import InputError
 from hypermol.space.fourier import crop_or_pad_volume
 from runs import FakeRun, random_run, write_run
+
+from .blobs import blob_points, blob_volume
 
 
 def cosines(tau: np.ndarray, terms: int = 3) -> np.ndarray:
@@ -64,6 +69,17 @@ def test_per_image_mean_by_hand(tmp_path):
     by_hand = np.einsum("csmq,csqzyx->mzyx", weights, fake.maps) / 10
     assert np.allclose(got.grid, by_hand, atol=1e-5)
     assert np.allclose(got.volume(2), crop_or_pad_volume(by_hand[1], 16), atol=1e-5)
+
+
+def test_volumes_are_moved_on_the_grid_of_the_model_as_on_the_images(tmp_path):
+    """A smooth molecule on 12 voxels, whose images have 16."""
+    run = load_run(write_run(tmp_path / "run", random_run()))
+    centres, masses = blob_points(n=6, radius_px=0.6)
+    grid = blob_volume(centres, masses, 12)[None].astype(np.float32)
+    gauge = Gauge(Rotation.from_rotvec([0.4, -0.2, 0.9]).as_matrix(), np.array([0.4, -0.3, 0.5]))
+    found = ImageVolumes(np.array([3]), grid, run).moved(3, gauge)
+    expected = apply_to_volume(gauge, run.to_box(grid[0]), run.info["pixel_size_angstrom"])
+    assert np.abs(found - expected).max() < 0.02 * expected.max()
 
 
 @pytest.mark.parametrize("state_space", ["circle", "point"])

@@ -60,6 +60,14 @@ class Gauge:
         return Gauge(rotation, -self.matrix.T @ self.shift_angstrom, True)
 
 
+def compose(second: Gauge, first: Gauge) -> Gauge:
+    """The gauge that applies `first` and then `second`; its score is the second's."""
+    matrix = second.matrix @ first.matrix
+    flipped = second.flipped != first.flipped
+    shift = second.matrix @ first.shift_angstrom + second.shift_angstrom
+    return Gauge(matrix @ _MIRROR if flipped else matrix, shift, flipped, second.score)
+
+
 def flip_hand(volume: np.ndarray) -> np.ndarray:
     """Mirror volumes [..., n, n, n] in z about voxel n // 2."""
     n = volume.shape[-3]

@@ -18,7 +18,7 @@ from hypermol.analysis.equivalent_poses import (
     turned,
 )
 from hypermol.analysis.fsc import benchmark_images, per_image_fsc
-from hypermol.analysis.gauge import Gauge, apply_to_volume, pose_errors, rotate_volume
+from hypermol.analysis.gauge import Gauge, apply_to_volume, compose, pose_errors
 from hypermol.analysis.masks import mask_from_map
 from hypermol.analysis.particle_summary import ParticleSummary, summarise_particles
 from hypermol.analysis.run import Run
@@ -38,7 +38,12 @@ from hypermol.analysis.states import (
 )
 from hypermol.analysis.summary import run_particles
 from hypermol.analysis.truth import Truth, check_fits, match_particles
-from hypermol.analysis.volumes import ImageVolumes, mean_state_volumes, per_image_mean
+from hypermol.analysis.volumes import (
+    ImageVolumes,
+    mean_state_grids,
+    moved_to_box,
+    per_image_mean,
+)
 
 _MATCH_NODES = 24
 #: Images that CryoBench takes its per-image FSC of.
@@ -47,14 +52,6 @@ N_IMAGES = 100
 _NEGLIGIBLE_PX = 0.05
 #: A particle whose rotation is so near the truth's is aligned: Frobenius distance 0.3.
 _ALIGNED_DEG = float(np.degrees(2.0 * np.arcsin(0.3 / np.sqrt(8.0))))
-
-
-def compose(second: Gauge, first: Gauge) -> Gauge:
-    """The gauge that applies `first` and then `second`, which must keep the hand."""
-    if second.flipped:
-        raise ValueError("only a gauge that keeps the hand can follow another")
-    shift = second.rotation @ first.shift_angstrom + second.shift_angstrom
-    return Gauge(second.rotation @ first.rotation, shift, first.flipped, second.score)
 
 
 def largest_move_px(gauge: Gauge, radius_px: float, pixel_size: float) -> float:
@@ -129,24 +126,27 @@ class Scoring:
         state_map = self.state_map if self.compares_states else None
         return Drawn(self.states, self.turns, state_map, knobs)
 
+    @cached_property
+    def nearest_poses(self) -> tuple[np.ndarray, np.ndarray]:
+        """Estimated poses, each in the equivalent that is nearest to the truth."""
+        return turned(self.estimated_poses, self.equivalents, self.choice.which)
+
     @property
     def has_own_frames(self) -> bool:
         """Whether each state may have a frame of its own, which the truth's poses can tell."""
-        alone = self.truth.dim == 1 and len(self.equivalents) == 1
-        return self.run.info["poses"] == "search" and alone
+        return self.run.info["poses"] == "search" and self.truth.dim > 0
 
     @cached_property
     def frames(self) -> Frames:
         """What takes poses to the truth's, of each state where it has its own frame."""
         if self.has_own_frames:
-            return state_frames(self.estimated_poses, self.truth)
+            return state_frames(self.nearest_poses, self.truth)
         return one_frame(self.pose_gauge, len(self.truth))
 
     @cached_property
     def aligned(self) -> np.ndarray:
         """bool [N]: particles whose rotation is within Frobenius distance 0.3 of the truth's."""
-        nearest = turned(self.estimated_poses, self.equivalents, self.choice.which)
-        return self.frames.errors(nearest, self.true_poses)[0] < _ALIGNED_DEG
+        return self.frames.errors(self.nearest_poses, self.true_poses)[0] < _ALIGNED_DEG
 
     @cached_property
     def images(self) -> np.ndarray:
@@ -176,21 +176,20 @@ class Scoring:
         local = align_volumes(moved, target, self.pixel_size, "local")
         return compose(local, self.pose_gauge)
 
-    def to_truth(self, volume: np.ndarray) -> np.ndarray:
-        """A volume of the run in the truth's gauge; as it is where the gauge moves nothing."""
+    @cached_property
+    def moving_gauge(self) -> Gauge:
+        """The volumes' gauge; none where it moves nothing."""
         # an unfinished run does not say its radius yet
         half_box = 0.5 * self.run.info["box"] * self.pixel_size
         radius = self.run.info.get("radius_angstrom", half_box) / self.pixel_size
-        if largest_move_px(self.volume_gauge, radius, self.pixel_size) < _NEGLIGIBLE_PX:
-            return volume
-        return apply_to_volume(self.volume_gauge, volume, self.pixel_size)
+        nothing = largest_move_px(self.volume_gauge, radius, self.pixel_size) < _NEGLIGIBLE_PX
+        return Gauge() if nothing else self.volume_gauge
 
-    def own_volume(self, image: int) -> np.ndarray:
-        """An image's posterior mean volume in the truth's gauge."""
-        volume = self.image_volumes.volume(image)
+    def own_volume(self, image: int, gauge: Gauge) -> np.ndarray:
+        """An image's posterior mean volume, of the nearest description, in another gauge."""
         if self.choice.which[image]:
-            volume = rotate_volume(volume, self.turns[image])
-        return self.to_truth(volume)
+            gauge = compose(gauge, Gauge(self.turns[image]))
+        return self.image_volumes.moved(image, gauge)
 
     @cached_property
     def compares_states(self) -> bool:
@@ -203,7 +202,8 @@ class Scoring:
     def state_map(self) -> StateMap:
         """From the run's state to the truth's, from volumes alone."""
         nodes = self.run.nodes(_MATCH_NODES)
-        volumes = [self.to_truth(v) for v in mean_state_volumes(self.run, nodes)]
+        grids = mean_state_grids(self.run, nodes)
+        volumes = [moved_to_box(self.run, grid, self.moving_gauge) for grid in grids]
         order = np.argsort(self.truth.map_states[:, 0])
         cost = distance_matrix(np.stack(volumes), self.truth.maps[order].astype(np.float32))
         topology: Topology = "circle" if is_circle(self.run) else "interval"
@@ -244,7 +244,7 @@ def score_run(
         "poses": score_poses(scoring),
     }
     say("per-image FSC")
-    result["fsc"] = score_fsc(scoring)
+    result["fsc"] = score_fsc(scoring, lambda image: scoring.moving_gauge)
     result["gauge"] = {
         "poses": _gauge_numbers(scoring.pose_gauge),
         "volumes": _gauge_numbers(scoring.volume_gauge),
@@ -252,10 +252,10 @@ def score_run(
     result["state_frames"] = None
     if scoring.has_own_frames:
         say("frames of states")
-        found = scoring.images, scoring.image_volumes, scoring.pixel_size
+        areas = score_fsc(scoring, scoring.frames.gauge)
         result["state_frames"] = score_frames(
-            scoring.frames, scoring.estimated_poses, matched, *found
-        )
+            scoring.frames, scoring.nearest_poses, matched, scoring.pixel_size
+        ) | {name: areas[name] for name in ("area_unmasked", "area_masked")}
     result["state"] = result["populations"] = result["knobs"] = None
     if scoring.compares_states:
         say("states")
@@ -323,26 +323,17 @@ def score_poses(scoring: Scoring) -> dict[str, Any]:
     return report
 
 
-def score_fsc(scoring: Scoring) -> dict[str, Any]:
-    """Per-image FSC area of the posterior mean of each image's own volume."""
+def score_fsc(scoring: Scoring, gauge_of: Callable[[int], Gauge]) -> dict[str, Any]:
+    """Per-image FSC area of the posterior mean of each image's own volume, in its gauge."""
     truth = scoring.truth
-    moved: dict[int, np.ndarray] = {}
-
-    def predicted(image: int) -> np.ndarray:
-        if image not in moved:
-            moved.clear()
-            moved[image] = scoring.own_volume(image)
-        return moved[image]
-
-    def true(image: int) -> np.ndarray:
-        return truth.maps[truth.frame[image]].astype(np.float32)
-
     mask = mask_from_map(truth.mean_map())
     areas: dict[str, list[float]] = {"unmasked": [], "masked": []}
     curves: dict[str, list[np.ndarray]] = {"unmasked": [], "masked": []}
     for image in scoring.images:
+        found = scoring.own_volume(image, gauge_of(image))
+        true = truth.maps[truth.frame[image]].astype(np.float32)
         for kind, used in (("unmasked", None), ("masked", mask)):
-            scored = per_image_fsc(predicted, true, [int(image)], used)
+            scored = per_image_fsc(lambda _, v=found: v, lambda _, v=true: v, [int(image)], used)
             areas[kind].append(scored.mean)
             curves[kind].append(scored.curves[0])
     box = scoring.run.info["box"]

@@ -121,7 +121,7 @@ def _pose_coverage(
     thin = _thinning(n_samples(run))
     draws: dict[str, list[np.ndarray]] = {"rotation": [], "shift": [], "contrast": []}
     size = run.info["pixel_size_angstrom"]
-    own = frames._replace(which=frames.which[rows])
+    own = frames.take(rows)
     for place, sample in enumerate(iterate_samples(run, "quaternion", "shift_px", "contrast")):
         if place % thin:
             continue

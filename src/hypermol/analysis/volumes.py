@@ -12,6 +12,7 @@ import numpy as np
 
 from hypermol.analysis.chains import StateGauge, iterate_samples, state_gauges
 from hypermol.analysis.fsc import fsc
+from hypermol.analysis.gauge import Gauge, apply_to_volume
 from hypermol.analysis.run import Run
 from hypermol.io.errors import InputError
 
@@ -67,8 +68,20 @@ class ImageVolumes(NamedTuple):
 
     def volume(self, image: int) -> np.ndarray:
         """[box, box, box] of an image (one of `images`)."""
-        place = int(np.flatnonzero(self.images == image)[0])
-        return self.run.to_box(self.grid[place])
+        return self.run.to_box(self._on_grid(image))
+
+    def moved(self, image: int, gauge: Gauge) -> np.ndarray:
+        """The same in another gauge. Moved on the model's grid, which holds all of its detail."""
+        return moved_to_box(self.run, self._on_grid(image), gauge)
+
+    def _on_grid(self, image: int) -> np.ndarray:
+        return self.grid[int(np.flatnonzero(self.images == image)[0])]
+
+
+def moved_to_box(run: Run, grid: np.ndarray, gauge: Gauge) -> np.ndarray:
+    """A volume [n, n, n] on the model's grid in another gauge, on the images', [box, box, box]."""
+    size = run.info["pixel_size_angstrom"] * run.info["box"] / grid.shape[-1]
+    return run.to_box(apply_to_volume(gauge, grid, size))
 
 
 def weights_in_gauge(run: Run, gauge: StateGauge, states: np.ndarray) -> np.ndarray:
@@ -125,6 +138,11 @@ def _moments(run: Run, states: np.ndarray) -> tuple[int, np.ndarray, np.ndarray]
 
 def mean_state_volumes(run: Run, states: np.ndarray) -> np.ndarray:
     """Posterior mean volumes float32 [T, box, box, box] alone: one resampling a state."""
+    return run.to_box(mean_state_grids(run, states))
+
+
+def mean_state_grids(run: Run, states: np.ndarray) -> np.ndarray:
+    """The same on the grid of the model, float32 [T, n, n, n]."""
     gauges = state_gauges(run)
     totals: dict[int, np.ndarray] = {}
     count = 0
@@ -139,7 +157,7 @@ def mean_state_volumes(run: Run, states: np.ndarray) -> np.ndarray:
         np.tensordot(weights_in_gauge(run, gauges[chain], chosen), total / count, axes=1)
         for chain, total in totals.items()
     )
-    return run.to_box(np.asarray(mean, np.float32))
+    return np.asarray(mean, np.float32)
 
 
 def sample_volumes(run: Run, states: np.ndarray, sample: int) -> np.ndarray:
