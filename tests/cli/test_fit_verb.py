@@ -74,3 +74,39 @@ def test_options_that_do_not_go_together_are_named(options_of, tmp_path, model, 
         options_of("--recipe", str(tmp_path / "model.toml"), *arguments)
     read = options_of("--recipe", str(tmp_path / "model.toml"))
     assert replace(read, folder=None) == FitOptions(**model)
+
+
+def test_auto_fits_the_regions_that_the_first_run_proposes(monkeypatch, tmp_path):
+    """The second fit has the parts' recipe, the first's poses and the schedule asked for."""
+    fitted, proposed = [], [tmp_path / "run" / "regions" / "recipe.toml", None]
+
+    def propose(console, run, folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        write_recipe(folder / "recipe.toml", FitOptions(**PARTS, resolution_angstrom=9.0))
+        return proposed.pop(0)
+
+    monkeypatch.setattr(VERB, "configure", lambda: "nothing")
+    monkeypatch.setattr(VERB, "fit_with_progress", lambda *given: fitted.append(given[1:]))
+    monkeypatch.setattr(VERB, "finish", lambda *given: None)
+    monkeypatch.setattr(VERB, "propose", propose)
+    monkeypatch.setattr(
+        importlib.import_module("hypermol.cli.auto"), "poses_after", lambda run: "rescue"
+    )
+    line = ["fit", "some.star", "--out", str(tmp_path / "run"), "--auto", "--poses", "search"]
+    result = CliRunner().invoke(app, [*line, "--samples", "7", "--image-dir", "images"])
+    assert result.exit_code == 0, result.output
+    (_, _, first, _), (source, out, second, resume) = fitted
+    assert first.poses == "search" and not first.part and first.samples == 7
+    assert source.path == tmp_path / "run" / "particles.star" and str(source.image_dir) == "images"
+    assert out == tmp_path / "run-parts" and not resume
+    assert second.poses == "rescue" and second.samples == 7
+    assert second.part[0]["name"] == "arm" and second.resolution_angstrom == 9.0
+    assert CliRunner().invoke(app, line).exit_code == 0  # nothing moves: one fit
+    assert len(fitted) == 3
+
+
+def test_auto_refuses_a_model_that_has_parts(options_of, tmp_path):
+    recipe = tmp_path / "recipe.toml"
+    write_recipe(recipe, FitOptions(**PARTS))
+    with pytest.raises(Refused, match=r"--auto looks for the regions .* model\.part"):
+        options_of("--recipe", str(recipe), "--auto")

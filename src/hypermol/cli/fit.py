@@ -10,6 +10,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, Ti
 
 from hypermol.analysis.run import load_run
 from hypermol.analysis.summary import write_results
+from hypermol.cli.auto import check_auto, fit_of_regions
 from hypermol.cli.particle_options import (
     ImageDir,
     LeaveOutOutliers,
@@ -17,6 +18,7 @@ from hypermol.cli.particle_options import (
     Passthrough,
     PixelSize,
 )
+from hypermol.cli.regions import parts_folder, propose
 from hypermol.data.source import ParticleSource
 from hypermol.fitting.fit import Progress as SweepProgress
 from hypermol.fitting.fit import fit as run_fit
@@ -30,26 +32,26 @@ from hypermol.runtime import configure
 #: Command-line options by the options of a recipe that they set, where words differ.
 _WORDS = {"basis": "--basis (or --state)", "n_terms": "--terms"}
 
+Recipe = Annotated[Path | None, typer.Option(help="TOML recipe; options given here go before it.")]
+State = Annotated[str | None, typer.Option(help=f"Where states live: {', '.join(BASIS_OF)}.")]
+Basis = Annotated[str | None, typer.Option(help=f"State basis by name: {', '.join(BASES)}.")]
 InvertContrast = Annotated[
     bool | None,
     typer.Option(help="Particles are dark on bright ground: multiply images by -1."),
 ]
 Resume = Annotated[bool, typer.Option(help="Go on with the run in --out from its checkpoints.")]
+Auto = Annotated[
+    bool,
+    typer.Option(help="Then fit the regions that move, each with a knob of its own (OUT-parts)."),
+]
 
 
 def fit(
     particles: Annotated[Path, typer.Argument(help="RELION .star or cryoSPARC .cs file.")],
     out: Annotated[Path, typer.Option(help="Run directory to write.")],
-    recipe: Annotated[
-        Path | None, typer.Option(help="TOML recipe; options given here go before it.")
-    ] = None,
-    state: Annotated[
-        str | None, typer.Option(help=f"Where states live: {', '.join(BASIS_OF)}.")
-    ] = None,
-    basis: Annotated[
-        str | None,
-        typer.Option(help=f"State basis by name: {', '.join(BASES)}."),
-    ] = None,
+    recipe: Recipe = None,
+    state: State = None,
+    basis: Basis = None,
     terms: Annotated[
         int | None, typer.Option(help="Terms of the state basis; the number of classes.")
     ] = None,
@@ -72,6 +74,7 @@ def fit(
     passthrough: Passthrough = None,
     pixel_size: PixelSize = None,
     resume: Resume = False,
+    auto: Auto = False,
 ) -> None:
     """Recover the motion in a particle set, with error bars."""
     given = {
@@ -93,7 +96,21 @@ def fit(
     console = Console()
     console.print(f"hypermol fit {particles} on {configure()}")
     source = ParticleSource(particles, image_dir, tuple(passthrough or ()), pixel_size)
+    if auto:
+        check_auto(options, out, resume)
     finish(console, fit_with_progress(console, source, out, options, resume))
+    if auto:
+        _fit_regions(console, source, out, options)
+
+
+def _fit_regions(console: Console, source: ParticleSource, out: Path, options: FitOptions) -> None:
+    """The second fit of --auto, or what is left of it; none where nothing moves."""
+    target, recipe = parts_folder(out), out / "regions" / "recipe.toml"
+    begun = (target / "run.json").exists()
+    if not begun and propose(console, out, recipe.parent) is None:
+        return
+    own, parts = fit_of_regions(source, out, recipe, options)
+    finish(console, fit_with_progress(console, own, target, parts, begun))
 
 
 def _basis(state: str | None, basis: str | None) -> str | None:

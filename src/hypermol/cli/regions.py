@@ -31,24 +31,38 @@ def regions(
     overwrite: Annotated[bool, typer.Option(help="Replace a recipe that is there.")] = False,
 ) -> None:
     """Propose the regions that move, each with a knob of its own, as a recipe to fit next."""
-    opened, folder = load_run(run), out or run / "regions"
-    recipe = folder / "recipe.toml"
-    if recipe.exists() and not overwrite:
-        raise InputError(f"{recipe} exists: add --overwrite, or choose another --out")
+    folder = out or run / "regions"
+    if (folder / "recipe.toml").exists() and not overwrite:
+        raise InputError(
+            f"{folder / 'recipe.toml'} exists: add --overwrite, or choose another --out"
+        )
     console = Console()
-    with console.status("comparing half maps over all states"):
-        motion = find_motion(opened)
-    make_folder(folder)
-    voxel = opened.info["pixel_size_angstrom"]
-    write_volume(folder / "variation.mrc", motion.variation, voxel)
-    if not motion.regions:
+    recipe = propose(console, run, folder)
+    if recipe is not None:
         console.print(
-            "nothing moves beyond what the half maps differ by: no recipe is written "
-            f"(variation: {folder / 'variation.mrc'})",
+            f"next: hypermol fit {particles_of(run)} --recipe {recipe} "
+            f"--poses {poses_after(run)} --out {parts_folder(run)}",
             markup=False,
             soft_wrap=True,
         )
-        return
+
+
+def propose(console: Console, run: Path, folder: Path) -> Path | None:
+    """Write a run's regions into a folder: the recipe that names them; None where nothing moves."""
+    opened, recipe = load_run(run), folder / "recipe.toml"
+    with console.status("comparing half maps over all states"):
+        motion = find_motion(opened)
+    make_folder(folder)
+    variation = folder / "variation.mrc"
+    write_volume(variation, motion.variation, opened.info["pixel_size_angstrom"])
+    if not motion.regions:
+        console.print(
+            "nothing moves beyond what the half maps differ by: no recipe is written "
+            f"(variation: {variation})",
+            markup=False,
+            soft_wrap=True,
+        )
+        return None
     _write(opened, motion, folder, recipe)
     for number, region in enumerate(motion.regions, start=1):
         centre = ", ".join(f"{value:.0f}" for value in region.centre_angstrom)
@@ -56,17 +70,21 @@ def regions(
             f"region_{number}: {region.share:.0%} of what moves, about ({centre}) Angstrom",
             markup=False,
         )
-    poses = "refine" if opened.info["poses"] in ("refine", "fixed") else "rescue"
     console.print(f"picture: {folder / 'regions.png'}", markup=False, soft_wrap=True)
-    console.print(
-        f"next: hypermol fit {_particles(run)} --recipe {recipe} --poses {poses} "
-        f"--out {run.with_name(run.name + '-parts')}",
-        markup=False,
-        soft_wrap=True,
-    )
+    return recipe
 
 
-def _particles(run: Path) -> Path:
+def poses_after(run: Path) -> str:
+    """How a fit of parts takes the run's poses: those of a search may be anywhere still."""
+    return "refine" if load_run(run).info["poses"] in ("refine", "fixed") else "rescue"
+
+
+def parts_folder(run: Path) -> Path:
+    """Where the fit of a run's regions goes."""
+    return run.with_name(run.name + "-parts")
+
+
+def particles_of(run: Path) -> Path:
     """The run's particles with its poses."""
     return run / ("particles.cs" if (run / "particles.cs").exists() else "particles.star")
 
