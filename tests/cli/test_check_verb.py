@@ -83,7 +83,8 @@ def test_memory_is_what_the_arrays_take(particles):
     assert memory.images == blocks.pixels.nbytes + blocks.ctf.nbytes
     n = level.molecule.parts[0].basis.n
     assert memory.coefficients == 7 * (1 + 3) * 4 * n**3
-    assert memory.total == memory.images + memory.grids + memory.coefficients
+    parts = memory.images, memory.grids, memory.coefficients, memory.kernels
+    assert memory.total == sum(parts)
 
 
 def test_a_class_of_ones_own(particles, tmp_path):

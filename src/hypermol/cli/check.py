@@ -133,7 +133,8 @@ def _print_memory(console: Console, memory: Memory) -> None:
         f"memory: {_size(memory.total)} = {_size(memory.images)} images (12 bytes x Fourier "
         "pixels of the finest level x particles) + "
         f"{_size(memory.grids)} grids (3 x slicing grids) + "
-        f"{_size(memory.coefficients)} coefficients (7 x theta)"
+        f"{_size(memory.coefficients)} coefficients (7 x theta) + "
+        f"{_size(memory.kernels)} kernels"
     )
 
 

@@ -2,7 +2,7 @@
 
 import time
 from dataclasses import dataclass
-from typing import NamedTuple, final
+from typing import Any, NamedTuple, final
 
 import jax
 import numpy as np
@@ -16,14 +16,15 @@ from hypermol.fitting.stages import Stage
 from hypermol.fitting.sweep import ChainState, adapt_tunings, init_tunings, run_sweep
 from hypermol.molecule.protocol import SlicedMolecule
 from hypermol.posterior.theta_conditional import full_block_count
+from hypermol.posterior.theta_convolution import is_worthwhile, n_numbers
 from hypermol.recipe.design import AnyDesign
 from hypermol.recipe.options import FitOptions
 from hypermol.space.fourier import half_plane
 
 #: Particles that the consensus and the timed sweep are made with.
 SUBSET = 512
-#: Bytes of a Fourier pixel: its complex64 value and its float32 CTF.
-_PIXEL_BYTES = 12
+#: Bytes of a Fourier pixel, its complex64 value and its float32 CTF, and of a float32.
+_PIXEL_BYTES, _NUMBER_BYTES = 12, 4
 #: Copies of the slicing grids (theta's, its gradient's, and that of the images at hand), and of the
 #: coefficients (theta, and
 #: the solver's right side, solution, residual, direction, image and preconditioned residual).
@@ -40,16 +41,18 @@ class Memory:
         images: the finest level's blocks: Fourier pixels times 12 (complex64 and the CTF).
         grids: slicing grids of the last level, three times.
         coefficients: theta of the last level, seven times.
+        kernels: of its normal operator as a convolution, where that is used.
     """
 
     images: int
     grids: int
     coefficients: int
+    kernels: int
 
     @property
     def total(self) -> int:
         """The sum."""
-        return self.images + self.grids + self.coefficients
+        return self.images + self.grids + self.coefficients + self.kernels
 
 
 class Seconds(NamedTuple):
@@ -80,10 +83,13 @@ def predict_memory(
     pixels = len(half_plane(box, max(stage.kmax for stage in schedule)).shells)
     theta = jax.eval_shape(molecule.init, jax.random.key(0))
     prepared = jax.eval_shape(molecule.prepare, theta)
+    linear: Any = molecule
+    convolves = is_worthwhile(molecule, blocks * BLOCK * pixels)
     return Memory(
         blocks * BLOCK * pixels * _PIXEL_BYTES,
         _GRID_COPIES * _bytes(prepared),
         _COEFFICIENT_COPIES * _bytes(theta),
+        _NUMBER_BYTES * n_numbers(linear) if convolves else 0,
     )
 
 
@@ -149,6 +155,7 @@ class Trial:
             * stage.sweeps
             * (options.trials if stage.is_trial else members[stage.is_shared])
             for stage in self.schedule
+            if not stage.is_repair
         )
         return Seconds(sweep, sweep * total / last.cost(n), measured)
 

@@ -18,7 +18,7 @@ from jax import Array
 
 from hypermol.molecule import composite_march
 from hypermol.molecule.composite_march import placed_density, shown_densities, shown_path
-from hypermol.molecule.copies import averaged, shared_operators
+from hypermol.molecule.copies import averaged, resting_densities, shared_operators
 from hypermol.molecule.parts import (
     Part,
     Seat,
@@ -229,12 +229,7 @@ class Composite:
 
     def precision_root(self, key: Array, spectrum: Array) -> dict[str, Array]:
         """A draw of N(0, precision)."""
-        drawn = {}
-        for part, part_key in zip(self.parts, jax.random.split(key, len(self.parts)), strict=True):
-            shape = (part.state_basis.n_terms, *part.basis.coefficient_shape)
-            white = jax.random.normal(part_key, shape)
-            drawn[part.name] = part.basis.precision_root(white, spectrum[self._rows(part)])
-        return drawn
+        return composite_march.precision_root(self.parts, key, spectrum)
 
     def term_products(self, first: dict[str, Array], second: dict[str, Array]) -> Array:
         """Inner products, [T]."""
@@ -263,6 +258,15 @@ class Composite:
         """See `copies.averaged`."""
         return {part.name: averaged(part, maps[part.name]) for part in self.parts}
 
+    @property
+    def features_rest(self) -> bool:
+        """Whether no place moves."""
+        return all(seat.rests for seat in self._seats)
+
+    def feature_densities(self, maps: dict[str, Array]) -> Array:
+        """See `copies.resting_densities`."""
+        return resting_densities(self._seats, maps)
+
     def subspace(self, n_components: int) -> "Composite | None":
         """See `composite_march.subspace`."""
         found = composite_march.subspace(self.parts, n_components)
@@ -277,10 +281,8 @@ class Composite:
     def first_states(
         self, key: Array, theta: Coefficients, states: np.ndarray, source: Any
     ) -> np.ndarray:
-        """States [N, dim] to start from, given those [N, d] of another level.
-
-        Knobs of which a subspace says nothing start at draws from the base measure, or at rest.
-        """
+        """States [N, dim] to start from, given those [N, d] of another level; knobs of which a
+        subspace says nothing start at draws from the base measure, or at rest."""
         tau = np.array(self.state_space.sample_base(key, (len(states),)))
         for factor, columns in factor_columns(self.state_space):
             if isinstance(factor, Normal):
@@ -319,11 +321,8 @@ class Composite:
         return total
 
     def shown(self, theta: Coefficients) -> Array:
-        """Densities of every place's terms, [G, n, n, n], carried to where they are.
-
-        A place that moves with one knob is shown as its own expansion in that knob, from its
-        densities at nodes; free rigid motions are shown at rest.
-        """
+        """Densities of every place's terms, [G, n, n, n], carried to where they are: of one that
+        moves with one knob its own expansion in that knob; free rigid motions at rest."""
         return jnp.concatenate(
             [shown_densities(seat, theta.maps, theta.motion) for seat in self._seats]
         )

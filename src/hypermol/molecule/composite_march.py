@@ -49,6 +49,17 @@ def subspace(
     return (tuple(linear), Gaussian(count)) if count else None
 
 
+def precision_root(parts: tuple[Part, ...], key: Array, spectrum: Array) -> dict[str, Array]:
+    """A draw of N(0, precision) of all parts, spectrum [T, n_shells] being theirs in turn."""
+    drawn, start = {}, 0
+    for part, part_key in zip(parts, jax.random.split(key, len(parts)), strict=True):
+        terms = part.state_basis.n_terms
+        white = jax.random.normal(part_key, (terms, *part.basis.coefficient_shape))
+        drawn[part.name] = part.basis.precision_root(white, spectrum[start : start + terms])
+        start += terms
+    return drawn
+
+
 def first_motion(parts: tuple[Part, ...]) -> dict[str, Any]:
     """The trajectories' parameters as given, by part."""
     return {part.name: part.trajectory.init() for part in parts}

@@ -4,11 +4,14 @@ Where V(r) = sum_p U(S_p^T r, tau_p) over a group of turns S_p that keep the par
 tell the mean over the group of a term that does not change, and nothing of the rest of it.
 """
 
+from collections.abc import Iterable
+
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from hypermol.molecule.parts import Part
+from hypermol.molecule.composite_march import placed_density
+from hypermol.molecule.parts import Part, Seat
 
 #: Largest difference of two operators that rounding explains.
 _SAME = 1e-4
@@ -35,3 +38,20 @@ def averaged(part: Part, maps: Array) -> Array:
         return maps
     turned = [part.basis.turned(maps, operator) for operator in operators[1:]]
     return jnp.mean(jnp.stack([maps, *turned]), axis=0)
+
+
+def resting_densities(seats: Iterable[Seat], maps: dict[str, Array]) -> Array:
+    """Densities of the terms of every place, none of which moves, [F, n, n, n]: such that an image
+    coefficient is their transform."""
+    found = []
+    for seat in seats:
+        basis, own = seat.part.basis, maps[seat.part.name]
+        if seat.is_turned and not basis.is_kept_by(seat.rotation):
+            still = {seat.part.name: seat.part.trajectory.init()}
+            at_rest = jnp.zeros(0)
+            own = jnp.stack([placed_density(seat, term, still, at_rest) for term in own])
+        else:
+            turned = basis.turned(own, seat.rotation) if seat.is_turned else own
+            own = basis.density(turned)
+        found.append(basis.scale * own)
+    return jnp.concatenate(found)

@@ -196,6 +196,16 @@ class LinearMolecule(SlicedMolecule, Protocol):
         """The mean of every map over those turns: as they are where there is one place. Linear."""
         ...
 
+    @property
+    def features_rest(self) -> bool:
+        """Whether the densities of all features stay where they are, whatever the state."""
+        ...
+
+    def feature_densities(self, maps: Any) -> Array:
+        """These densities on the molecule's grid, [F, n, n, n], in units in which an image's
+        coefficients are their transform. Linear; only where they rest."""
+        ...
+
     def density(self, theta: Coefficients, tau: Array) -> Array:
         """V(., tau) on the molecule's grid, [n, n, n]."""
         ...

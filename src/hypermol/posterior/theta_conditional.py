@@ -14,10 +14,12 @@ import numpy as np
 from jax import Array
 
 from hypermol.data.latents import ImageBlocks, Latents
+from hypermol.inference import exact
 from hypermol.inference.target import Differentiable, Quadratic, Tilted, differentiable
 from hypermol.molecule.protocol import LinearMolecule
 from hypermol.posterior.posterior import Posterior
 from hypermol.posterior.priors import Hyperparameters
+from hypermol.posterior.theta_convolution import convolution, is_worthwhile
 from hypermol.posterior.theta_precision import preconditioner
 
 #: Blocks of images that are predicted and projected back together: adding up a gradient for every
@@ -131,12 +133,19 @@ def theta_quadratic(posterior: Posterior, given: Given, theta: Any) -> Quadratic
         shrink = prior_matrix(jax.tree.map(jnp.negative, maps))
         return _add(_add(back(maps, keys[0], perturbed), noise), shrink)
 
+    dimension = int(np.sum(molecule.term_sizes))
+    precondition = preconditioner(posterior, *given)
+    if is_worthwhile(molecule, given.images.present.size * len(posterior.plane.shells)):
+        nearly = convolution(posterior, *given)
+        precondition = exact.inverse(
+            lambda maps: _add(nearly(maps), prior_matrix(maps)), precondition, dimension
+        )
     return Quadratic(
         apply=lambda maps: _add(back(maps, no_key, normal), prior_matrix(maps)),
         linear=back(jax.tree.map(jnp.zeros_like, theta.maps), no_key, data),
         perturbed_residual=perturbed_residual,
-        precondition=preconditioner(posterior, *given),
-        dimension=int(np.sum(molecule.term_sizes)),
+        precondition=precondition,
+        dimension=dimension,
     )
 
 

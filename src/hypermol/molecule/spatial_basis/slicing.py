@@ -132,3 +132,34 @@ def _slices_backward(residuals, cotangent: Array):
 
 
 slices.defvjp(_slices_forward, _slices_backward)
+
+
+def spread(
+    radius: int, rotations: Array, frequencies: Array, weights: Array, channels: Array
+) -> Array:
+    """Weights of all slices' points added up on a grid: the adjoint of trilinear reading.
+
+    Args:
+        radius: of the grid, as of `grid_radius`.
+        rotations: [M, 3, 3].
+        frequencies: [K, 2] in grid units.
+        weights: [M, K] of every point.
+        channels: [M, C] factors of every slice.
+
+    Returns:
+        [2 radius + 1, 2 radius + 1, radius + 1, C], points folded to x >= 0.
+    """
+    shape = (2 * radius + 1, 2 * radius + 1, radius + 1)
+
+    def add(total: Array, item: tuple[Array, Array, Array]) -> tuple[Array, None]:
+        rotation, weight, channel = item
+        points, _ = _points(rotation, frequencies)
+        indices, shares, _ = _corners(points, shape)
+        for corner in range(8):
+            values = (shares[corner] * weight)[:, None] * channel
+            total = total.at[indices[corner]].add(values, mode="promise_in_bounds")
+        return total, None
+
+    empty = jnp.zeros((int(np.prod(shape)), channels.shape[-1]), jnp.float32)
+    total, _ = jax.lax.scan(add, empty, (rotations, weights, channels))
+    return total.reshape(*shape, -1)
