@@ -93,14 +93,17 @@ def test_poses_that_may_be_anywhere_jump_in_every_stage_after_the_search() -> No
     assert rest[0].cost(3000) > march(PLAN)[0].cost(3000)
 
 
-def test_stages_of_few_terms_are_run_once_for_all_chains_of_a_search_alone() -> None:
+def test_burn_in_up_to_medium_is_run_once_for_all_chains_of_a_search_alone() -> None:
     plan = replace(PLAN, n_terms=5, few=(2, 3), n_particles=3000)
     for jumps in (True, False):
         stages = march(replace(plan, jumps=jumps, searches=jumps))
+        stages = tuple(stage for stage in stages if not stage.is_repair)
         few = [stage for stage in stages if "terms" in stage.name]
         assert [stage.n_terms for stage in few] == [2, 3]
         assert {stage.is_shared for stage in few} == {jumps}
-        assert not any(stage.is_shared for stage in stages[stages.index(few[-1]) + 1 :])
+        medium = next(stage for stage in stages if stage.name == "states, medium")
+        assert medium.is_shared == jumps
+        assert not any(stage.is_shared for stage in stages[stages.index(medium) + 1 :])
 
 
 def test_a_large_search_begins_with_some_and_places_the_others() -> None:
@@ -125,5 +128,22 @@ def test_axes_are_asked_for_after_a_search_alone() -> None:
 
 def test_poses_that_may_be_anywhere_never_see_less_detail_than_before() -> None:
     stages = march(replace(PLAN, jumps=True, searches=True, n_particles=3000, few=(2, 3)))
-    moving = [stage.kmax for stage in stages if stage.moves_poses]
-    assert moving == sorted(moving)
+    for repairs in (False, True):  # these begin again
+        moving = [s.kmax for s in stages if s.moves_poses and s.is_repair == repairs]
+        assert moving == sorted(moving)
+
+
+def test_a_search_of_states_asks_for_hands_and_can_begin_again() -> None:
+    plan = replace(PLAN, jumps=True, searches=True, n_terms=5, few=(2, 3), n_particles=3000)
+    stages = march(plan)
+    tested = [stage for stage in stages if stage.tests_hands]
+    assert [stage.name for stage in tested] == ["states, 3 terms"]
+    repairs = [stage for stage in stages if stage.is_repair]
+    assert stages[stages.index(tested[0]) + 1] is repairs[0] and repairs[0].begins_again
+    assert [stage.begins_again for stage in repairs[1:]] == [False] * (len(repairs) - 1)
+    names = [stage.name.removesuffix(", one hand") for stage in repairs]
+    start = [stage.name for stage in stages].index("search, everywhere")
+    assert names == [stage.name for stage in stages[start : start + len(names)]]
+    assert not any(stage.is_trial or stage.finds_radius for stage in repairs)
+    for other in (replace(plan, searches=False), replace(plan, few=()), PLAN):
+        assert not any(stage.is_repair or stage.tests_hands for stage in march(other))

@@ -32,6 +32,9 @@ _LOCAL_RADIUS_DEG = 20.0
 _LOCAL_STEP_DEG = 10.0
 _GLOBAL_ROTATIONS = 4608  # about 15 degrees apart
 _COARSE_SHELL = 7
+#: The same where only the hand is asked for: about 20 degrees apart.
+_HAND_ROTATIONS = 1728
+_HAND_SHELL = 5
 _MIDDLE_SHELL = 14
 _FULL_SHELL = 32
 
@@ -126,17 +129,67 @@ def align_volumes(
         raise ValueError(
             f"cannot align volumes of shapes {moving.shape} and {reference.shape}: resample one"
         )
-    box = reference.shape[0]
-    nyquist = (box - 1) // 2
-    corners = sphere_mask(box)  # corners hold no particle, only noise
-    target = corners * reference
+    corners = sphere_mask(reference.shape[0])  # corners hold no particle, only noise
     volumes = {False: corners * moving}
     rotations = _local_rotations()
     if search == "global":
         volumes[True] = flip_hand(volumes[False])
-        grid = super_fibonacci(_GLOBAL_ROTATIONS)
-        rotations = Rotation.from_quat(grid, scalar_first=True).as_matrix()
-    coarse = min(_COARSE_SHELL, nyquist)
+        rotations = _all_rotations(_GLOBAL_ROTATIONS)
+    target = corners * reference
+    refined = 4 if search == "global" else 2
+    winners = _best_of_each_hand(volumes, target, rotations, _COARSE_SHELL, refined)
+    final = _refine_at(winners[:1], volumes, target, _shell(_FULL_SHELL, target))[0]
+    return _gauge(final, pixel_size)
+
+
+class Hands(NamedTuple):
+    """The best gauge between two volumes with the hand kept, and with the other hand."""
+
+    kept: Gauge
+    mirrored: Gauge
+
+
+def align_both_hands(moving: np.ndarray, reference: np.ndarray, pixel_size: float) -> Hands:
+    """The best of all rotations for each hand, to shell 14; arguments as of `align_volumes`."""
+    corners = sphere_mask(reference.shape[0])
+    volumes = {False: corners * moving, True: flip_hand(corners * moving)}
+    rotations = _all_rotations(_HAND_ROTATIONS)
+    winners = _best_of_each_hand(volumes, corners * reference, rotations, _HAND_SHELL, 4)
+    gauges = {winner.flipped: _gauge(winner, pixel_size) for winner in winners}
+    return Hands(gauges[False], gauges[True])
+
+
+def _gauge(found: _Candidate, pixel_size: float) -> Gauge:
+    return Gauge(found.rotation, found.shift_px * pixel_size, found.flipped, found.score)
+
+
+def _all_rotations(n: int) -> np.ndarray:
+    grid = super_fibonacci(n)
+    return Rotation.from_quat(grid, scalar_first=True).as_matrix()
+
+
+def _shell(wanted: int, volume: np.ndarray) -> int:
+    """A shell, or Nyquist's."""
+    return min(wanted, (volume.shape[0] - 1) // 2)
+
+
+def _best_of_each_hand(
+    volumes: dict[bool, np.ndarray],
+    target: np.ndarray,
+    rotations: np.ndarray,
+    coarse_shell: int,
+    refined: int,
+) -> list[_Candidate]:
+    """The best candidate of each hand, refined to the middle shell, the better first.
+
+    Args:
+        volumes: to be moved, by whether they are mirrored.
+        target: what they are moved onto.
+        rotations: [m, 3, 3] that are tried at the coarse shell.
+        coarse_shell: where candidates are found.
+        refined: how many candidates of each hand are refined there.
+    """
+    box, coarse = target.shape[0], _shell(coarse_shell, target)
     points = half_ball(coarse)
     values = reference_at(centred_transform(target, box), points)
     best: list[_Candidate] = []
@@ -144,9 +197,7 @@ def align_volumes(
         moved = interpolant(volume, coarse)
         found = score_rotations(moved, values, points, rotations, box)
         candidates = [_Candidate(*scored, hand) for scored in found]
-        best += _distinct(candidates, 4 if search == "global" else 2, 12.0)
+        best += _distinct(candidates, refined, 12.0)
     best = _refine_at(best, volumes, target, coarse)
     winners = [next(c for c in best if c.flipped == hand) for hand in volumes]
-    middle = _refine_at(winners, volumes, target, min(_MIDDLE_SHELL, nyquist))[:1]
-    final = _refine_at(middle, volumes, target, min(_FULL_SHELL, nyquist))[0]
-    return Gauge(final.rotation, final.shift_px * pixel_size, final.flipped, final.score)
+    return _refine_at(winners, volumes, target, _shell(_MIDDLE_SHELL, target))

@@ -17,7 +17,7 @@ from hypermol.analysis.equivalent_poses import (
     reordered,
     turned,
 )
-from hypermol.analysis.fsc import benchmark_images, per_image_fsc
+from hypermol.analysis.fsc import PerImageFsc, benchmark_images, per_image_fsc
 from hypermol.analysis.gauge import Gauge, apply_to_volume, compose, pose_errors
 from hypermol.analysis.masks import mask_from_map
 from hypermol.analysis.particle_summary import ParticleSummary, summarise_particles
@@ -333,7 +333,7 @@ def score_fsc(scoring: Scoring, gauge_of: Callable[[int], Gauge]) -> dict[str, A
         found = scoring.own_volume(image, gauge_of(image))
         true = truth.maps[truth.frame[image]].astype(np.float32)
         for kind, used in (("unmasked", None), ("masked", mask)):
-            scored = per_image_fsc(lambda _, v=found: v, lambda _, v=true: v, [int(image)], used)
+            scored = _one_image(found, true, used)
             areas[kind].append(scored.mean)
             curves[kind].append(scored.curves[0])
     box = scoring.run.info["box"]
@@ -347,6 +347,10 @@ def score_fsc(scoring: Scoring, gauge_of: Callable[[int], Gauge]) -> dict[str, A
             for kind, values in curves.items()
         },
     }
+
+
+def _one_image(found: np.ndarray, true: np.ndarray, mask: np.ndarray | None) -> PerImageFsc:
+    return per_image_fsc(lambda _: found, lambda _: true, [0], mask)
 
 
 def score_states(scoring: Scoring) -> dict[str, Any]:

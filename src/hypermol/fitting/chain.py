@@ -183,6 +183,14 @@ class ChainFiles:
         """Keep the end of a start, for chains that part from it, now or in a later call."""
         checkpoint.save(self.directory, checkpoint.branch_name(start), *at)
 
+    def keep_hand(self, start: int, density: np.ndarray) -> None:
+        """Keep the map of one hand that a start is to begin again with."""
+        self.directory.write_arrays(checkpoint.hand_name(start), {"density": density})
+
+    def one_hand(self, start: int) -> np.ndarray:
+        """That map, [n, n, n]."""
+        return self.directory.read_arrays(checkpoint.hand_name(start))["density"]
+
     def keep(self, chain: int, at: Standing, level: Level, n: int) -> None:
         """Write a posterior sample."""
         name = self.directory.sample_name(chain, at.done - 1)

@@ -54,6 +54,11 @@ def branch_name(start: int) -> str:
     return f"checkpoints/start{start:02d}.npz"
 
 
+def hand_name(start: int) -> str:
+    """Where the map of one hand is that a start begins again with."""
+    return f"checkpoints/hand{start:02d}.npz"
+
+
 def save(
     directory: RunDirectory, name: str, state: ChainState, tunings: Tunings, done: int
 ) -> None:

@@ -9,16 +9,19 @@ alone: a resumed run ends bit-identical.
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import NamedTuple, final
+
+import numpy as np
 
 from hypermol.data import ParticleSet, ParticleSource, inspect
 from hypermol.fitting import maps
 from hypermol.fitting.blocks.choice import sweep_blocks
 from hypermol.fitting.blocks.particles_by_search import trial_score
 from hypermol.fitting.chain import ChainFiles, Standing
+from hypermol.fitting.hands import begun_again, densities, hands_of
 from hypermol.fitting.level import Level, Levels
 from hypermol.fitting.point_group import GroupStanding, judge_point_groups, turned
 from hypermol.fitting.run_info import begin_run, describe, end_run, start_clock
@@ -127,6 +130,8 @@ class _Job:
         bench: _Bench | None = None
         self.files.tidy(range(max(self.options.chains, self.options.trials)))
         for stage in self.schedule:
+            if stage.is_repair and not self.files.found.any_mixed:
+                continue
             last = first + stage.sweeps
             over = stage.is_trial and self.files.found.trial is not None
             members = range(0) if over else self._members(stage)
@@ -156,12 +161,15 @@ class _Job:
         self.files.adopt(best)
         self.files.learn(trial=best, trial_scores=scores)
 
-    def _members(self, stage: Stage) -> range:
+    def _members(self, stage: Stage) -> Sequence[int]:
         """The chains that run a stage: of a shared one, one for each start; or the trials."""
         chains = self.options.chains
         if stage.is_trial:
             return range(self.options.trials)
-        return range(min(self.options.starts, chains) if stage.is_shared else chains)
+        members = range(min(self.options.starts, chains) if stage.is_shared else chains)
+        if stage.is_repair:
+            return [start for start in members if self.files.found.is_mixed(start)]
+        return members
 
     def _bench(self, stage: Stage, last: _Bench | None) -> _Bench:
         """A stage's level and blocks; the last stage's, where that was of the same form."""
@@ -186,12 +194,14 @@ class _Job:
     ) -> None:
         """Chains that are behind, one after another, on one level's data."""
         stage, level, blocks = bench
-        last, total = first + stage.sweeps, sum(stage.sweeps for stage in self.schedule)
+        last = first + stage.sweeps
         for chain in chains:
             old = None if before is None else self.levels.form(before, self.files.found)
             at = self.files.enter(chain, first, old, level, blocks)
             if at.done == first:
                 at = self._with_prior(stage, at)
+                if stage.begins_again:
+                    at = at._replace(state=begun_again(level, self.files.one_hand(chain)))
             for _ in range(at.done, last):
                 at = self._sweep(chain, bench, first, at)
             trim_memory()
@@ -200,7 +210,9 @@ class _Job:
                 at = at._replace(state=self._by_own_axes(level, at.state))
             if stage.finds_radius and chain == 0:
                 self._learn_from_first_map(level, at)
-            if last == total and chain == 0:
+            if stage.tests_hands:
+                self._learn_hands(chain, level, at.state)
+            if stage is self.schedule[-1] and chain == 0:
                 maps.write_half_maps(self.files.directory, self.particles, level, at.state)
             if stage.is_shared and not stage.is_trial:
                 self.files.branch(chain, at)
@@ -222,6 +234,16 @@ class _Job:
             self.files.learn(point_groups=known)
         best = GroupStanding(**known[0])
         return turned(level, state, best.frame) if wanted or best.is_clear else state
+
+    def _learn_hands(self, start: int, level: Level, state: ChainState) -> None:
+        """Whether some states are mirror images of others; where they are, one is kept."""
+        if self.files.found.is_mixed(start):
+            return  # it was interrupted after it had been told
+        standing = hands_of(level, state)
+        if standing.is_mixed:
+            self.files.keep_hand(start, densities(level, state, np.array(standing.states[:1]))[0])
+            self.files.learn(point_groups=None)  # its axes are looked for again
+        self.files.learn(hands={**(self.files.found.hands or {}), str(start): standing})
 
     def _learn_from_first_map(self, level: Level, at: Standing) -> None:
         density = level.molecule.mean(at.state.theta)

@@ -1,8 +1,9 @@
 """What a run's first stages learned from the data, and all of its chains go by from then on."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, final
 
+from hypermol.analysis.hands import HandStanding
 from hypermol.io.store import RunDirectory
 
 _FILE = "found.json"
@@ -19,6 +20,8 @@ class Found:
             log-likelihood of an image); None before.
         point_groups: what a search found of each candidate, best first
             (`point_group.GroupStanding`); None before.
+        hands: of each start, how its states stood to one another's hand (`analysis.hands`), None
+            before.
         log_gain: of a molecule of the user's own (`molecule.by_fourier`), None before its start.
         spectrum: of theta's Gaussian prior while sampling, [T][n_shells + 1], None before.
     """
@@ -27,14 +30,31 @@ class Found:
     trial: int | None = None
     trial_scores: list[float] | None = None
     point_groups: list[dict[str, Any]] | None = None
+    hands: dict[str, HandStanding] | None = None
     log_gain: float | None = None
     spectrum: list[list[float]] | None = None
 
+    def is_mixed(self, start: int) -> bool:
+        """Whether some states of a start had the other hand."""
+        standing = (self.hands or {}).get(str(start))
+        return standing is not None and standing.is_mixed
+
+    @property
+    def any_mixed(self) -> bool:
+        """Whether those of any had."""
+        return any(standing.is_mixed for standing in (self.hands or {}).values())
+
     def save(self, directory: RunDirectory) -> None:
         """Write found.json."""
-        directory.write_json(_FILE, asdict(self))
+        hands = {start: standing._asdict() for start, standing in (self.hands or {}).items()}
+        directory.write_json(_FILE, asdict(replace(self, hands=None)) | {"hands": hands})
 
 
 def load_found(directory: RunDirectory) -> Found:
     """What the run has found so far."""
-    return Found(**directory.read_json(_FILE)) if directory.has(_FILE) else Found()
+    if not directory.has(_FILE):
+        return Found()
+    known = directory.read_json(_FILE)
+    stored: dict[str, dict[str, Any]] = known.pop("hands", None) or {}
+    hands = {start: HandStanding(**standing) for start, standing in stored.items()}
+    return Found(**known, hands=hands or None)

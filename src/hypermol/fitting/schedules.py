@@ -117,6 +117,18 @@ def search(plan: Plan) -> tuple[Stage, ...]:
     return (*trials, everywhere)
 
 
+def with_one_hand(stages: list[Stage]) -> list[Stage]:
+    """The last stage asks whether its states are of one hand; if not, all but the trials are run
+    again from one state's map."""
+    tested = replace(stages[-1], tests_hands=True)
+    again = [
+        replace(stage, name=f"{stage.name}, one hand", is_repair=True, finds_radius=False)
+        for stage in stages
+        if not stage.is_trial
+    ]
+    return [*stages[:-1], tested, replace(again[0], begins_again=True), *again[1:]]
+
+
 #: Sweeps in which particles that a search did not begin with find their places.
 _PLACINGS = 8
 
@@ -151,15 +163,19 @@ def march(plan: Plan) -> tuple[Stage, ...]:
         )
     sweeps = plan.burn_in if plan.n_knobs > 1 else max(2, plan.burn_in // 2)
     # what costs a search its time is done once, for all chains that part from it
-    stages += [
+    rising = [
         replace(plan.stage(f"states, {few} terms", second, few, sweeps), is_shared=plan.jumps)
         for few in plan.few
         if few < terms
     ]
+    stages += rising
+    if plan.searches and rising:
+        stages = with_one_hand(stages)
     medium = 3 * plan.burn_in // 2 if plan.move_poses else plan.burn_in
     if not plan.jumps:
         stages.append(plan.stage("states, coarse", second, terms, plan.burn_in))
-    stages.append(plan.stage("states, medium", plan.level(THIRD), terms, medium, learns=True))
+    whole = plan.stage("states, medium", plan.level(THIRD), terms, medium, learns=True)
+    stages.append(replace(whole, is_shared=plan.jumps))
     if plan.first_particles < plan.n_particles:
         stages = [replace(stage, subset=plan.first_particles) for stage in stages]
         placing = replace(stages[-1], name="placing the others", theta="none", sweeps=_PLACINGS)

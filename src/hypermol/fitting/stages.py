@@ -46,6 +46,9 @@ class Stage:
         is_shared: run once for several chains, which part after it.
         finds_radius: its molecule fills the box, and its map tells the support's radius.
         finds_axes: its map tells the molecule's point group, and is turned to its axes.
+        tests_hands: the maps of its states are asked whether some are mirror images of others.
+        is_repair: run only for starts whose states were.
+        begins_again: with the map of one state of them, and no particle's place.
         beta: inverse temperatures that a search begins and ends with.
         searched: particles that a sweep of it searches, None all.
         is_trial: a search run several times, of which the best goes on.
@@ -69,6 +72,9 @@ class Stage:
     is_shared: bool = False
     finds_radius: bool = False
     finds_axes: bool = False
+    tests_hands: bool = False
+    is_repair: bool = False
+    begins_again: bool = False
     beta: tuple[float, float] = (1.0, 1.0)
     searched: int | None = None
     is_trial: bool = False

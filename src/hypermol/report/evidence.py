@@ -17,6 +17,7 @@ from hypermol.analysis.dependence import (
     joint_occupancies,
     run_dependences,
 )
+from hypermol.analysis.hands import HandStanding
 from hypermol.analysis.knobs import Knob
 from hypermol.analysis.occupancy import Occupancy
 from hypermol.analysis.particle_summary import ParticleSummary, summarise_particles
@@ -25,6 +26,7 @@ from hypermol.analysis.summary import particle_occupancy, sampled_occupancy
 from hypermol.report.convergence import Convergence, convergence_table
 from hypermol.report.density import Density, summarise_density
 from hypermol.report.figures_sampler import Trace
+from hypermol.report.hands import run_hands
 from hypermol.report.leak import Leak, find_leaks, suspects
 from hypermol.report.particles import (
     InputPoses,
@@ -89,6 +91,7 @@ class Evidence:
         spectra: of signal and noise.
         convergence: table of R-hat and ESS.
         trace: lines of trace.jsonl.
+        hands: how states far apart stand to one another's hand; None for a rigid molecule.
     """
 
     run: Run
@@ -104,6 +107,7 @@ class Evidence:
     spectra: Spectra
     convergence: list[Convergence]
     trace: Trace
+    hands: HandStanding | None
 
     @property
     def has_states(self) -> bool:
@@ -139,6 +143,7 @@ def gather(run: Run) -> Evidence:
         spectra=power_spectra(run, density.terms),
         convergence=convergence_table(run),
         trace=run.directory.read_trace(),
+        hands=run_hands(run),
     )
 
 

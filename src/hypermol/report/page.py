@@ -9,7 +9,7 @@ from typing import ClassVar, NamedTuple, Protocol
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from hypermol.report.verdict import Finding
+from hypermol.report.finding import Finding
 
 _MARKS = {"good": "✓", "note": "i", "warning": "!"}
 

@@ -19,7 +19,12 @@ def search(evidence: Evidence) -> list[Section]:
     """The section; none for runs whose poses could not be anywhere."""
     if not any("jumped" in line or "placed" in line for line in evidence.trace):
         return []
-    parts: list[Block] = [*_trials(evidence), *_groups(evidence), *_stages(evidence)]
+    parts: list[Block] = [
+        *_trials(evidence),
+        *_groups(evidence),
+        *_hands(evidence),
+        *_stages(evidence),
+    ]
     places = float(np.mean(evidence.particles.pose_share < _AGREE))
     parts.append(
         Paragraph(
@@ -93,6 +98,31 @@ def _groups(evidence: Evidence) -> list[Block]:
         )
     header = ("group", "gain in log-likelihood of an image held out", "agreement of copies")
     return [Heading("Symmetry"), Paragraph(text), Table(header, rows)]
+
+
+def _hands(evidence: Evidence) -> list[Block]:
+    """Whether states had two hands while the search went on, and what was done."""
+    known = load_found(evidence.run.directory).hands
+    if not known:
+        return []
+    rows = [
+        (
+            str(int(start) + 1),
+            ", ".join(f"{value:.2f}" for value in standing.kept),
+            ", ".join(f"{value:.2f}" for value in standing.mirrored),
+            "began again" if standing.is_mixed else "one hand",
+        )
+        for start, standing in known.items()
+    ]
+    text = (
+        "With few terms of the states, maps of states that are far apart were compared with the "
+        "strongest one, turned as fits best, and so were their mirror images. Where a mirror image "
+        "agrees clearly better, the model may show the molecule and its reflection as two states, "
+        "for no image tells one from the other: the search then began again with one state's map. "
+        "A molecule that does move between mirror images of itself is found to do so again."
+    )
+    header = ("start", "agreement of states", "of their mirror images", "")
+    return [Heading("Hands"), Paragraph(text), Table(header, rows)]
 
 
 def _stages(evidence: Evidence) -> list[Block]:

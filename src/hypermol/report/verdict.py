@@ -1,14 +1,15 @@
 """What the diagnostics say in plain words: each finding one sentence or two, with its weight."""
 
 from collections.abc import Callable, Mapping
-from typing import NamedTuple
 
 import numpy as np
 import scipy
 
 from hypermol.analysis.run import Run
-from hypermol.report.convergence import ESS_PER_CHAIN, RHAT_GOOD, RHAT_USABLE, Weight
+from hypermol.report.convergence import ESS_PER_CHAIN, RHAT_GOOD, RHAT_USABLE
 from hypermol.report.evidence import Evidence
+from hypermol.report.finding import Finding
+from hypermol.report.hands import hands_finding
 from hypermol.report.leak import NOTABLE
 from hypermol.report.particles import pose_change
 from hypermol.report.resolution import support_radius
@@ -25,20 +26,6 @@ _CONTRAST_STRANGE, _CONTRAST_ROBUST_SD = 0.8, 8.0
 _NAMED = 5
 
 
-class Finding(NamedTuple):
-    """One sentence or two of the verdict.
-
-    Attributes:
-        weight: "good": as it should be; "note": worth knowing; "warning": look before trusting.
-        title: a few words, without a full stop.
-        text: sentences.
-    """
-
-    weight: Weight
-    title: str
-    text: str
-
-
 def findings(evidence: Evidence) -> list[Finding]:
     """All findings, in the order of the page."""
     rules: tuple[Callable[[Evidence], Finding | None], ...] = (
@@ -46,6 +33,7 @@ def findings(evidence: Evidence) -> list[Finding]:
         _convergence,
         _chains,
         _motion,
+        lambda evidence: hands_finding(evidence.hands),
         _certainty,
         _dependence,
         _leaks,

@@ -1,0 +1,71 @@
+"""Whether some states of a molecule are mirror images of others (figure 5 of the paper).
+
+A molecule and its reflection give the same projections, so that a model with states may show both,
+each to a part of the particles, and call the difference a motion. Then a state is more alike to
+the mirror image of another one, turned as fits best, than to that other one itself.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from hypermol.analysis.alignment import align_both_hands
+from hypermol.space.fourier import crop_or_pad_volume
+
+#: Voxels a side that hands are told on, and states that are compared.
+_BOX, _STATES = 28, 5
+#: A state has the other hand if its mirror image agrees by so much more, and by so much.
+_CLEARLY, _ALIKE = 0.05, 0.7
+
+
+class HandStanding(NamedTuple):
+    """How states agree with the strongest one of them.
+
+    Attributes:
+        states: [K, d], that one first.
+        kept: [K - 1] correlations of the others with it, turned as fits best.
+        mirrored: [K - 1] of their mirror images.
+    """
+
+    states: list[list[float]]
+    kept: list[float]
+    mirrored: list[float]
+
+    @property
+    def other_hand(self) -> list[bool]:
+        """Which of the others are its mirror image, more or less."""
+        pairs = zip(self.kept, self.mirrored, strict=True)
+        return [bool(m > k + _CLEARLY and m > _ALIKE) for k, m in pairs]
+
+    @property
+    def is_mixed(self) -> bool:
+        """Whether any is."""
+        return any(self.other_hand)
+
+
+def judge_hands(states: np.ndarray, volumes: np.ndarray) -> HandStanding:
+    """Compare states' volumes [K, n, n, n], whose states are [K, d], with the strongest one."""
+    small = crop_or_pad_volume(volumes, min(_BOX, volumes.shape[-1]))
+    power = np.var(small.reshape(len(small), -1), axis=1)
+    first = int(np.argmax(power))
+    others = [place for place in range(len(small)) if place != first]
+    hands = [align_both_hands(small[place], small[first], 1.0) for place in others]
+    return HandStanding(
+        np.asarray(states, np.float64)[[first, *others]].tolist(),
+        [float(hand.kept.score) for hand in hands],
+        [float(hand.mirrored.score) for hand in hands],
+    )
+
+
+def states_apart(states: np.ndarray, n: int = _STATES) -> np.ndarray:
+    """[n, d] of the states [N, d] of particles that lie far from one another.
+
+    The first is the one in the middle, each further one the one farthest from those before it.
+    """
+    middle = np.median(states, axis=0)
+    chosen = [int(np.argmin(((states - middle) ** 2).sum(axis=1)))]
+    nearest = np.full(len(states), np.inf)
+    while len(chosen) < min(n, len(states)):
+        nearest = np.minimum(nearest, ((states - states[chosen[-1]]) ** 2).sum(axis=1))
+        chosen.append(int(np.argmax(nearest)))
+    return states[chosen]

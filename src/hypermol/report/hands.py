@@ -1,0 +1,47 @@
+"""Whether a run's states show one hand of the molecule (figure 5 of the paper)."""
+
+import numpy as np
+
+from hypermol.analysis.chains import has_states, pooled_states
+from hypermol.analysis.hands import HandStanding, judge_hands, states_apart
+from hypermol.analysis.run import Run
+from hypermol.analysis.volumes import mean_state_grids
+from hypermol.report.finding import Finding
+
+#: States that are compared here.
+_STATES = 3
+
+
+def run_hands(run: Run) -> HandStanding | None:
+    """How states of the run that are far apart stand to one another's hand; None without states."""
+    if not has_states(run):
+        return None
+    states = states_apart(pooled_states(run)[-1], _STATES)
+    return judge_hands(states, mean_state_grids(run, states))
+
+
+def hands_finding(standing: HandStanding | None) -> Finding | None:
+    """The verdict's sentence."""
+    if standing is None:
+        return None
+    told = "; ".join(
+        f"{_named(state)} {kept:.2f} as it is and {mirrored:.2f} mirrored"
+        for state, kept, mirrored in zip(
+            standing.states[1:], standing.kept, standing.mirrored, strict=True
+        )
+    )
+    text = f"Correlation with {_named(standing.states[0])}, turned as fits best: {told}."
+    if not standing.is_mixed:
+        return Finding("good", "One hand in all states", text)
+    return Finding(
+        "warning",
+        "Some states are mirror images of others",
+        f"{text} A molecule and its reflection have the same projections, so a model with states "
+        "may show both and call the difference a motion. Only a molecule that is seen in between "
+        "moves so: look at the occupancy there. Poses of both hands in the input have this effect "
+        "too: --poses search finds them anew.",
+    )
+
+
+def _named(state: list[float]) -> str:
+    return f"state {', '.join(f'{value:.2f}' for value in np.asarray(state))}"
