@@ -111,6 +111,9 @@ def test_a_large_search_begins_with_some_and_places_the_others() -> None:
     *first, placing, fine, sampling = march(plan)
     assert {stage.subset for stage in first} == {4000}
     assert placing.theta == "none" and placing.subset is None and placing.anywhere == 20000
+    # once few jump, a fifth of those that a stage is of, however many these are
+    assert {stage.anywhere_settled for stage in first if stage.anywhere} == {800}
+    assert placing.anywhere_settled == sampling.anywhere == sampling.anywhere_settled == 4000
     assert fine.subset is None and sampling.subset is None
     assert [stage.name for stage in march(replace(plan, n_particles=4000))] == [
         stage.name for stage in (*first, fine, sampling)

@@ -129,8 +129,9 @@ def with_one_hand(stages: list[Stage]) -> list[Stage]:
     return [*stages[:-1], tested, replace(again[0], begins_again=True), *again[1:]]
 
 
-#: Sweeps in which particles that a search did not begin with find their places.
-_PLACINGS = 8
+#: Sweeps in which particles that a search did not begin with find their places: after eight of them
+#: 0.90 of 15,000 were aligned, and 0.98 of the 5,000 that it began with.
+_PLACINGS = 20
 
 
 def march(plan: Plan) -> tuple[Stage, ...]:
@@ -177,9 +178,14 @@ def march(plan: Plan) -> tuple[Stage, ...]:
     whole = plan.stage("states, medium", plan.level(THIRD), terms, medium, learns=True)
     stages.append(replace(whole, is_shared=plan.jumps))
     if plan.first_particles < plan.n_particles:
-        stages = [replace(stage, subset=plan.first_particles) for stage in stages]
-        placing = replace(stages[-1], name="placing the others", theta="none", sweeps=_PLACINGS)
-        stages.append(replace(placing, subset=None))
+        some, everyone = plan.first_particles, stages[-1]
+        few = plan.settled(some)
+        stages = [
+            replace(stage, subset=some, anywhere_settled=min(stage.anywhere_settled, few))
+            for stage in stages
+        ]
+        placing = replace(everyone, name="placing the others", theta="none", sweeps=_PLACINGS)
+        stages.append(placing)
     fine = plan.stage(
         "states, fine", plan.kmax, plan.n_terms, max(2, plan.burn_in // 2), learns=True
     )

@@ -182,10 +182,10 @@ class Plan:
         """Of so many, particles that a sweep looks for everywhere."""
         return min(max(_LEAST_SEARCHED, round(_SEARCHED * n_particles)), _MOST_SEARCHED)
 
-    @property
-    def _settled(self) -> int:
-        """Particles that a sweep offers poses from anywhere to, once few jump far."""
-        return self.searched(self.n_particles) * self.jumps
+    def settled(self, n_particles: int) -> int:
+        """Of so many, particles that a sweep offers poses from anywhere to, once few jump far: a
+        share, however many there are, or the last of many would never be asked."""
+        return max(_LEAST_SEARCHED, round(_SEARCHED * n_particles)) * self.jumps
 
     @property
     def classes(self) -> bool:
@@ -210,7 +210,7 @@ class Plan:
             moves_poses=self.move_poses,
             learns_widths=(learns and self.move_poses) or self.jumps,
             anywhere=self.n_particles * self.jumps,
-            anywhere_settled=self._settled,
+            anywhere_settled=self.settled(self.n_particles),
         )
 
     def sampling(self) -> Stage:
@@ -226,8 +226,8 @@ class Plan:
             moves_poses=self.move_poses,
             learns_widths=self.move_poses,
             estimates_spectrum=False,
-            anywhere=self._settled,
-            anywhere_settled=self._settled,
+            anywhere=self.settled(self.n_particles),
+            anywhere_settled=self.settled(self.n_particles),
             keep_every=self.thin,
         )
 
@@ -248,7 +248,7 @@ class Plan:
             is_shared=True,
             finds_radius=True,
             anywhere=self.n_particles * self.jumps,
-            anywhere_settled=self._settled,
+            anywhere_settled=self.settled(self.n_particles),
         )
         if not self.jumps:
             return (first,)
