@@ -81,3 +81,18 @@ def test_converged_solve_stops_at_once():
     solution = jnp.asarray(np.linalg.solve(MATRIX, LINEAR), jnp.float32)
     _, record = exact.mean(target(), solution, 1e-2, 50)
     assert int(record.iterations) == 0
+
+
+def test_a_solve_of_what_is_nearly_the_same_preconditions():
+    """Draws are of the target, not of what it is near to, after fewer of its products."""
+    rng = np.random.default_rng(2)
+    skewed = MATRIX * (1.0 + 0.03 * rng.normal(size=(D, 1))) * (1.0 + 0.03 * rng.normal(size=D))
+    near = jnp.asarray(0.5 * (skewed + skewed.T), jnp.float32)
+    plain = target()
+    nested = plain._replace(
+        precondition=exact.inverse(lambda x: near @ x, plain.precondition, plain.dimension)
+    )
+    assert moments_agree(draws(nested))
+    records = [exact.draw(jax.random.key(0), q, jnp.zeros(D), 0.05, 50)[1] for q in (plain, nested)]
+    assert int(records[1].iterations) < int(records[0].iterations)
+    assert float(records[1].error_in_sd) < 0.05

@@ -84,7 +84,7 @@ def solve(
     nothing = jnp.zeros((), jnp.int32)
     begun = _Solving(start, residual, residual, residual, one, nothing, jnp.zeros((), bool))
     at = jax.lax.while_loop(unfinished, step, begun)
-    return at.x, SolveRecord(at.done, jnp.sqrt(at.power / target.dimension))
+    return at.x, SolveRecord(at.done, jnp.sqrt(jnp.maximum(at.power, 0.0) / target.dimension))
 
 
 #: A solve that preconditions another one ends at this error, in posterior standard deviations, and
