@@ -25,12 +25,13 @@ def hands_finding(standing: HandStanding | None) -> Finding | None:
     if standing is None:
         return None
     told = "; ".join(
-        f"{_named(state)} {kept:.2f} as it is and {mirrored:.2f} mirrored"
+        f"{_named(state)}: {kept:.2f} as it is, {mirrored:.2f} mirrored"
         for state, kept, mirrored in zip(
             standing.states[1:], standing.kept, standing.mirrored, strict=True
         )
     )
-    text = f"Correlation with {_named(standing.states[0])}, turned as fits best: {told}."
+    told = told[0].upper() + told[1:]
+    text = f"Correlation with {_named(standing.states[0])}, turned as fits best. {told}."
     if not standing.is_mixed:
         return Finding("good", "One hand in all states", text)
     return Finding(
