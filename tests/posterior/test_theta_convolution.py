@@ -159,9 +159,9 @@ def test_it_is_nearly_what_the_posterior_has_and_draws_are_the_same(
 
 def test_moving_parts_few_pixels_and_too_many_features_have_none() -> None:
     still = MOLECULES["one"]()
-    assert not is_worthwhile(still, 1000) and is_worthwhile(still, 10**6)
+    assert not is_worthwhile(still, 1000) and is_worthwhile(still, 10**7)
     moving = composite((Part("body", BALL, Constant()), Part("arm", BALL, Constant(), HINGE)))
-    assert not moving.features_rest and not is_worthwhile(moving, 10**6)
+    assert not moving.features_rest and not is_worthwhile(moving, 10**7)
     wide = expansion(Voxels(96, 1.0, 40, 44.0), Cosine(30))
     assert not is_worthwhile(wide, 10**9)
 

@@ -35,6 +35,8 @@ _TOGETHER = 16
 #: It is used where the images' Fourier pixels are so many times the convolution's grid points, and
 #: its kernels have no more numbers than this.
 _WORTHWHILE, _MOST_NUMBERS = 1.0, 2**27
+#: And where pixels times features are so many: below, to compile it takes longer than it saves.
+_LEAST_WORK = 4_000_000
 #: What of a density's largest values lies beyond is nothing: turned copies have edges that ring.
 _REACH = 0.02
 _AXES = (-3, -2, -1)
@@ -71,6 +73,8 @@ def is_worthwhile(molecule: SlicedMolecule, n_pixels: int) -> bool:
     """Whether images of so many Fourier pixels in all are told cheaper so, if they can be."""
     linear: Any = molecule
     if not (linear.is_linear and linear.features_rest):
+        return False
+    if n_pixels * len(linear.feature_terms) < _LEAST_WORK:
         return False
     points = periods(linear).convolution ** 3
     return n_pixels > _WORTHWHILE * points and n_numbers(linear) < _MOST_NUMBERS
