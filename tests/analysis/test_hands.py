@@ -56,3 +56,6 @@ def test_states_that_are_far_apart() -> None:
     line = np.linspace(0.0, 1.0, 101)[:, None]
     assert np.sort(states_apart(line, 5)[:, 0]).tolist() == [0.0, 0.25, 0.5, 0.75, 1.0]
     assert len(states_apart(line[:2], 5)) == 2
+    two_classes = np.repeat([[0.0], [1.0]], 20, axis=0)
+    assert np.sort(states_apart(two_classes, 5)[:, 0]).tolist() == [0.0, 1.0]
+    assert len(states_apart(two_classes[:20], 5)) == 1

@@ -44,7 +44,12 @@ class HandStanding(NamedTuple):
 
 
 def judge_hands(states: np.ndarray, volumes: np.ndarray) -> HandStanding:
-    """Compare states' volumes [K, n, n, n], whose states are [K, d], with the strongest one."""
+    """Compare states [K, d] with the one whose volume has most power.
+
+    Args:
+        states: [K, d].
+        volumes: [K, n, n, n] of these states, in any units.
+    """
     small = crop_or_pad_volume(volumes, min(_BOX, volumes.shape[-1]))
     power = np.var(small.reshape(len(small), -1), axis=1)
     first = int(np.argmax(power))
@@ -58,14 +63,14 @@ def judge_hands(states: np.ndarray, volumes: np.ndarray) -> HandStanding:
 
 
 def states_apart(states: np.ndarray, n: int = _STATES) -> np.ndarray:
-    """[n, d] of the states [N, d] of particles that lie far from one another.
+    """Up to n different states [K, d] of the states [N, d] of particles, far from one another.
 
     The first is the one in the middle, each further one the one farthest from those before it.
     """
-    middle = np.median(states, axis=0)
-    chosen = [int(np.argmin(((states - middle) ** 2).sum(axis=1)))]
-    nearest = np.full(len(states), np.inf)
-    while len(chosen) < min(n, len(states)):
-        nearest = np.minimum(nearest, ((states - states[chosen[-1]]) ** 2).sum(axis=1))
+    nearest = ((states - np.median(states, axis=0)) ** 2).sum(axis=1)
+    chosen = [int(np.argmin(nearest))]
+    nearest = ((states - states[chosen[0]]) ** 2).sum(axis=1)
+    while len(chosen) < n and nearest.max() > 0.0:
         chosen.append(int(np.argmax(nearest)))
+        nearest = np.minimum(nearest, ((states - states[chosen[-1]]) ** 2).sum(axis=1))
     return states[chosen]

@@ -17,6 +17,8 @@ def run_hands(run: Run) -> HandStanding | None:
     if not has_states(run):
         return None
     states = states_apart(pooled_states(run)[-1], _STATES)
+    if len(states) < 2:
+        return None  # all particles are in one class
     return judge_hands(states, mean_state_grids(run, states))
 
 
