@@ -105,7 +105,10 @@ def test_auto_fits_the_regions_that_the_first_run_proposes(monkeypatch, tmp_path
     assert len(fitted) == 3
 
 
-def test_auto_refuses_a_model_that_has_parts(options_of, tmp_path):
+def test_auto_refuses_a_model_that_is_rigid_or_has_parts(options_of, tmp_path):
+    for rigid in (("--state", "rigid"), ("--terms", "1")):
+        with pytest.raises(Refused, match=r"the model is rigid \(one term\)"):
+            options_of(*rigid, "--auto")
     recipe = tmp_path / "recipe.toml"
     write_recipe(recipe, FitOptions(**PARTS))
     with pytest.raises(Refused, match=r"--auto looks for the regions .* model\.part"):

@@ -18,13 +18,18 @@ def check_auto(options: FitOptions, out: Path, resume: bool) -> None:
     """Refuse what cannot go on by itself, before anything is fitted.
 
     Raises:
-        InputError: the model has parts already, or the second folder is taken.
+        InputError: the model has parts already or is rigid, or the second folder is taken.
     """
     given = "model.type" if options.type is not None else "model.part"
     if options.type is not None or options.part:
         raise InputError(
             f"--auto looks for the regions in which a generic molecule moves, but the recipe has "
             f"{given}: remove one of the two"
+        )
+    if options.basis == "constant" or options.n_terms == 1:
+        raise InputError(
+            "--auto looks for the regions in which a molecule moves, but the model is rigid (one "
+            "term): give it states, or leave out --auto"
         )
     if not resume:
         RunDirectory(parts_folder(out)).check_free()
