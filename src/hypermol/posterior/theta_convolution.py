@@ -35,7 +35,7 @@ _TOGETHER = 16
 #: It is used where the images' Fourier pixels are so many times the convolution's grid points, and
 #: its kernels have no more numbers than this.
 _WORTHWHILE, _MOST_NUMBERS = 1.0, 2**27
-#: And where pixels times features are so many: below, to compile it takes longer than it saves.
+#: And where pixels times features are so many: below, it saves nothing (the demo takes as long).
 _LEAST_WORK = 4_000_000
 #: What of a density's largest values lies beyond is nothing: turned copies have edges that ring.
 _REACH = 0.02
