@@ -96,7 +96,7 @@ def certainty_figure(found: KnobEvidence) -> Figure:
     left.axvline(typical, color="black", lw=1.2, ls="--", label=f"median sd {typical:.3f}")
     left.set_xlim(left=0.0)
     tidy(left, f"posterior sd of a particle's {name}", "particles")
-    legend(left)
+    legend(left, loc="lower left", bbox_to_anchor=(0.0, 1.0), ncols=2)
     shown = right.hexbin(state, state_sd, gridsize=36, cmap="viridis", mincnt=1, linewidths=0.1)
     tidy(right, f"posterior mean {name}", f"posterior sd of {name}")
     name_classes(right, found.knob)

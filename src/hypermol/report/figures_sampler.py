@@ -93,7 +93,9 @@ def spectra_figure(spectra: Spectra) -> Figure:
     right.set_ylim(bottom=max(float(spectra.signal.max()) * 1e-7, 1e-30))
     tidy(right, "", "power per coefficient", "signal of each term (dotted: prior)")
     resolution_axis(right, spectra.frequency)
-    legend(right, title="term", title_fontsize=8.5, ncols=2 if len(spectra.signal) > 5 else 1)
+    beside = {"loc": "upper left", "bbox_to_anchor": (1.0, 1.0)}
+    columns = 2 if len(spectra.signal) > 12 else 1
+    legend(right, title="term", title_fontsize=8.5, ncols=columns, **beside)
     return figure
 
 
