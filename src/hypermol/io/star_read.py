@@ -8,6 +8,7 @@ Columns that the imaging model leaves out are kept in the table, and remarked (`
 from collections.abc import Collection
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -86,14 +87,7 @@ def read_particles_star(
     """
     path = Path(path)
     check_allow_missing(allow_missing)
-    blocks = read_blocks(path)
-    block_name = find_particles(path, blocks)
-    table = {
-        "particles" if name == block_name else name: (
-            as_frame(block) if name in (block_name, "optics") else block
-        )
-        for name, block in blocks.items()
-    }
+    block_name, table = _tables(path)
     columns = ParticleColumns(path, table["particles"], table.get("optics"))
     if len(columns) == 0:
         raise InputError(f"{path} lists no particles: give a file with at least one row")
@@ -124,6 +118,19 @@ def read_particles_star(
     )
     said = (*_pose_remarks(columns, has_poses), *(odd_optics(metadata) if has_ctf else ()))
     return replace(metadata, remarks=(*metadata.remarks, *said))
+
+
+def _tables(path: Path) -> tuple[str, dict[str, Any]]:
+    """The name of the particles' block in the file, and all blocks, that one as `particles`."""
+    blocks = read_blocks(path)
+    block_name = find_particles(path, blocks)
+    table = {
+        "particles" if name == block_name else name: (
+            as_frame(block) if name in (block_name, "optics") else block
+        )
+        for name, block in blocks.items()
+    }
+    return block_name, table
 
 
 def check_allow_missing(allow_missing: Collection[str]) -> None:
