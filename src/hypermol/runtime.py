@@ -1,12 +1,18 @@
-"""The only file that touches JAX's configuration: devices, precision, compilation cache."""
+"""Devices, precision and compilation cache, which only this file sets; loops over blocks of images
+in as many threads as there are cores."""
 
 import ctypes
 import gc
 import os
 import sys
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import numpy.typing as npt
 
@@ -14,6 +20,8 @@ import numpy.typing as npt
 #: stay at its end, and from what size memory is mapped by itself and given back when freed.
 _M_ARENA_MAX, _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -8, -1, -3
 _KEPT_BYTES, _MAPPED_BYTES = 1 << 20, 1 << 20
+#: Threads that share a loop over blocks: each needs a block's memory.
+_MOST_THREADS = 8
 
 
 def _c_library() -> ctypes.CDLL | None:
@@ -76,3 +84,64 @@ def configure(cache: Path | None = None) -> str:
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)
     devices = jax.devices()
     return f"{len(devices)} {devices[0].platform} device(s): {devices[0].device_kind}"
+
+
+BlockLoop = Callable[..., Any]
+
+
+def block_loop(body: Callable[[Any], Callable[[Any], Any]]) -> BlockLoop:
+    """A loop over blocks in which no block knows of another.
+
+    A loop in a compiled function runs on one core of a CPU, whatever it holds; several compiled
+    calls at a time run on several. What is found for a block does not depend on how many. On other
+    devices, and where it is traced, the loop is one.
+
+    Args:
+        body: what all blocks share -> (one block -> what is found for it); pure, for JAX.
+
+    Returns:
+        A function of items, a tree of arrays with blocks along the first axis, what they share, and
+        the rows [R] that are given to the body, None all: what is found, stacked.
+    """
+
+    @jax.jit
+    def some(items: Any, shared: Any, rows: jax.Array) -> Any:
+        one = body(shared)
+        return jax.lax.map(lambda row: one(jax.tree.map(lambda x: x[row], items)), rows)
+
+    def loop(items: Any, shared: Any, rows: npt.ArrayLike | None = None) -> Any:
+        leaves = jax.tree.leaves(items)
+        chosen = np.arange(len(leaves[0])) if rows is None else np.asarray(rows)
+        n = len(chosen)
+        size = -(-n // min(_threads(), n))
+        if size == n or any(isinstance(x, jax.core.Tracer) for x in leaves):
+            return some(items, shared, chosen)
+        # of one size, so that they are compiled once: the last may begin with rows of another's
+        starts = [min(start, n - size) for start in range(0, n, size)]
+        with ThreadPoolExecutor(len(starts)) as pool:
+            parts = pool.map(lambda at: some(items, shared, chosen[at : at + size]), starts)
+            return _joined(list(parts), (n - 1) % size + 1)
+
+    return loop
+
+
+@partial(jax.jit, static_argnums=1)
+def split_keys(key: jax.Array, shape: int | tuple[int, ...]) -> jax.Array:
+    """Keys of one, compiled once for each shape."""
+    return jax.random.split(key, shape)
+
+
+def _threads() -> int:
+    """How many threads share a loop: on a CPU the cores that there are, else one."""
+    if jax.default_backend() != "cpu":
+        return 1
+    own = getattr(os, "sched_getaffinity", None)
+    cores = len(own(0)) if own else os.cpu_count() or 1
+    return min(cores, _MOST_THREADS)
+
+
+@partial(jax.jit, static_argnums=1)
+def _joined(parts: list[Any], last: int) -> Any:
+    """Parts one after another; of the last only so many at its end."""
+    parts = [*parts[:-1], jax.tree.map(lambda x: x[-last:], parts[-1])]
+    return jax.tree.map(lambda *xs: jnp.concatenate(xs), *parts)

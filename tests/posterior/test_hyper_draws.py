@@ -20,7 +20,7 @@ from hypermol.posterior.hyper_draws import (
     draw_noise,
     draw_occupancy,
     draw_poses_prior,
-    image_sums,
+    image_summer,
     latent_sums,
     residual_power,
 )
@@ -44,7 +44,7 @@ def sums(small):
     def compute():
         posterior, theta, mu, latents, consensus, images = small
         return (
-            image_sums(posterior, theta, latents, images),
+            image_summer(posterior)(theta, latents, images),
             latent_sums(posterior, mu, latents, consensus, images.present),
             posterior.prior_energy(theta, mu.spectrum),
         )

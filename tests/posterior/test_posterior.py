@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from hypermol.posterior.hyper_draws import image_sums, residual_power
+from hypermol.posterior.hyper_draws import image_summer, residual_power
 from small_posterior import (
     N,
     flat,
@@ -65,7 +65,7 @@ def test_absent_particles_count_for_nothing(small, evaluate, terms):
 
 
 def test_residual_power_per_shell(small, grid):
-    sums = jax.jit(lambda *given: image_sums(small.posterior, *given))
+    sums = image_summer(small.posterior)
     sums = sums(small.theta, small.latents, small.images)
     present = np.asarray(small.images.present)
     found = residual_power(sums, small.latents.contrast, present)

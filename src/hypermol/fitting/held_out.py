@@ -7,6 +7,7 @@ on the image alone spent its time. Hypotheses about a molecule are ordered by th
 prior too thin.
 """
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -18,13 +19,14 @@ from hypermol.data.latents import Consensus, ImageBlocks
 from hypermol.fitting.blocks.particles_by_candidates import particles_by_candidates
 from hypermol.fitting.level import Level
 from hypermol.fitting.march import first_state
-from hypermol.fitting.sweep import ChainState
+from hypermol.fitting.sweep import Block, ChainState
 from hypermol.inference.ensemble import CandidateCounts, contrast_marginal
 from hypermol.inference.target import Separable
 from hypermol.posterior.particle_conditional import particles_separable
 from hypermol.posterior.pose_priors import pose_vector
 from hypermol.posterior.posterior import Posterior
 from hypermol.posterior.priors import Hyperparameters
+from hypermol.runtime import BlockLoop, block_loop
 from hypermol.space.rotation import (
     matrix_from_quaternion,
     quaternion_from_vector,
@@ -109,9 +111,25 @@ class _Visited(NamedTuple):
     states: np.ndarray
 
 
-def _chain(level: Level, state: ChainState, effort: Effort) -> _Visited:
+class _Kernels(NamedTuple):
+    """What is compiled once for all samples: the steps of an image's chain, and its evidence."""
+
+    steps: Block
+    evidence: BlockLoop
+
+
+def _kernels(posterior: Posterior, effort: Effort) -> _Kernels:
+    def shared(given: tuple[Any, Hyperparameters]) -> Callable[[_Item], Array]:
+        theta, mu = given
+        prepared = posterior.molecule.prepare(theta)
+        return lambda item: _block_evidence(posterior, prepared, mu, item, effort)
+
+    steps = particles_by_candidates(posterior, CandidateCounts(5, 3, 36))
+    return _Kernels(steps, block_loop(shared))
+
+
+def _chain(level: Level, state: ChainState, block: Block, effort: Effort) -> _Visited:
     """A short chain of every image on its own."""
-    block = particles_by_candidates(level.posterior, CandidateCounts(5, 3, 36))
     tuning = block.init(state, level.data)
     found = []
     for sweep in range(effort.burn_in + effort.kept):
@@ -219,11 +237,13 @@ def _block_evidence(
     return score + posterior.log_likelihood(images.pixels, jnp.zeros_like(images.pixels), mu)
 
 
-def _evidence(level: Level, state: ChainState, number: int, effort: Effort) -> np.ndarray:
+def _evidence(
+    level: Level, state: ChainState, number: int, kernels: _Kernels, effort: Effort
+) -> np.ndarray:
     """log p(image | theta, mu) of all images under one sample, float64 [N]."""
-    posterior, data = level.posterior, level.data
+    data = level.data
     shape = data.images.present.shape
-    visited = _chain(level, state, effort)
+    visited = _chain(level, state, kernels.steps, effort)
     fitted = (
         _fitted(visited.vectors, float(state.mu.pose_sd_rad)),
         _fitted(visited.shifts, float(state.mu.shift_sd_px)),
@@ -232,15 +252,7 @@ def _evidence(level: Level, state: ChainState, number: int, effort: Effort) -> n
     turns, slips, shares = jax.tree.map(lambda x: x.reshape(*shape, *x.shape[1:]), fitted)
     keys = jax.random.split(jax.random.key(number), shape[0])
     items = _Item(data.images, data.consensus, turns, slips, shares, keys)
-
-    @jax.jit
-    def evaluate(theta: Any, mu: Hyperparameters, items: _Item) -> Array:
-        prepared = posterior.molecule.prepare(theta)
-        return jax.lax.map(
-            lambda item: _block_evidence(posterior, prepared, mu, item, effort), items
-        )
-
-    values = evaluate(state.theta, state.mu, items)
+    values = kernels.evidence(items, (state.theta, state.mu))
     return np.asarray(values, np.float64)[np.asarray(data.images.present) > 0]
 
 
@@ -264,11 +276,11 @@ def held_out_log_likelihood(
     unbounded = any(space.dim and not space.has_occupancy for space in spaces)
     if any(level.molecule.is_position) and unbounded:
         raise ValueError("positions without bounds, of rigid bodies, cannot be laid on a grid")
-    start = first_state(level)
+    start, kernels = first_state(level), _kernels(level.posterior, effort)
     found = []
     for number, sample in enumerate(samples):
         state = start._replace(theta=sample.theta, mu=sample.mu)
-        found.append(_evidence(level, state, number, effort))
+        found.append(_evidence(level, state, number, kernels, effort))
     stacked = np.stack(found)
     best = stacked.max(axis=0)
     return best + np.log(np.mean(np.exp(stacked - best), axis=0))

@@ -17,7 +17,7 @@ from hypermol.fitting.sweep import ChainState
 from hypermol.inference import exact
 from hypermol.io.errors import InputError
 from hypermol.io.store import RunDirectory
-from hypermol.posterior.hyper_draws import image_sums
+from hypermol.posterior.hyper_draws import image_summer
 from hypermol.posterior.theta_conditional import Given, theta_differentiable, theta_quadratic
 from hypermol.space.fourier import voxel_radii
 
@@ -74,12 +74,8 @@ def log_gain(level: Level) -> float:
     """
     posterior, images = level.posterior, level.data.images
     state = first_state(level)
-
-    def model_power(theta: Any) -> jnp.ndarray:
-        sums = image_sums(posterior, theta, state.latents, images)
-        return jnp.sum(sums.model * images.present[..., None], axis=(0, 1))
-
-    model = np.asarray(jax.jit(model_power)(state.theta), np.float64)
+    sums = image_summer(posterior)(state.theta, state.latents, images)
+    model = np.einsum("nbs,nb->s", np.asarray(sums.model, np.float64), np.asarray(images.present))
     power = level.shell_power
     count = posterior.shell_counts * float(np.asarray(images.present).sum())
     floor = power[-max(posterior.plane.kmax // 4, 1) :].min()

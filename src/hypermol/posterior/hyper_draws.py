@@ -11,7 +11,8 @@ and they are drawn given it: a width drawn from contrasts that have not moved ye
 from moving.
 """
 
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -22,7 +23,7 @@ from hypermol.data.latents import Consensus, ImageBlocks, Latents
 from hypermol.posterior.pose_priors import pose_vector
 from hypermol.posterior.posterior import Posterior, residual_precision
 from hypermol.posterior.priors import Hyperparameters, HyperPrior, InverseGamma
-from hypermol.runtime import on_device
+from hypermol.runtime import block_loop, on_device
 from hypermol.space.fourier import FULL_PLANE_WEIGHT
 
 #: Where the contrasts' width may be. Its density is drawn from on a grid of log sd that is laid
@@ -58,23 +59,26 @@ class LatentSums(NamedTuple):
     occupancy: Array
 
 
-def image_sums(
-    posterior: Posterior, theta: object, latents: Latents, images: ImageBlocks
-) -> ImageSums:
-    """What the images say about noise and contrasts, given theta, poses and states."""
-    prepared = posterior.molecule.prepare(theta)
+def image_summer(posterior: Posterior) -> Callable[[Any, Latents, ImageBlocks], ImageSums]:
+    """A function of theta, latents and images: what the images say about noise and contrasts."""
 
-    def block(item: tuple[Latents, ImageBlocks]) -> ImageSums:
-        lat, img = item
-        unit = lat._replace(contrast=jnp.ones_like(lat.contrast))
-        model = posterior.predict(prepared, unit, img.ctf)
-        return ImageSums(
-            posterior.by_shell((jnp.conj(model) * img.pixels).real),
-            posterior.by_shell(jnp.abs(model) ** 2),
-            posterior.by_shell(jnp.abs(img.pixels) ** 2),
-        )
+    def shared(theta: Any) -> Callable[[tuple[Latents, ImageBlocks]], ImageSums]:
+        prepared = posterior.molecule.prepare(theta)
 
-    return jax.lax.map(block, (latents, images))
+        def block(item: tuple[Latents, ImageBlocks]) -> ImageSums:
+            lat, img = item
+            unit = lat._replace(contrast=jnp.ones_like(lat.contrast))
+            model = posterior.predict(prepared, unit, img.ctf)
+            return ImageSums(
+                posterior.by_shell((jnp.conj(model) * img.pixels).real),
+                posterior.by_shell(jnp.abs(model) ** 2),
+                posterior.by_shell(jnp.abs(img.pixels) ** 2),
+            )
+
+        return block
+
+    sums = block_loop(shared)
+    return lambda theta, latents, images: sums((latents, images), theta)
 
 
 def latent_sums(

@@ -6,7 +6,7 @@ from jax import Array
 
 from hypermol.fitting.sweep import Block, ChainState, Data, Info, Tuning
 from hypermol.posterior import hyper_draws
-from hypermol.posterior.hyper_draws import ImageSums, LatentSums
+from hypermol.posterior.hyper_draws import LatentSums
 from hypermol.posterior.posterior import Posterior
 from hypermol.runtime import on_device
 
@@ -30,17 +30,19 @@ def hyperparameters(
     """
     prior, molecule = posterior.prior, posterior.molecule
 
+    image_sums = hyper_draws.image_summer(posterior)
+
     @jax.jit
-    def sums(state: ChainState, data: Data) -> tuple[ImageSums, LatentSums, Array]:
+    def other_sums(state: ChainState, data: Data) -> tuple[LatentSums, Array]:
         present = data.images.present
         return (
-            hyper_draws.image_sums(posterior, state.theta, state.latents, data.images),
             hyper_draws.latent_sums(posterior, state.mu, state.latents, data.consensus, present),
             posterior.prior_energy(state.theta, state.mu.spectrum),
         )
 
     def step(key: Array, state: ChainState, tuning: Tuning, data: Data) -> tuple[ChainState, Info]:
-        images, particles, energy = jax.device_get(sums(state, data))
+        images = jax.device_get(image_sums(state.theta, state.latents, data.images))
+        particles, energy = jax.device_get(other_sums(state, data))
         present = np.asarray(data.images.present)
         n, rng = int(present.sum()), host_generator(key)
         mu, terms = state.mu, hyper_draws.contrast_terms(state.mu, images)

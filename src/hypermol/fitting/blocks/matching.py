@@ -49,7 +49,7 @@ def shift_lattice(spacing_px: float, steps: int) -> np.ndarray:
     return np.stack(np.meshgrid(axis, axis, indexing="ij"), axis=-1).reshape(-1, 2)
 
 
-def some_blocks(key: Array, shape: tuple[int, ...], particles: int) -> Array:
+def some_blocks(key: Array, shape: tuple[int, ...], particles: int) -> np.ndarray:
     """Blocks drawn at random that hold about so many particles, int [R] in order.
 
     Args:
@@ -59,7 +59,7 @@ def some_blocks(key: Array, shape: tuple[int, ...], particles: int) -> Array:
     """
     n_blocks, block = shape
     count = min(n_blocks, -(-particles // block))
-    return jnp.asarray(np.sort(host_generator(key).choice(n_blocks, count, replace=False)))
+    return np.sort(host_generator(key).choice(n_blocks, count, replace=False))
 
 
 class Looked(NamedTuple):

@@ -4,6 +4,7 @@ The match at low frequencies says where (`inference.anywhere`); the images up to
 frequency decide.
 """
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -27,6 +28,7 @@ from hypermol.inference.ensemble import CandidateCounts, Particles
 from hypermol.posterior.particle_conditional import particles_separable
 from hypermol.posterior.posterior import Posterior
 from hypermol.posterior.priors import Hyperparameters
+from hypermol.runtime import block_loop, split_keys
 from hypermol.space.fourier import half_plane, plane_columns
 
 #: Frequency, in 1/box, that proposals are matched at.
@@ -89,6 +91,12 @@ class _Proposer:
         return jax.lax.map(one, (keys, pixels, ctf, latents, data.consensus))
 
 
+@jax.jit
+def _at_rows(latents: Latents, rows: Array, moved: Latents) -> Latents:
+    """Latents of all blocks, some of which have moved."""
+    return jax.tree.map(lambda old, new: old.at[rows].set(new), latents, moved)
+
+
 class Offers(NamedTuple):
     """How many particles are offered poses in a sweep, about.
 
@@ -118,30 +126,24 @@ def particles_anywhere(posterior: Posterior, offers: Offers, states: int) -> Blo
     proposer = _Proposer(posterior)
     counts = CandidateCounts(1, 1, states)
 
-    @jax.jit
-    def jump(key: Array, state: ChainState, rows: Array, data: Data) -> tuple[ChainState, Array]:
-        keys = jax.random.split(key)
-        looked = proposer.look(keys[0], state.theta)
-        prepared = posterior.molecule.prepare(state.theta)
+    def shared(given: tuple[Any, Hyperparameters, Looked]) -> Callable[[Any], Any]:
+        theta, mu, looked = given
+        prepared = posterior.molecule.prepare(theta)
 
         def block(item: tuple[Array, Latents, ImageBlocks, Consensus]) -> tuple[Latents, Array]:
             key, latents, images, consensus = item
             pair = jax.random.split(key)
-            given = Data(images, consensus)
-            offered = proposer.offer(pair[0], state.mu, looked, latents, given)
-            target = particles_separable(posterior, prepared, state.mu, consensus, images)
+            offered = proposer.offer(pair[0], mu, looked, latents, Data(images, consensus))
+            target = particles_separable(posterior, prepared, mu, consensus, images)
             moved, jumped = anywhere_step(pair[1], Particles(*latents), target, offered, counts)
             far = _is_far(latents.quaternion, moved.quaternion)
             return Latents(*moved), jnp.stack([jumped, far], axis=-1) & (images.present > 0)[
                 :, None
             ]
 
-        every = (state.latents, data.images, data.consensus)
-        some = jax.tree.map(lambda x: x[rows], every)
-        moved, jumped = jax.lax.map(block, (jax.random.split(keys[1], len(rows)), *some))
-        latents = jax.tree.map(lambda old, new: old.at[rows].set(new), state.latents, moved)
-        shares = jnp.sum(jumped, axis=(0, 1)) / jnp.maximum(jnp.sum(some[1].present), 1.0)
-        return state._replace(latents=latents), shares
+        return block
+
+    look, jump = jax.jit(proposer.look), block_loop(shared)
 
     def init(state: ChainState, data: Data) -> Tuning:
         return jnp.asarray(offers.most <= offers.settled)
@@ -149,7 +151,14 @@ def particles_anywhere(posterior: Posterior, offers: Offers, states: int) -> Blo
     def step(key: Array, state: ChainState, tuning: Tuning, data: Data) -> tuple[ChainState, Info]:
         count = offers.settled if bool(tuning) else offers.most
         rows = some_blocks(key, data.images.present.shape, count)
-        state, (jumped, far) = jump(key, state, rows, data)
+        keys = split_keys(key, 2)
+        looked = look(keys[0], state.theta)
+        every = split_keys(keys[1], len(data.images.present))
+        items = (every, state.latents, data.images, data.consensus)
+        moved, jumped = jump(items, (state.theta, state.mu, looked), rows)
+        n = max(float(np.sum(np.asarray(data.images.present)[rows])), 1.0)
+        jumped, far = np.sum(np.asarray(jumped), axis=(0, 1)) / n
+        state = state._replace(latents=_at_rows(state.latents, rows, moved))
         return state, {"jumped": jumped, "jumped_far": far}
 
     def adapt(tuning: Tuning, info: Info) -> Tuning:

@@ -1,5 +1,6 @@
 """Poses, states and contrasts drawn from sets of candidates by posterior weight: exact Gibbs."""
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -16,7 +17,7 @@ from hypermol.inference.rotation_priors import Guessed
 from hypermol.posterior.particle_conditional import particles_separable
 from hypermol.posterior.posterior import Posterior
 from hypermol.posterior.priors import Hyperparameters
-from hypermol.runtime import on_device
+from hypermol.runtime import block_loop, on_device, split_keys
 
 #: Shares of candidate steps that should move a rotation or a shift. Steps of rotations that leave
 #: the prior as it is decorrelate fastest when they are bold: benchmarks/results/rotations.md.
@@ -116,6 +117,11 @@ def adapt_size(size: MoveSize, moved: ensemble.Moved, widest_rad: Array | float)
     )
 
 
+@jax.jit
+def _median(values: Array) -> Array:
+    return jnp.median(values)
+
+
 def _init(state: ChainState, data: Data) -> Proposals:
     ones = np.ones(data.images.present.shape)
     size = MoveSize(on_device(_FIRST_ROTATION_RAD * ones), on_device(_FIRST_SHIFT_PX * ones))
@@ -152,21 +158,24 @@ def particles_by_candidates(posterior: Posterior, counts: CandidateCounts) -> Bl
         counts: candidates; 1 leaves a variable where it is.
     """
 
-    @jax.jit
+    def shared(given: tuple[Any, Hyperparameters]) -> Callable[[Any], Any]:
+        theta, mu = given
+        prepared = posterior.molecule.prepare(theta)
+        return lambda item: _draw(posterior, counts, item, prepared, mu)
+
+    draw = block_loop(shared)
+
     def step(
         key: Array, state: ChainState, tuning: Proposals, data: Data
     ) -> tuple[ChainState, Info]:
-        keys = jax.random.split(key, data.images.present.shape[0])
-        prepared = posterior.molecule.prepare(state.theta)
-        latents, taken = jax.lax.map(
-            lambda item: _draw(posterior, counts, item, prepared, state.mu),
-            (keys, state.latents, tuning, data.images, data.consensus),
-        )
+        keys = split_keys(key, data.images.present.shape[0])
+        items = (keys, state.latents, tuning, data.images, data.consensus)
+        latents, taken = draw(items, (state.theta, state.mu))
         info = {
             "moved": taken.moved,
             "guessed": taken.guessed,
             "pose_sd_rad": state.mu.pose_sd_rad,
-            "median_width_rad": jnp.median(tuning.size.rotation_rad),
+            "median_width_rad": _median(tuning.size.rotation_rad),
             "quaternion": latents.quaternion,
         }
         return state._replace(latents=latents), info

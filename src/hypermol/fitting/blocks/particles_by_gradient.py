@@ -1,5 +1,6 @@
 """Poses, shifts, contrasts and states of every particle by MALA (eq. 19): any molecule."""
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -20,6 +21,8 @@ from hypermol.posterior.particle_conditional import (
     retract,
 )
 from hypermol.posterior.posterior import Posterior
+from hypermol.posterior.priors import Hyperparameters
+from hypermol.runtime import block_loop, split_keys
 from hypermol.space.state_space import StateSpace
 
 _STEPS = 8
@@ -123,19 +126,21 @@ def particles_by_gradient(posterior: Posterior, moves_poses: bool) -> Block:
             moved = _other_classes(keys[1], moved, density, space, classes)
         return moved, acceptance
 
-    @jax.jit
+    def shared(given: tuple[Any, Hyperparameters]) -> Callable[[Any], Any]:
+        theta, mu = given
+        prepared = posterior.molecule.prepare(theta)
+        return lambda item: jax.vmap(lambda *x: one(prepared, mu, *x))(*item)
+
+    move = block_loop(shared)
+
     def step(
         key: Array, state: ChainState, tuning: ParticleTuning, data: Data
     ) -> tuple[ChainState, Info]:
         images = data.images
-        prepared = posterior.molecule.prepare(state.theta)
         given = (state.latents, data.consensus, images.pixels, images.ctf)
-        keys = jax.random.split(key, images.present.shape)
-        latents, acceptance = jax.lax.map(
-            lambda item: jax.vmap(lambda *x: one(prepared, state.mu, *x))(*item),
-            (keys, tuning, given),
-        )
-        share = jnp.sum(acceptance * images.present) / jnp.sum(images.present)
+        keys = split_keys(key, images.present.shape)
+        latents, acceptance = move((keys, tuning, given), (state.theta, state.mu))
+        share = _share(acceptance, images.present)
         return state._replace(latents=latents), {"acceptance": acceptance, "share": share}
 
     variance = jax.jit(lambda state, data: _variance(posterior, moves_poses, state, data))
@@ -146,6 +151,11 @@ def particles_by_gradient(posterior: Posterior, moves_poses: bool) -> Block:
         return ParticleTuning(first, variance(state, data))
 
     return Block("particles by gradient", step, init, _adapt, carry=_step_of, numbers=_numbers)
+
+
+@jax.jit
+def _share(acceptance: Array, present: Array) -> Array:
+    return jnp.sum(acceptance * present) / jnp.sum(present)
 
 
 def _adapt(tuning: ParticleTuning, info: Info) -> ParticleTuning:

@@ -159,12 +159,10 @@ def particles_by_search(posterior: Posterior, plan: SearchPlan) -> Block:
 def noise_of_placed(posterior: Posterior) -> Block:
     """The noise given theta, from the residuals of particles that have been placed."""
 
-    @jax.jit
-    def sums(state: ChainState, data: Data) -> hyper_draws.ImageSums:
-        return hyper_draws.image_sums(posterior, state.theta, state.latents, data.images)
+    sums = hyper_draws.image_summer(posterior)
 
     def step(key: Array, state: ChainState, tuning: object, data: Data) -> tuple[ChainState, Info]:
-        images = jax.device_get(sums(state, data))
+        images = jax.device_get(sums(state.theta, state.latents, data.images))
         placed = np.asarray(data.images.present) * (np.asarray(state.latents.contrast) != 0.0)
         residual = hyper_draws.residual_power(images, state.latents.contrast, placed)
         rng = host_generator(key)
