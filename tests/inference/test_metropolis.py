@@ -37,6 +37,7 @@ def value_and_gradient(tree: dict[str, Array]) -> tuple[Array, dict[str, Array]]
 
 
 TARGET = Differentiable(log_density, value_and_gradient)
+DENSE = langevin.dense(jnp.asarray(np.linalg.cholesky(COVARIANCE), jnp.float32))
 DIAGONAL = langevin.diagonal(split(jnp.asarray(np.diag(COVARIANCE), jnp.float32)))
 
 
@@ -50,6 +51,10 @@ def mala(key, state):
 
 def preconditioned(key, state):
     return langevin.step(key, state, TARGET, 1.0, DIAGONAL)
+
+
+def shaped(key, state):
+    return langevin.step(key, state, TARGET, 1.0, DENSE)
 
 
 def run(step, init, start: Array, steps: int, seed: int = 0) -> Array:
@@ -87,6 +92,7 @@ def assert_moments(positions: Array) -> None:
         (walk, lambda x: metropolis.init(x, Density(log_density))),
         (mala, lambda x: langevin.init(x, TARGET)),
         (preconditioned, lambda x: langevin.init(x, TARGET)),
+        (shaped, lambda x: langevin.init(x, TARGET)),
     ],
 )
 def test_chains_started_from_the_target_stay_there(step, init):

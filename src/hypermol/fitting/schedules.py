@@ -186,11 +186,15 @@ def march(plan: Plan) -> tuple[Stage, ...]:
         ]
         placing = replace(everyone, name="placing the others", theta="none", sweeps=_PLACINGS)
         stages.append(placing)
-    fine = plan.stage(
-        "states, fine", plan.kmax, plan.n_terms, max(2, plan.burn_in // 2), learns=True
-    )
+    return (*stages, *_last(plan, "states, fine", max(2, plan.burn_in // 2)))
+
+
+def _last(plan: Plan, name: str, sweeps: int) -> tuple[Stage, Stage]:
+    """The last level: burn-in with the kernels of sampling, and sampling."""
+    last = plan.sampling()
+    fine = plan.stage(name, plan.kmax, plan.n_terms, sweeps, learns=True)
     # almost none of those that are offered poses from anywhere takes one by now
-    return (*stages, replace(fine, anywhere=plan.sampling().anywhere), plan.sampling())
+    return replace(fine, anywhere=last.anywhere, gradient_steps=last.gradient_steps), last
 
 
 def march_from_adam(plan: Plan) -> tuple[Stage, ...]:
@@ -209,8 +213,7 @@ def march_from_adam(plan: Plan) -> tuple[Stage, ...]:
             is_shared=True,
         ),
         plan.stage("medium", start, plan.n_terms, plan.burn_in),
-        plan.stage("fine", plan.kmax, plan.n_terms, plan.burn_in, learns=True),
-        plan.sampling(),
+        *_last(plan, "fine", plan.burn_in),
     )
 
 

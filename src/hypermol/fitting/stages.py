@@ -18,11 +18,13 @@ _SLICES = {
     "none": 0.0,
     "search": 0.0,
 }
+#: The same of a gradient step of a particle.
+_GRADIENT_STEP = 3.0
 #: The same of theta's part of a sweep, and of the rest of it.
 _REST = 8.0
 #: The same of a match of all particles with the molecule from everywhere, over kmax^4; of the
 #: match that jumps are proposed by, and of the views that are weighed then.
-_MATCH, _PROPOSE, _OFFERED = 7.5, 13500.0, 16.0
+_MATCH, _PROPOSE, _OFFERED = 7.5, 30000.0, 16.0
 
 
 @final
@@ -40,6 +42,7 @@ class Stage:
             molecule alone.
         particles: candidates, gradient or random-walk; nodes and search are starts, none leaves
             them alone.
+        gradient_steps: of every particle that moves, after its candidates.
         moves_poses: whether rotations and shifts are drawn.
         learns_widths: whether the widths of their priors are.
         estimates_spectrum: whether theta's spectrum follows its draws, in burn-in.
@@ -66,6 +69,7 @@ class Stage:
     sweeps: int
     theta: str = "exact"
     particles: str = "candidates"
+    gradient_steps: int = 0
     moves_poses: bool = False
     learns_widths: bool = False
     estimates_spectrum: bool = True
@@ -87,7 +91,8 @@ class Stage:
         """Relative time of one sweep: pixels x terms x slices taken, and what is looked for
         everywhere, by how many of the particles it is of."""
         all_of_them, n_particles = n_particles, min(n_particles, self.subset or n_particles)
-        slices = _SLICES[self.particles] if self.moves_poses else min(_SLICES[self.particles], 1.0)
+        slices = _SLICES[self.particles] + _GRADIENT_STEP * self.gradient_steps
+        slices = slices if self.moves_poses else min(slices, 1.0)
         jumping = min(self.anywhere / max(n_particles, 1), 1.0)
         everywhere = _PROPOSE * jumping
         if self.particles == "search":
@@ -104,6 +109,7 @@ class Stage:
         return (
             self.theta,
             self.particles,
+            self.gradient_steps,
             self.moves_poses,
             self.learns_widths,
             self.learns_contrast,
@@ -125,6 +131,9 @@ class Stage:
 _SEARCHED, _LEAST_SEARCHED, _MOST_SEARCHED = 0.2, 400, 1000
 #: Where a march begins, and further levels of it, as shares of the final frequency.
 FIRST, SECOND, THIRD = 0.42, 0.5, 0.7
+#: Gradient steps of each particle in a sweep of the last level: candidates find another place, and
+#: walk slowly about in one.
+_GRADIENT_STEPS = 4
 #: Frequencies, in 1/box, that a search from nothing rises through.
 SEARCH_LEVELS = (6, 8)
 
@@ -188,6 +197,11 @@ class Plan:
         return max(_LEAST_SEARCHED, round(_SEARCHED * n_particles)) * self.jumps
 
     @property
+    def gradient_steps(self) -> int:
+        """Of each particle in a sweep of the last level, beside its candidates."""
+        return _GRADIENT_STEPS * (self.particles == "candidates")
+
+    @property
     def classes(self) -> bool:
         """Whether states are classes, of which every level has the same number."""
         return self.basis in BASES and BASES[self.basis].states == "classes"
@@ -223,6 +237,7 @@ class Plan:
             self.samples * self.thin,
             self.theta,
             self.particles,
+            self.gradient_steps,
             moves_poses=self.move_poses,
             learns_widths=self.move_poses,
             estimates_spectrum=False,

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 from jax import Array
+from jax.flatten_util import ravel_pytree
 
 from hypermol.inference.metropolis import Info, Position, metropolis_choice, white_noise
 from hypermol.inference.target import Differentiable
@@ -37,6 +38,20 @@ def diagonal(variances: Position) -> Preconditioner:
         lambda x: jax.tree_util.tree_map(jnp.multiply, variances, x),
         lambda x: jax.tree_util.tree_map(lambda v, w: jnp.sqrt(v) * w, variances, x),
     )
+
+
+def dense(root: Array) -> Preconditioner:
+    """A = root root' [D, D] of a position's numbers in the order of `ravel_pytree`."""
+
+    def apply(x: Any) -> Any:
+        flat, rebuild = ravel_pytree(x)
+        return rebuild(root @ (root.T @ flat))
+
+    def coloured(white: Any) -> Any:
+        flat, rebuild = ravel_pytree(white)
+        return rebuild(root @ flat)
+
+    return Preconditioner(apply, coloured)
 
 
 class State(NamedTuple):

@@ -188,10 +188,11 @@ _SLOPE_STEPS = (0.01, 0.05, 0.05, 0.01)
 
 def particle_information(
     posterior: Posterior, prepared: Any, mu: Hyperparameters, latents: Latents, ctf: Array
-) -> Tangent:
-    """Expected information of one image on each of its latents, the likelihood's diagonal only.
+) -> Array:
+    """Expected information [D, D] of one image on its latents, flattened as `Tangent` is.
 
-    From differences, since slices have a hand-written reverse rule and hence no forward one.
+    Of the likelihood alone. From differences, since slices have a hand-written reverse rule and
+    hence no forward one.
     """
     steps = [jnp.full(jnp.shape(x), s) for x, s in zip(no_move(latents), _SLOPE_STEPS, strict=True)]
     flat, rebuild = ravel_pytree(Tangent(*steps))
@@ -201,4 +202,5 @@ def particle_information(
 
     moves = jnp.diag(flat)
     slopes = (jax.vmap(image)(moves) - jax.vmap(image)(-moves)) / (2.0 * flat[:, None])
-    return rebuild(jnp.abs(slopes) ** 2 @ posterior.pixel_precision(mu))
+    weighed = slopes * posterior.pixel_precision(mu)
+    return (jnp.conj(slopes) @ weighed.T).real

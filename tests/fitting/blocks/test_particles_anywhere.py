@@ -59,6 +59,23 @@ def test_lost_particles_find_their_place(drawn: tuple[World, ChainState, Data]):
     assert block.numbers(info)["jumped"] == float(info["jumped"])
 
 
+def test_shifts_are_in_reach_as_far_as_a_search_looks(drawn: tuple[World, ChainState, Data]):
+    """From a place that is wrong in rotation, and in shift by a tenth of the box, both ways."""
+    world, truth, data = drawn
+    shape = truth.latents.contrast.shape
+    anywhere = random_quaternions(jax.random.key(9), truth.latents.contrast.size)
+    lost = truth.latents._replace(
+        quaternion=anywhere.reshape(*shape, 4), shift_px=truth.latents.shift_px + 1.6
+    )
+    wide = truth.mu._replace(shift_sd_px=jnp.float32(1.5))
+    block = particles_anywhere(world.posterior, Offers(N, N), 8)
+    state = truth._replace(latents=lost, mu=wide)
+    moved, _ = block.step(jax.random.key(1), state, block.init(state, data), data)
+    away = np.linalg.norm(np.asarray(moved.latents.shift_px - truth.latents.shift_px), axis=-1)
+    right = (away.reshape(-1)[:N] < 0.7) & (turned_by(moved, truth) < 30.0)
+    assert np.mean(right) > 0.3  # a half of the pivots, drawn at random, leave them in reach
+
+
 def test_few_move_far_from_where_they_belong(drawn: tuple[World, ChainState, Data]):
     world, truth, data = drawn
     block = particles_anywhere(world.posterior, Offers(N, N), 8)

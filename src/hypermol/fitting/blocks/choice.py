@@ -26,9 +26,9 @@ from hypermol.fitting.sweep import Block, Sweep
 from hypermol.inference.ensemble import CandidateCounts
 from hypermol.posterior.posterior import Posterior
 
-#: Points of the lattice of states that candidates are taken from.
-_STATES = 32
-_MOVING, _STILL = CandidateCounts(5, 3, _STATES), CandidateCounts(1, 1, _STATES)
+#: Points of the lattice of states that candidates are taken from, of one knob; of each of several,
+#: and of all of them together at most.
+_STATES, _OF_SEVERAL, _MOST_STATES = 32, 16, 512
 
 
 def sweep_blocks(stage: Stage, posterior: Posterior, start_steps: int = 1000) -> Sweep:
@@ -65,9 +65,27 @@ def sweep_blocks(stage: Stage, posterior: Posterior, start_steps: int = 1000) ->
     return tuple(blocks)
 
 
+def _lattice(posterior: Posterior) -> int:
+    """States that are weighed at every pose: knobs that act through the weights, all together."""
+    knobs = sum(not is_position for is_position in posterior.molecule.is_position)
+    return _STATES if knobs < 2 else min(_OF_SEVERAL**knobs, _MOST_STATES)
+
+
 def _anywhere(posterior: Posterior, stage: Stage) -> Block:
     """Jumps, as a stage offers them."""
-    return particles_anywhere(posterior, Offers(stage.anywhere, stage.anywhere_settled), _STATES)
+    offers = Offers(stage.anywhere, stage.anywhere_settled)
+    return particles_anywhere(posterior, offers, _lattice(posterior))
+
+
+def _by_candidates(posterior: Posterior, stage: Stage) -> Sweep:
+    """Candidates, and where a stage asks for it gradient steps after them."""
+    states = _lattice(posterior)
+    if not stage.moves_poses:
+        return (particles_by_candidates(posterior, CandidateCounts(1, 1, states)),)
+    drawn = particles_by_candidates(posterior, CandidateCounts(5, 3, states))
+    if not stage.gradient_steps:
+        return (drawn,)
+    return drawn, particles_by_gradient(posterior, moves_poses=True, steps=stage.gradient_steps)
 
 
 def search_blocks(stage: Stage, posterior: Posterior) -> Sweep:
@@ -95,9 +113,7 @@ _THETA: dict[str, _Theta] = {
 
 _Particles = Callable[[Posterior, Stage], Sweep]
 _PARTICLES: dict[str, _Particles] = {
-    "candidates": lambda posterior, stage: (
-        particles_by_candidates(posterior, _MOVING if stage.moves_poses else _STILL),
-    ),
+    "candidates": _by_candidates,
     "gradient": lambda posterior, stage: (particles_by_gradient(posterior, stage.moves_poses),),
     "random-walk": lambda posterior, stage: (
         particles_by_random_walk(posterior, stage.moves_poses),

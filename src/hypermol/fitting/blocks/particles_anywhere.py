@@ -14,7 +14,7 @@ import numpy as np
 from jax import Array
 
 from hypermol.data.latents import Consensus, ImageBlocks, Latents
-from hypermol.fitting.blocks.matching import Looked, Matcher, some_blocks
+from hypermol.fitting.blocks.matching import Looked, Matcher, some_blocks, steps_of_all
 from hypermol.fitting.sweep import Block, ChainState, Data, Info, Tuning
 from hypermol.inference.anywhere import (
     Offered,
@@ -33,8 +33,6 @@ from hypermol.space.fourier import half_plane, plane_columns
 
 #: Frequency, in 1/box, that proposals are matched at.
 _WAVES = 8
-#: Steps of the lattice of shifts from its middle to its edge.
-_STEPS = 1
 #: Proposals of each particle.
 _PROPOSALS = 15
 #: A far jump is of more than so much; and share of those offered of whom few jump so.
@@ -49,7 +47,8 @@ class _Proposer:
         coarse = half_plane(plane.box, min(_WAVES, plane.kmax))
         self._posterior = replace(posterior, plane=coarse)
         self._columns = plane_columns(plane, coarse)
-        self._matcher = Matcher(self._posterior, _STEPS)
+        # as far as a search: a place that takes shifts two jumps to reach is hardly ever found
+        self._matcher = Matcher(self._posterior, steps_of_all(coarse.box, coarse.kmax))
 
     def look(self, key: Array, theta: Any) -> Looked:
         """Cells and templates, the same for all particles."""

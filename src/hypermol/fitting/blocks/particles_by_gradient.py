@@ -14,7 +14,6 @@ from hypermol.inference import langevin, metropolis
 from hypermol.inference.langevin import StepSize
 from hypermol.inference.target import Density
 from hypermol.posterior.particle_conditional import (
-    Tangent,
     particle_density,
     particle_differentiable,
     particle_information,
@@ -22,10 +21,9 @@ from hypermol.posterior.particle_conditional import (
 )
 from hypermol.posterior.posterior import Posterior
 from hypermol.posterior.priors import Hyperparameters
-from hypermol.runtime import block_loop, split_keys
+from hypermol.runtime import BlockLoop, block_loop, split_keys
 from hypermol.space.state_space import StateSpace
 
-_STEPS = 8
 _FIRST_STEP = 0.7
 #: A particle's proposals never grow beyond this many standard deviations of its information.
 _LARGEST_STEP = 2.0
@@ -34,10 +32,11 @@ _STATE_SD = 0.3
 
 
 class ParticleTuning(NamedTuple):
-    """Per particle: MALA's step, and the squared scale of every latent it is preconditioned by."""
+    """Per particle: MALA's step, and a root [D, D] of the covariance that it is preconditioned by,
+    of the latents in the order of `Tangent`."""
 
     step: StepSize
-    variance: Tangent
+    root: Array
 
 
 def class_columns(posterior: Posterior) -> np.ndarray:
@@ -50,35 +49,43 @@ def class_columns(posterior: Posterior) -> np.ndarray:
     return np.asarray(found, bool)
 
 
-def _variance(posterior: Posterior, moves_poses: bool, state: ChainState, data: Data) -> Tangent:
-    """1 / (the image's information + the prior's precision), held still where nothing moves."""
-    mu = state.mu
-    prepared = posterior.molecule.prepare(state.theta)
+def _roots(posterior: Posterior, moves_poses: bool) -> BlockLoop:
+    """Of the inverses of each image's information and the prior's precision together, with nothing
+    where a latent is held still: a loop over blocks of (latents, CTFs), given theta and mu."""
+    still = class_columns(posterior)
+    free = np.concatenate([np.full(5, moves_poses), [True], ~still]).astype(np.float32)
 
-    def block(item: tuple[Latents, Array]) -> Tangent:
-        return jax.vmap(lambda lat, ctf: particle_information(posterior, prepared, mu, lat, ctf))(
-            *item
+    def shared(given: tuple[Any, Hyperparameters]) -> Callable[[tuple[Latents, Array]], Array]:
+        theta, mu = given
+        prepared = posterior.molecule.prepare(theta)
+        prior = jnp.concatenate(
+            [
+                jnp.full(3, mu.pose_sd_rad),
+                jnp.full(2, mu.shift_sd_px),
+                jnp.full(1, mu.contrast_sd),
+                jnp.full(len(still), _STATE_SD),
+            ]
         )
 
-    information = jax.lax.map(block, (state.latents, data.images.ctf))
-    prior = Tangent(
-        1.0 / mu.pose_sd_rad**2,
-        1.0 / mu.shift_sd_px**2,
-        1.0 / mu.contrast_sd**2,
-        jnp.asarray(1.0 / _STATE_SD**2),
-    )
-    variance = jax.tree.map(lambda i, p: 1.0 / (i + p), information, prior)
-    free = 1.0 if moves_poses else 0.0
-    return Tangent(
-        free * variance.rotation,
-        free * variance.shift_px,
-        variance.contrast,
-        variance.state * jnp.asarray(~class_columns(posterior), jnp.float32),
-    )
+        def one(latents: Latents, ctf: Array) -> Array:
+            told = particle_information(posterior, prepared, mu, latents, ctf)
+            precision = free[:, None] * told * free + jnp.diag(prior**-2.0)
+            factor = jnp.linalg.cholesky(precision)
+            inverse = jax.scipy.linalg.solve_triangular(factor, jnp.diag(free), lower=True)
+            return inverse.T
+
+        return lambda item: jax.vmap(one)(*item)
+
+    return block_loop(shared)
 
 
 def _other_classes(
-    key: Array, latents: Latents, density: Density, space: StateSpace, classes: np.ndarray
+    key: Array,
+    latents: Latents,
+    density: Density,
+    space: StateSpace,
+    classes: np.ndarray,
+    steps: int,
 ) -> Latents:
     """Metropolis steps of one particle's classes, any other as likely to be proposed."""
 
@@ -87,17 +94,20 @@ def _other_classes(
         return at._replace(state=jnp.where(classes, proposed, at.state))
 
     walked = metropolis.init(latents, density)
-    for step_key in jax.random.split(key, _STEPS // 2):
+    for step_key in jax.random.split(key, steps):
         walked, _ = metropolis.step(step_key, walked, density, propose)
     return walked.position
 
 
-def particles_by_gradient(posterior: Posterior, moves_poses: bool) -> Block:
+def particles_by_gradient(posterior: Posterior, moves_poses: bool, steps: int = 8) -> Block:
     """MALA on all latents of a particle at once; classes, which have no gradient, by Metropolis.
+
+    Steps have the shape of what the image told of the latents where they were when the stage began.
 
     Args:
         posterior: of any molecule.
         moves_poses: whether rotations and shifts are drawn, or left where they are.
+        steps: of each particle in a sweep.
     """
     space, classes = posterior.molecule.state_space, class_columns(posterior)
 
@@ -112,8 +122,8 @@ def particles_by_gradient(posterior: Posterior, moves_poses: bool) -> Block:
             langevin.init(latents, target),
             target,
             jnp.exp(tuning.step.log_size),
-            _STEPS,
-            langevin.diagonal(tuning.variance),
+            steps,
+            langevin.dense(tuning.root),
             retract,
         )
         moved = chain.position
@@ -123,7 +133,7 @@ def particles_by_gradient(posterior: Posterior, moves_poses: bool) -> Block:
         moved = moved._replace(quaternion=quaternion, state=state)
         if classes.any():
             density = particle_density(posterior, prepared, mu, consensus, (pixels, ctf))
-            moved = _other_classes(keys[1], moved, density, space, classes)
+            moved = _other_classes(keys[1], moved, density, space, classes, steps // 2)
         return moved, acceptance
 
     def shared(given: tuple[Any, Hyperparameters]) -> Callable[[Any], Any]:
@@ -143,12 +153,13 @@ def particles_by_gradient(posterior: Posterior, moves_poses: bool) -> Block:
         share = _share(acceptance, images.present)
         return state._replace(latents=latents), {"acceptance": acceptance, "share": share}
 
-    variance = jax.jit(lambda state, data: _variance(posterior, moves_poses, state, data))
+    roots = _roots(posterior, moves_poses)
 
     def init(state: ChainState, data: Data) -> ParticleTuning:
         shape = data.images.present.shape
         first = StepSize(jnp.full(shape, np.log(_FIRST_STEP), jnp.float32), jnp.zeros(shape))
-        return ParticleTuning(first, variance(state, data))
+        told = roots((state.latents, data.images.ctf), (state.theta, state.mu))
+        return ParticleTuning(first, told)
 
     return Block("particles by gradient", step, init, _adapt, carry=_step_of, numbers=_numbers)
 
