@@ -74,6 +74,7 @@ def test_a_sampling_stage_runs_on_the_bench_of_the_last_one() -> None:
     """Its exact kernels are those of the stage before, so that nothing is compiled twice."""
     for schedule in (march, march_from_adam):
         *_, fine, sampling = schedule(PLAN)
+        assert sampling.gradient_steps > 0
         assert fine.kernels == sampling.kernels and fine.kmax == sampling.kmax
 
 

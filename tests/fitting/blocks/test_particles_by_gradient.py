@@ -104,3 +104,25 @@ def test_steps_adapt_towards_the_wanted_acceptance():
         tunings = adapt_tunings(sweep, tunings, infos)
         accepted.append(float(infos[sweep[0].name]["share"]))
     assert np.mean(accepted[30:]) == pytest.approx(langevin.OPTIMAL_ACCEPTANCE, abs=0.05)
+
+
+def test_steps_have_the_shape_of_what_images_and_prior_say(monkeypatch: pytest.MonkeyPatch):
+    """The root's square is the inverse of the information that is planted, prior and all, and
+    nothing where a latent is held still."""
+    world = world_of(Product((Interval("way"), Discrete("class", 2))), 4)
+    state = draw_prior(np.random.default_rng(0), world)
+    data = draw_images(jax.random.key(1), world, state)
+    white = np.random.default_rng(2).normal(size=(8, 20)) * np.logspace(0, 1.5, 8)[:, None]
+    told = white @ white.T
+    monkeypatch.setattr(module, "particle_information", lambda *given: jnp.asarray(told))
+    block = particles_by_gradient(world.posterior, moves_poses=True)
+    root = np.asarray(block.init(state, data).root, np.float64)[0, 0]
+    mu = state.mu
+    prior = [float(mu.pose_sd_rad)] * 3 + [float(mu.shift_sd_px)] * 2 + [float(mu.contrast_sd), 0.3]
+    expected = np.linalg.inv(told[:7, :7] + np.diag(np.array(prior) ** -2.0))
+    covariance = root @ root.T
+    scale = np.sqrt(np.diag(expected))
+    np.testing.assert_allclose(
+        covariance[:7, :7] / scale / scale[:, None], expected / scale / scale[:, None], atol=1e-3
+    )
+    assert not covariance[7].any() and not covariance[:, 7].any()
