@@ -5,8 +5,8 @@
     python benchmarks/paper/run.py cat --n 2000 --box 64 --snr 0.1 --out /tmp/cat
 
 Simulates the toy (shifts, CTF and contrasts unknown, directions uniform), fits it with
-`--poses search`, and again from the true poses for comparison, scores both, and draws figures 1, 3,
-6 and 7 of the paper. With `--copies` the model knows that there are two equal arms about an axis,
+`--poses search`, and again from the true poses for comparison, scores both, and draws figures 1 and
+3 to 7 of the paper. With `--copies` the model knows that there are two equal arms about an axis,
 not where the axis is; without, it knows of two states alone. SNR is variance of the clean image
 over variance of the noise over the whole box. A folder that holds a part of this goes on.
 """
@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from early_figures import draw_first_map, draw_hands, first_map
 from scipy.ndimage import gaussian_filter
 from scipy.stats import spearmanr
 
@@ -244,6 +245,10 @@ def main() -> None:
         cases[label] |= moving_fsc(run, truth, cases[label])
         picture = args.out / f"molecule_{label.replace(' ', '_')}.png"
         draw_molecule(run, truth, cases[label]["_"]["gauge"], picture)
+        if options.poses == "search":
+            source = ParticleSource(particles, image_dir=folder)
+            draw_first_map(first_map(run, source, options), truth, args.out / "first_map.png")
+            draw_hands(run, args.out / "hands.png")
         numbers = {key: value for key, value in cases[label].items() if key != "_"}
         print(label, json.dumps(numbers), flush=True)
         (args.out / f"{label.replace(' ', '_')}.json").write_text(json.dumps(numbers, indent=2))
