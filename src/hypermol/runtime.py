@@ -110,8 +110,8 @@ def block_loop(body: Callable[[Any], Callable[[Any], Any]]) -> BlockLoop:
         return jax.lax.map(lambda row: one(jax.tree.map(lambda x: x[row], items)), rows)
 
     def loop(items: Any, shared: Any, rows: npt.ArrayLike | None = None) -> Any:
-        leaves = jax.tree.leaves(items)
-        chosen = np.arange(len(leaves[0])) if rows is None else np.asarray(rows)
+        leaves = jax.tree.leaves((items, shared))
+        chosen = np.arange(len(jax.tree.leaves(items)[0])) if rows is None else np.asarray(rows)
         n = len(chosen)
         size = -(-n // min(_threads(), n))
         if size == n or any(isinstance(x, jax.core.Tracer) for x in leaves):

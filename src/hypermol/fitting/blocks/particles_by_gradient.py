@@ -27,6 +27,9 @@ from hypermol.space.state_space import StateSpace
 _FIRST_STEP = 0.7
 #: A particle's proposals never grow beyond this many standard deviations of its information.
 _LARGEST_STEP = 2.0
+#: Added to the information, each latent's own being 1: clear images of what is round leave one
+#: direction out, which float32 could not invert.
+_RIDGE = 1e-4
 #: Spread of states on an interval of length 1: proposals without information go this far.
 _STATE_SD = 0.3
 
@@ -70,8 +73,10 @@ def _roots(posterior: Posterior, moves_poses: bool) -> BlockLoop:
         def one(latents: Latents, ctf: Array) -> Array:
             told = particle_information(posterior, prepared, mu, latents, ctf)
             precision = free[:, None] * told * free + jnp.diag(prior**-2.0)
-            factor = jnp.linalg.cholesky(precision)
-            inverse = jax.scipy.linalg.solve_triangular(factor, jnp.diag(free), lower=True)
+            scale = jnp.diag(precision) ** -0.5
+            ridge = _RIDGE * jnp.eye(len(free))
+            factor = jnp.linalg.cholesky(scale[:, None] * precision * scale + ridge)
+            inverse = jax.scipy.linalg.solve_triangular(factor, jnp.diag(scale * free), lower=True)
             return inverse.T
 
         return lambda item: jax.vmap(one)(*item)
