@@ -50,7 +50,9 @@ def test_a_traced_loop_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
         np.testing.assert_allclose(np.asarray(one), np.asarray(other), rtol=1e-6)
 
 
-def test_a_fault_in_a_thread_is_told() -> None:
+def test_a_fault_in_a_thread_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runtime, "_threads", lambda: 2)
+
     def broken(shared: Any) -> Any:
         raise ValueError("of this block")
 

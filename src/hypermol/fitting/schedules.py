@@ -191,7 +191,8 @@ def march(plan: Plan) -> tuple[Stage, ...]:
 
 def _last(plan: Plan, name: str, sweeps: int) -> tuple[Stage, Stage]:
     """The last level: burn-in with the kernels of sampling, and sampling."""
-    last = plan.sampling()
+    # only here: a schedule without such a burn-in would sample with steps that nobody adapted
+    last = replace(plan.sampling(), gradient_steps=plan.gradient_steps)
     fine = plan.stage(name, plan.kmax, plan.n_terms, sweeps, learns=True)
     # almost none of those that are offered poses from anywhere takes one by now
     return replace(fine, anywhere=last.anywhere, gradient_steps=last.gradient_steps), last

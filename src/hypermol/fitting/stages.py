@@ -237,7 +237,6 @@ class Plan:
             self.samples * self.thin,
             self.theta,
             self.particles,
-            self.gradient_steps,
             moves_poses=self.move_poses,
             learns_widths=self.move_poses,
             estimates_spectrum=False,

@@ -104,16 +104,9 @@ def _other_classes(
     return walked.position
 
 
-def particles_by_gradient(posterior: Posterior, moves_poses: bool, steps: int = 8) -> Block:
-    """MALA on all latents of a particle at once; classes, which have no gradient, by Metropolis.
-
-    Steps have the shape of what the image told of the latents where they were when the stage began.
-
-    Args:
-        posterior: of any molecule.
-        moves_poses: whether rotations and shifts are drawn, or left where they are.
-        steps: of each particle in a sweep.
-    """
+def _moves(posterior: Posterior, steps: int) -> BlockLoop:
+    """Steps of every particle: a loop over blocks of (keys, tunings, what is known of particles),
+    given theta and mu; latents, and the mean probability of acceptance of each."""
     space, classes = posterior.molecule.state_space, class_columns(posterior)
 
     def one(
@@ -146,7 +139,20 @@ def particles_by_gradient(posterior: Posterior, moves_poses: bool, steps: int = 
         prepared = posterior.molecule.prepare(theta)
         return lambda item: jax.vmap(lambda *x: one(prepared, mu, *x))(*item)
 
-    move = block_loop(shared)
+    return block_loop(shared)
+
+
+def particles_by_gradient(posterior: Posterior, moves_poses: bool, steps: int = 8) -> Block:
+    """MALA on all latents of a particle at once; classes, which have no gradient, by Metropolis.
+
+    Steps have the shape of what the image told of the latents where they were when the stage began.
+
+    Args:
+        posterior: of any molecule.
+        moves_poses: whether rotations and shifts are drawn, or left where they are.
+        steps: of each particle in a sweep.
+    """
+    move, roots = _moves(posterior, steps), _roots(posterior, moves_poses)
 
     def step(
         key: Array, state: ChainState, tuning: ParticleTuning, data: Data
@@ -157,8 +163,6 @@ def particles_by_gradient(posterior: Posterior, moves_poses: bool, steps: int = 
         latents, acceptance = move((keys, tuning, given), (state.theta, state.mu))
         share = _share(acceptance, images.present)
         return state._replace(latents=latents), {"acceptance": acceptance, "share": share}
-
-    roots = _roots(posterior, moves_poses)
 
     def init(state: ChainState, data: Data) -> ParticleTuning:
         shape = data.images.present.shape
