@@ -1,4 +1,7 @@
-"""A start: every particle at the input's pose, its state a node drawn by likelihood. Not exact."""
+"""A start: every particle at the pose that it has, its state a node drawn by likelihood. Not exact.
+
+Poses are the input's, or those that a rigid map found where they may be anywhere.
+"""
 
 import jax
 import jax.numpy as jnp
@@ -13,6 +16,12 @@ from hypermol.posterior.priors import Hyperparameters
 from hypermol.space.rotation import matrix_from_quaternion
 
 
+def at_own_poses(state: ChainState, data: Data) -> Data:
+    """The data with every particle's present pose in place of the input's."""
+    latents = state.latents
+    return data._replace(consensus=Consensus(latents.quaternion, latents.shift_px))
+
+
 def node_scores(
     posterior: Posterior,
     prepared: object,
@@ -21,11 +30,11 @@ def node_scores(
     images: ImageBlocks,
     nodes: Array,
 ) -> tuple[Array, Array, Array]:
-    """How well each node explains each image at the input's pose, contrast integrated out.
+    """How well each node explains each image at a pose, contrast integrated out.
 
     Args:
         posterior, prepared, mu: of any molecule.
-        consensus, images: of B particles.
+        consensus, images: of B particles, whose poses these are.
         nodes: [J, dim] states.
 
     Returns:
@@ -47,7 +56,7 @@ def node_scores(
 
 
 def particles_on_nodes(posterior: Posterior, n_nodes: int) -> Block:
-    """Poses from the input, states from about `n_nodes` nodes, contrasts given them."""
+    """Poses as they are, states from about `n_nodes` nodes, contrasts given them."""
     space = posterior.molecule.state_space
 
     @jax.jit
@@ -70,7 +79,8 @@ def particles_on_nodes(posterior: Posterior, n_nodes: int) -> Block:
             return Latents(consensus.quaternion, consensus.shift_px, contrast, nodes[chosen])
 
         keys = jax.random.split(key, data.images.present.shape[0])
-        latents = jax.lax.map(block, (keys, data.images, data.consensus))
+        given = at_own_poses(state, data)
+        latents = jax.lax.map(block, (keys, given.images, given.consensus))
         return state._replace(latents=latents), {}
 
     return Block("particles on nodes", step, is_exact=False)

@@ -2,9 +2,9 @@
 
     maximise  sum_i log mean_t P(Y_i | theta, t) + log P(theta),   t on a lattice of states
 
-at the input's poses. Averaging over states needs no guess of any; states separate as theta learns
-them. Several draws of theta climb in the first sweep, and the best of them goes on: a motion that
-begins folded stays so. Not a sample of anything.
+at the particles' present poses. Averaging over states needs no guess of any; states separate as
+theta learns them. Several draws of theta climb in the first sweep, and the best of them goes on: a
+motion that begins folded stays so. Not a sample of anything.
 """
 
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ import optax
 from jax import Array
 
 from hypermol.data.latents import Consensus, ImageBlocks
-from hypermol.fitting.blocks.particles_on_nodes import node_scores
+from hypermol.fitting.blocks.particles_on_nodes import at_own_poses, node_scores
 from hypermol.fitting.sweep import Block, ChainState, Data, Info
 from hypermol.posterior.posterior import Posterior
 from hypermol.posterior.priors import Hyperparameters
@@ -138,10 +138,10 @@ def theta_by_adam(posterior: Posterior, plan: AdamPlan) -> Block:
     ) -> tuple[ChainState, Info]:
         climbing = range(plan.draws) if not int(tuning.sweeps) else [int(tuning.best)]
         thetas, memories = _rows(tuning.thetas, plan.draws), _rows(tuning.memories, plan.draws)
-        losses = np.full(plan.draws, np.inf)
+        losses, given = np.full(plan.draws, np.inf), at_own_poses(state, data)
         for i in climbing:
-            thetas[i], memories[i] = climber.climb(key, thetas[i], memories[i], state.mu, data)
-            loss = float(climber.loss(thetas[i], state.mu, data))
+            thetas[i], memories[i] = climber.climb(key, thetas[i], memories[i], state.mu, given)
+            loss = float(climber.loss(thetas[i], state.mu, given))
             losses[i] = loss if np.isfinite(loss) else np.inf
         best = int(np.argmin(losses))
         after = AdamTuning(_stack(thetas), _stack(memories), jnp.int32(best), tuning.sweeps + 1.0)
