@@ -37,6 +37,7 @@ from hypermol.fitting.fit import Progress, fit
 from hypermol.molecule.gallery import toy
 from hypermol.recipe.options import FitOptions
 from hypermol.report.style import BLUE, GREY, ORANGE, new_figure, no_ticks, tidy
+from hypermol.runtime import configure
 from hypermol.simulation import MoleculeSource, Noise, Poses, Settings, simulate, write_dataset
 from hypermol.space.fourier import crop_or_pad_volume
 
@@ -56,11 +57,11 @@ def model(name: str, copies: bool) -> dict[str, Any]:
     """What is fitted: nothing in it says where parts are. The pretzel has two states that deform
     it independently, each anywhere, or two equal parts; the cat one state."""
     if name == "cat":
-        return {"basis": "cosine", "n_terms": 9}
+        return {"basis": "cosine"}
     if copies:
-        arm = {"name": "arm", "region": BALL, "state_basis": "cosine", "n_terms": 5}
+        arm = {"name": "arm", "region": BALL, "state_basis": "cosine"}
         return {"part": ({**arm, "symmetry": "C2"},)}
-    first = {"name": "first", "region": BALL, "state_basis": "cosine", "n_terms": 5}
+    first = {"name": "first", "region": BALL, "state_basis": "cosine"}
     return {"part": (first, {**first, "name": "second", "constant": False})}
 
 
@@ -228,6 +229,7 @@ def main() -> None:
     parser.add_argument("--copies", action="store_true", help="the model has two equal arms")
     parser.add_argument("--resolution", type=float, default=20.0, help="finest detail, Angstrom")
     args = parser.parse_args()
+    print(configure(), flush=True)
     folder = data(args.molecule, args.out, args)
     truth = load_truth(folder)
     common = FitOptions(

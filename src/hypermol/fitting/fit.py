@@ -10,10 +10,11 @@ alone: a resumed run ends bit-identical.
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import NamedTuple, final
 
+import jax
 import numpy as np
 
 from hypermol.data import ParticleSet, ParticleSource, inspect
@@ -21,12 +22,14 @@ from hypermol.fitting import maps
 from hypermol.fitting.blocks.choice import sweep_blocks
 from hypermol.fitting.blocks.particles_by_search import trial_score
 from hypermol.fitting.chain import ChainFiles, Standing
+from hypermol.fitting.frames import turned, turned_onto
 from hypermol.fitting.hands import begun_again, densities, hands_of
 from hypermol.fitting.level import Level, Levels
-from hypermol.fitting.point_group import GroupStanding, judge_point_groups, turned
+from hypermol.fitting.point_group import GroupStanding, judge_point_groups
 from hypermol.fitting.run_info import begin_run, describe, end_run, start_clock
 from hypermol.fitting.schedules import make_schedule
 from hypermol.fitting.stages import Stage, sweep_key
+from hypermol.fitting.state_frequency import WORTH_NATS, highest_terms_tell
 from hypermol.fitting.sweep import ChainState, Sweep, adapt_tunings, run_sweep, trace_numbers
 from hypermol.io.store import RunDirectory
 from hypermol.recipe.options import FitOptions, make_design
@@ -100,7 +103,8 @@ def fit(
     files = ChainFiles(directory, options.seed, options.starts, tries)
     job = _Job(particles, options, schedule, levels, files, listener)
     job.run()
-    end_run(directory, info | {"radius_angstrom": files.found.radius_angstrom}, clock)
+    info |= {"radius_angstrom": files.found.radius_angstrom}
+    end_run(directory, info | {"n_terms": files.found.n_terms or info["n_terms"]}, clock)
     return directory
 
 
@@ -129,8 +133,9 @@ class _Job:
         first, before = 0, None
         bench: _Bench | None = None
         self.files.tidy(range(max(self.options.chains, self.options.trials)))
-        for stage in self.schedule:
-            if stage.is_repair and not self.files.found.any_mixed:
+        for planned in self.schedule:
+            stage = self._as_found(planned)
+            if self._is_needless(stage):
                 continue
             last = first + stage.sweeps
             over = stage.is_trial and self.files.found.trial is not None
@@ -149,7 +154,19 @@ class _Job:
     def _ends_trials(self, stage: Stage) -> bool:
         """Whether a stage is the last of those that are tried several times."""
         trials = [stage for stage in self.schedule if stage.is_trial]
-        return bool(trials) and stage is trials[-1]
+        return bool(trials) and stage == trials[-1]
+
+    def _is_needless(self, stage: Stage) -> bool:
+        """Whether what a stage is for has not come up."""
+        found = self.files.found
+        if stage.rises and stage.n_terms > (found.n_terms or 0):
+            return True
+        return stage.is_repair and not found.any_mixed
+
+    def _as_found(self, stage: Stage) -> Stage:
+        """A stage with as many state terms as the images were found to tell."""
+        found = self.files.found.n_terms
+        return replace(stage, n_terms=found) if stage.follows and found else stage
 
     def _choose_trial(self, level: Level) -> None:
         """Go on with the trial that predicts the images held out best."""
@@ -208,11 +225,15 @@ class _Job:
             # what a stage leaves comes before its checkpoint, which says that the stage is over
             if stage.finds_axes:
                 at = at._replace(state=self._by_own_axes(level, at.state))
+            if stage.finds_frame:
+                at = at._replace(state=self._in_frame_of_model(stage, level, at.state))
             if stage.finds_radius and chain == 0:
                 self._learn_from_first_map(level, at)
             if stage.tests_hands:
                 self._learn_hands(chain, level, at.state)
-            if stage is self.schedule[-1] and chain == 0:
+            if stage.tests_terms and chain == 0:
+                self._learn_terms(stage, level, at.state)
+            if stage.name == self.schedule[-1].name and chain == 0:
                 maps.write_half_maps(self.files.directory, self.particles, level, at.state)
             if stage.is_shared and not stage.is_trial:
                 self.files.branch(chain, at)
@@ -235,6 +256,15 @@ class _Job:
         best = GroupStanding(**known[0])
         return turned(level, state, best.frame) if wanted or best.is_clear else state
 
+    def _in_frame_of_model(self, stage: Stage, level: Level, state: ChainState) -> ChainState:
+        """A molecule found from nothing, turned onto the user's own before it has seen an image."""
+        grid = self.levels.grid(stage, self.files.found)
+        model = self.levels.design.molecule(grid, self.levels.design.n_terms)
+        density = model.mean(model.init(jax.random.key(0)))
+        state, standing = turned_onto(level, state, density)
+        self.files.learn(frame=standing)
+        return state
+
     def _learn_hands(self, start: int, level: Level, state: ChainState) -> None:
         """Whether some states are mirror images of others; where they are, one is kept."""
         if self.files.found.is_mixed(start):
@@ -244,6 +274,17 @@ class _Job:
             self.files.keep_hand(start, densities(level, state, np.array(standing.states[:1]))[0])
             self.files.learn(point_groups=None)  # its axes are looked for again
         self.files.learn(hands={**(self.files.found.hands or {}), str(start): standing})
+
+    def _learn_terms(self, stage: Stage, level: Level, state: ChainState) -> None:
+        """Whether state terms are to rise: the next number of them, or those that there are."""
+        told = highest_terms_tell(level, state, self.levels.design.rising)
+        higher = [s.n_terms for s in self.schedule if s.rises and s.n_terms > stage.n_terms]
+        least = max(stage.n_terms, self.levels.design.n_terms)
+        terms = higher[0] if told > WORTH_NATS else least
+        known = self.files.found.terms_tell or {}
+        self.files.learn(n_terms=terms, terms_tell=known | {str(stage.n_terms): told})
+        info = self.files.directory.read_json("run.json")
+        self.files.directory.write_json("run.json", info | {"n_terms": terms})
 
     def _learn_from_first_map(self, level: Level, at: Standing) -> None:
         density = level.molecule.mean(at.state.theta)
@@ -279,7 +320,9 @@ class _Job:
         """Share of the whole run's work that is done."""
         total, done, n = 0.0, 0.0, self.particles.n
         for other in self.schedule:
-            if other is stage:
+            if other.name == stage.name:
                 done = total + stage.cost(n) * (chain * stage.sweeps + sweeps)
-            total += other.cost(n) * other.sweeps * len(self._members(other))
+            other = self._as_found(other)
+            members = 0 if self._is_needless(other) else len(self._members(other))
+            total += other.cost(n) * other.sweeps * members
         return done / total

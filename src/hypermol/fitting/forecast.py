@@ -155,7 +155,7 @@ class Trial:
             * stage.sweeps
             * (options.trials if stage.is_trial else members[stage.is_shared])
             for stage in self.schedule
-            if not stage.is_repair
+            if not (stage.is_repair or stage.rises)
         )
         return Seconds(sweep, sweep * total / last.cost(n), measured)
 

@@ -7,6 +7,27 @@ from hypermol.analysis.hands import HandStanding
 from hypermol.io.store import RunDirectory
 
 _FILE = "found.json"
+#: Below this correlation a model's first density does not tell where it stands.
+_TELLS = 0.5
+
+
+@final
+@dataclass(frozen=True)
+class FrameStanding:
+    """How a search's map stands to a molecule of the user's own, before that has seen an image.
+
+    Attributes:
+        agreement: correlation of the two, turned and mirrored as fits best.
+        mirrored: whether the search had found the other hand.
+    """
+
+    agreement: float
+    mirrored: bool
+
+    @property
+    def is_clear(self) -> bool:
+        """Whether the model tells where it stands; else the map is left in its own frame."""
+        return self.agreement >= _TELLS
 
 
 @final
@@ -22,6 +43,9 @@ class Found:
             (`point_group.GroupStanding`); None before.
         hands: of each start, how its states stood to one another's hand (`analysis.hands`), None
             before.
+        frame: how the map of a search stood to a molecule of the user's own, None before.
+        n_terms: how far state terms are to rise, None before it is known.
+        terms_tell: what the highest explained of an image, in nats, by how many there were.
         log_gain: of a molecule of the user's own (`molecule.by_fourier`), None before its start.
         spectrum: of theta's Gaussian prior while sampling, [T][n_shells + 1], None before.
     """
@@ -31,6 +55,9 @@ class Found:
     trial_scores: list[float] | None = None
     point_groups: list[dict[str, Any]] | None = None
     hands: dict[str, HandStanding] | None = None
+    frame: FrameStanding | None = None
+    n_terms: int | None = None
+    terms_tell: dict[str, float] | None = None
     log_gain: float | None = None
     spectrum: list[list[float]] | None = None
 
@@ -57,4 +84,6 @@ def load_found(directory: RunDirectory) -> Found:
     known = directory.read_json(_FILE)
     stored: dict[str, dict[str, Any]] = known.pop("hands", None) or {}
     hands = {start: HandStanding(**standing) for start, standing in stored.items()}
-    return Found(**known, hands=hands or None)
+    frame = known.pop("frame", None)
+    frame = FrameStanding(**frame) if frame else None
+    return Found(**known, hands=hands or None, frame=frame)

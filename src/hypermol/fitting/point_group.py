@@ -7,24 +7,19 @@ better than none.
 """
 
 from dataclasses import dataclass, replace
-from typing import Any, final
+from typing import final
 
 import jax.numpy as jnp
 import numpy as np
 
-from hypermol.analysis.gauge import Gauge, apply_to_volume
+from hypermol.analysis.gauge import Gauge
 from hypermol.analysis.point_groups import PointGroup, find_point_groups, symmetrised
 from hypermol.fitting.blocks.particles_by_search import held_out_blocks, held_out_evidence
+from hypermol.fitting.frames import rigid_theta
 from hypermol.fitting.level import Level
 from hypermol.fitting.maps import thetas_of_parts
 from hypermol.fitting.sweep import ChainState
-from hypermol.molecule.composite_march import from_whole
 from hypermol.space.fourier import half_plane, plane_columns
-from hypermol.space.rotation import (
-    matrix_from_quaternion,
-    quaternion_from_matrix,
-    quaternion_multiply,
-)
 
 #: Orders of the groups that are tried.
 ORDERS = (2, 3, 4, 5, 6, 7, 8)
@@ -85,18 +80,12 @@ def judge_point_groups(level: Level, state: ChainState, wanted: str | None) -> l
     pixels, ctf = (jnp.take(values, columns, axis=-1) for values in (images.pixels, images.ctf))
     data = level.data._replace(images=images._replace(pixels=pixels, ctf=ctf))
     evidence = held_out_evidence(replace(level.posterior, plane=coarse), data)
-    plain = evidence(_whole(level, volume), state.mu)
+    plain = evidence(rigid_theta(level, volume), state.mu)
     found = []
     for group in groups:
         averaged = symmetrised(group, volume, voxel)
-        found.append(_standing(group, evidence(_whole(level, averaged), state.mu) - plain))
+        found.append(_standing(group, evidence(rigid_theta(level, averaged), state.mu) - plain))
     return sorted(found, key=lambda standing: -standing.gain)
-
-
-def _whole(level: Level, volume: np.ndarray) -> Any:
-    """theta of a density on the level's grid."""
-    molecule: Any = level.molecule
-    return from_whole(molecule.parts, np.asarray(volume, np.float32))
 
 
 def _standing(group: PointGroup, gains: np.ndarray) -> GroupStanding:
@@ -109,19 +98,3 @@ def _standing(group: PointGroup, gains: np.ndarray) -> GroupStanding:
         frame.rotation.tolist(),
         np.asarray(frame.shift_angstrom).tolist(),
     )
-
-
-def turned(level: Level, state: ChainState, frame: Gauge) -> ChainState:
-    """A rigid molecule in another frame, and its poses with it: the same images.
-
-    R' = R G^T and s' = s - (R' c)_xy (`analysis.gauge`).
-    """
-    voxel = level.grid.voxel_size_angstrom
-    volume = apply_to_volume(frame, level.molecule.mean(state.theta), voxel)
-    back = jnp.asarray(quaternion_from_matrix(frame.rotation.T), jnp.float32)
-    quaternion = quaternion_multiply(state.latents.quaternion, back)
-    pixel = level.grid.box_angstrom / level.posterior.plane.box
-    shift = jnp.asarray(frame.shift_angstrom / pixel, jnp.float32)
-    moved = state.latents.shift_px - (matrix_from_quaternion(quaternion) @ shift)[..., :2]
-    latents = state.latents._replace(quaternion=quaternion, shift_px=moved)
-    return state._replace(theta=_whole(level, volume), latents=latents)

@@ -24,7 +24,7 @@ from hypermol.recipe.toml import write_recipe
 #: Options that a resumed run may have more of.
 _GROWING = ("samples", "chains")
 #: Entries that a resumed run keeps until it ends.
-_SPENT = ("radius_angstrom", "wall_seconds", "cpu_seconds")
+_SPENT = ("radius_angstrom", "n_terms", "wall_seconds", "cpu_seconds")
 
 
 class Clock(NamedTuple):

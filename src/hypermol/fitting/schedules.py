@@ -25,6 +25,7 @@ def make_plan(options: FitOptions, particles: ParticleSet, design: AnyDesign) ->
         options.thin,
         design.n_knobs,
         few_terms(design),
+        rising_terms(design),
         _kernel(options, "theta", design),
         _kernel(options, "particles", design),
         searches=options.poses == "search",
@@ -76,6 +77,22 @@ def few_terms(design: AnyDesign) -> tuple[int, ...]:
     if not smooth:
         return ()
     return _FEW_IN_PAIRS if any(kind.in_pairs for kind in smooth) else _FEW_TERMS
+
+
+#: How often the terms may rise, and by what factor each time.
+_RISES, _FACTOR = 2, 1.5
+
+
+def rising_terms(design: AnyDesign) -> tuple[int, ...]:
+    """Numbers of terms that a march may go on with, as long as the images tell; none where all
+    numbers are given."""
+    found, terms = [], design.n_terms
+    in_pairs = any(BASES[kind].in_pairs for part, kind, _ in design.bases if part in design.rising)
+    for _ in range(_RISES if design.rising else 0):
+        terms = round(_FACTOR * terms)
+        terms -= in_pairs and terms % 2 == 0  # a constant, and pairs
+        found.append(terms)
+    return tuple(found)
 
 
 #: Sweeps of a search's levels, and inverse temperatures.
@@ -176,7 +193,8 @@ def march(plan: Plan) -> tuple[Stage, ...]:
     if not plan.jumps:
         stages.append(plan.stage("states, coarse", second, terms, plan.burn_in))
     whole = plan.stage("states, medium", plan.level(THIRD), terms, medium, learns=True)
-    stages.append(replace(whole, is_shared=plan.jumps))
+    stages.append(replace(whole, is_shared=plan.jumps, tests_terms=bool(plan.rising)))
+    stages += with_more_terms(plan, stages[-1])
     if plan.first_particles < plan.n_particles:
         some, everyone = plan.first_particles, stages[-1]
         few = plan.settled(some)
@@ -184,16 +202,37 @@ def march(plan: Plan) -> tuple[Stage, ...]:
             replace(stage, subset=some, anywhere_settled=min(stage.anywhere_settled, few))
             for stage in stages
         ]
-        placing = replace(everyone, name="placing the others", theta="none", sweeps=_PLACINGS)
+        placing = replace(
+            everyone,
+            name="placing the others",
+            n_terms=plan.n_terms,
+            theta="none",
+            sweeps=_PLACINGS,
+            tests_terms=False,
+            rises=False,
+            follows=bool(plan.rising),
+        )
         stages.append(placing)
     return (*stages, *_last(plan, "states, fine", max(2, plan.burn_in // 2)))
+
+
+def with_more_terms(plan: Plan, last: Stage) -> list[Stage]:
+    """Stages of more and more state terms, each run if those before it were not enough."""
+    found = []
+    for terms in plan.rising:
+        name, sweeps = f"states, {terms} terms", max(2, plan.burn_in // 2)
+        more = replace(last, name=name, n_terms=terms, sweeps=sweeps, rises=True)
+        found.append(replace(more, tests_terms=terms != plan.rising[-1]))
+    return found
 
 
 def _last(plan: Plan, name: str, sweeps: int) -> tuple[Stage, Stage]:
     """The last level: burn-in with the kernels of sampling, and sampling."""
     # only here: a schedule without such a burn-in would sample with steps that nobody adapted
-    last = replace(plan.sampling(), gradient_steps=plan.gradient_steps)
+    follows = bool(plan.rising)
+    last = replace(plan.sampling(), gradient_steps=plan.gradient_steps, follows=follows)
     fine = plan.stage(name, plan.kmax, plan.n_terms, sweeps, learns=True)
+    fine = replace(fine, follows=follows)
     # almost none of those that are offered poses from anywhere takes one by now
     return replace(fine, anywhere=last.anywhere, gradient_steps=last.gradient_steps), last
 
@@ -202,6 +241,7 @@ def march_from_adam(plan: Plan) -> tuple[Stage, ...]:
     """For molecules that are not linear: consensus map, Adam over all states, then as any other."""
     start = plan.level(THIRD)
     return (
+        *(search(plan) if plan.searches else ()),
         *plan.consensus(),
         Stage(
             "start by Adam",
@@ -276,22 +316,17 @@ def make_schedule(
     return stages
 
 
-def _refuse_search(options: FitOptions, design: AnyDesign) -> None:
+def _refuse_search(design: AnyDesign) -> None:
     """What cannot be searched from nothing.
 
     Raises:
         InputError: says what to do instead.
     """
-    if not design.is_linear or design.axes is None:
-        what = (
-            "the model has parts that stand somewhere"
-            if design.is_linear
-            else f"{options.type} is of your own"
-        )
+    if design.is_linear and design.axes is None:
         raise InputError(
-            f"poses is 'search' but {what}, in a frame of its own that a search does not know: "
-            "search with one generic molecule, and give this model the particles.star of that run, "
-            "turned into its frame"
+            "poses is 'search' but the model has parts that stand somewhere, in a frame of its own "
+            "that a search does not know: search with one generic molecule, and give this model "
+            "the particles.star of that run, turned into its frame"
         )
 
 
@@ -303,7 +338,7 @@ def _stages(options: FitOptions, plan: Plan, design: AnyDesign) -> tuple[Stage, 
             "knows no far jumps: use 'march'"
         )
     if options.poses == "search":
-        _refuse_search(options, design)
+        _refuse_search(design)
     if design.is_linear:
         return _SCHEDULES[options.schedule](plan)
     if options.schedule == "second-mode":

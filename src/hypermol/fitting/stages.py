@@ -49,6 +49,10 @@ class Stage:
         is_shared: run once for several chains, which part after it.
         finds_radius: its molecule fills the box, and its map tells the support's radius.
         finds_axes: its map tells the molecule's point group, and is turned to its axes.
+        tests_terms: the highest state terms are asked whether the images tell more.
+        rises: run only if they did.
+        follows: of as many terms as were found.
+        finds_frame: its map is turned onto the user's own molecule.
         tests_hands: the maps of its states are asked whether some are mirror images of others.
         is_repair: run only for starts whose states were.
         begins_again: with the map of one state of them, and no particle's place.
@@ -76,6 +80,10 @@ class Stage:
     is_shared: bool = False
     finds_radius: bool = False
     finds_axes: bool = False
+    tests_terms: bool = False
+    rises: bool = False
+    follows: bool = False
+    finds_frame: bool = False
     tests_hands: bool = False
     is_repair: bool = False
     begins_again: bool = False
@@ -153,6 +161,7 @@ class Plan:
         thin: sweeps a kept sample.
         n_knobs: how many states a particle has that deform it.
         few: terms of each knob, stage after stage, before all of them; none for local bases.
+        rising: terms that they may rise to after all of them, stage after stage.
         theta: what draws theta in the stages that sample.
         particles: what draws the particles there.
         start_sweeps: of Adam, for classes of the user's own.
@@ -172,6 +181,7 @@ class Plan:
     thin: int = 1
     n_knobs: int = 1
     few: tuple[int, ...] = ()
+    rising: tuple[int, ...] = ()
     theta: str = "exact"
     particles: str = "candidates"
     start_sweeps: int = 4
@@ -272,7 +282,8 @@ class Plan:
             kmax=self.level(THIRD),
             sweeps=3 * self.burn_in // 2,
             finds_radius=False,
-            finds_axes=self.searches,
+            finds_axes=self.searches and self.basis != "own",
+            finds_frame=self.searches and self.basis == "own",
         )
         return first, finer
 

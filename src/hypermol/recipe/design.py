@@ -1,6 +1,6 @@
 """What a fit models, before grids are chosen: it builds the molecules of the march."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, NamedTuple, Protocol, final
 
 from hypermol.molecule.composite import Composite, composite, expansion
@@ -53,6 +53,11 @@ class AnyDesign(Protocol):
     @property
     def n_terms(self) -> int:
         """Largest number of state terms of a part."""
+        ...
+
+    @property
+    def rising(self) -> frozenset[str]:
+        """Names of the parts whose number of state terms is left to the images."""
         ...
 
     @property
@@ -144,6 +149,7 @@ class PartDesign:
         places: its copies.
         constant: whether it has a density that is the same in all states; without, it is what
             varies on top of another part (`Variation`).
+        rises: whether a march may go beyond its terms, for nobody asked for so many.
     """
 
     name: str
@@ -153,6 +159,7 @@ class PartDesign:
     trajectory: Trajectory
     places: tuple[Place, ...]
     constant: bool = True
+    rises: bool = False
 
     @property
     def n_terms(self) -> int:
@@ -184,6 +191,13 @@ class PartDesign:
     def group(self) -> str | None:
         """Point group of its places; C1 of a single one, None where they make none."""
         return group_of([place.rotation for place in self.places])
+
+    def risen(self, n_terms: int) -> "PartDesign":
+        """With so many terms, if it rises."""
+        if not self.rises:
+            return self
+        ((kind, _, knob),) = self.states
+        return replace(self, states=((kind, BASES[kind].capped(n_terms, n_terms), knob),))
 
     def part(self, grid: Grid, n_terms: int) -> Part:
         """The part at a resolution, with at most so many state terms."""
@@ -226,6 +240,11 @@ class Design:
         return max(part.n_terms for part in self.parts)
 
     @property
+    def rising(self) -> frozenset[str]:
+        """Names of the parts whose terms may rise beyond those that it begins with."""
+        return frozenset(part.name for part in self.parts if part.rises)
+
+    @property
     def n_knobs(self) -> int:
         """How many states a particle has that deform it; knobs of one name are one."""
         return len({knob for part in self.parts for knob in part.deforming})
@@ -244,8 +263,13 @@ class Design:
         return tuple((part.name, kind, n) for part in self.parts for kind, n, _ in part.states)
 
     def molecule(self, grid: Grid, n_terms: int) -> Composite:
-        """The molecule of a level with at most so many state terms: all parts on one grid."""
-        return composite(tuple(part.part(grid, n_terms) for part in self.parts))
+        """The molecule of a level with at most so many state terms: all parts on one grid.
+
+        Of more terms than it begins with are the parts that rise.
+        """
+        risen = n_terms > self.n_terms
+        parts = [part.risen(n_terms) for part in self.parts] if risen else self.parts
+        return composite(tuple(part.part(grid, n_terms) for part in parts))
 
     def written(self, grid: Grid) -> Composite:
         """With all of its terms."""

@@ -45,6 +45,7 @@ class OwnDesign:
     is_linear = False
     axes = None
     parts: ClassVar[tuple[PartDesign, ...]] = ()
+    rising: ClassVar[frozenset[str]] = frozenset()
 
     @property
     def n_terms(self) -> int:

@@ -115,7 +115,9 @@ def read_generic(
     except ValueError as error:
         raise InputError(str(error)) from error
     states = ((basis, terms, state_name),)
-    return Design((PartDesign("", None, spatial_basis, states, Still(), (Place(),)),))
+    rises = n_terms is None and BASES[basis].can_rise
+    part = PartDesign("", None, spatial_basis, states, Still(), (Place(),), rises=rises)
+    return Design((part,))
 
 
 def _refuse_unknown(where: str, given: Mapping[str, Any], known: Sequence[str]) -> None:
@@ -151,7 +153,9 @@ def _part(table: Mapping[str, Any], box: int, pixel: float) -> PartDesign:
     if isinstance(region, Mask) and spatial != "voxels":
         raise InputError(f"{where}: a mask needs spatial_basis = 'voxels', not {spatial!r}")
     constant = _constant(where, table, states, trajectory)
-    part = PartDesign(table["name"], region, spatial, states, trajectory, (), constant)
+    free = "n_terms" not in table and len(states) == 1
+    rises = free and BASES[states[0][0]].can_rise
+    part = PartDesign(table["name"], region, spatial, states, trajectory, (), constant, rises)
     for knob in _listed(table.get("state_name", ())):
         if knob not in part.own_knobs:
             raise InputError(

@@ -22,6 +22,7 @@ def search(evidence: Evidence) -> list[Section]:
     parts: list[Block] = [
         *_trials(evidence),
         *_groups(evidence),
+        *_frame(evidence),
         *_hands(evidence),
         *_stages(evidence),
     ]
@@ -98,6 +99,30 @@ def _groups(evidence: Evidence) -> list[Block]:
         )
     header = ("group", "gain in log-likelihood of an image held out", "agreement of copies")
     return [Heading("Symmetry"), Paragraph(text), Table(header, rows)]
+
+
+def _frame(evidence: Evidence) -> list[Block]:
+    """How the search's map stood to a molecule of the user's own."""
+    frame = load_found(evidence.run.directory).frame
+    if frame is None:
+        return []
+    text = (
+        "A search has a frame of its own, and either hand. Its rigid map was laid onto the model "
+        "as it is before it has seen an image, all rotations and both hands tried: they correlate "
+        "by "
+        f"{frame.agreement:.2f}"
+    )
+    if not frame.is_clear:
+        text += (
+            ", too little to say where the model stands, and the map was left in its own frame. A "
+            "model whose first density is that of no molecule stands anywhere; one that begins "
+            "with a structure should have been found, and the states below are not to be trusted."
+        )
+    elif frame.mirrored:
+        text += "; the map was mirrored and turned to where the model stands."
+    else:
+        text += "; the map was turned to where the model stands."
+    return [Heading("Frame of the model"), Paragraph(text)]
 
 
 def _hands(evidence: Evidence) -> list[Block]:

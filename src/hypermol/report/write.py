@@ -5,6 +5,7 @@ from pathlib import Path
 
 from hypermol.analysis.knobs import Knob
 from hypermol.analysis.run import Run, load_run
+from hypermol.fitting.found import load_found
 from hypermol.io.atomic import write_text
 from hypermol.report.evidence import Evidence, gather
 from hypermol.report.page import Top, render
@@ -64,7 +65,7 @@ def _facts(evidence: Evidence) -> Iterator[tuple[str, str]]:
     if evidence.has_states:
         knobs = (found.knob for found in evidence.knobs)
         yield "state", "; ".join(f"{knob.name}, {_kind_words(knob)}" for knob in knobs)
-        yield "basis", f"{info['basis']}, {info['n_terms']} terms"
+        yield "basis", f"{info['basis']}, {info['n_terms']} terms{_why_so_many(evidence)}"
     else:
         yield "model", "rigid (one state)"
     yield "poses", _POSES[info["poses"]]
@@ -73,6 +74,15 @@ def _facts(evidence: Evidence) -> Iterator[tuple[str, str]]:
     spent = f"{_duration(info.get('cpu_seconds'))} / {_duration(info.get('wall_seconds'))}"
     yield "CPU time / wall time", spent
     yield "hypermol", str(info.get("versions", {}).get("hypermol", "unknown"))
+
+
+def _why_so_many(evidence: Evidence) -> str:
+    """What the highest terms explained, where their number was left to the images."""
+    told = load_found(evidence.run.directory).terms_tell
+    if not told:
+        return ""
+    steps = ", ".join(f"{nats:.1f} nats of an image at {terms}" for terms, nats in told.items())
+    return f", left to the images: the two highest explain {steps}"
 
 
 def _kind_words(knob: Knob) -> str:

@@ -33,6 +33,11 @@ class NamedBasis(NamedTuple):
     is_local: bool = False
     in_pairs: bool = False
 
+    @property
+    def can_rise(self) -> bool:
+        """Whether a molecule of few terms can go on with more: they are frequencies."""
+        return self.states != "rigid" and not self.is_local
+
     def fault(self, n_terms: int) -> str | None:
         """What is wrong with a number of terms, and what to give."""
         if isinstance(n_terms, bool) or not isinstance(n_terms, int):
