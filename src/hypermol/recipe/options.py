@@ -26,7 +26,8 @@ class FitOptions:
 
     Attributes:
         basis: of the generic molecule's states, one of `BASES`; None takes `BASIS`.
-        n_terms: of that basis, or the number of classes; None takes the basis' default.
+        n_terms: of that basis, or the number of classes; None begins with the
+            basis' default and rises as long as the images tell more.
         state_name: name of its knob; None takes `STATE_NAME`.
         spatial_basis: of its density, one of `SPATIAL_BASES`; None takes voxels.
         poses: refine (draw rotations and shifts about the input's), rescue (the same, and some of
