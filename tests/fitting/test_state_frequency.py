@@ -146,6 +146,7 @@ PLAN_OF_MANY = Plan(
 OPTIONS = FitOptions(
     radius_angstrom=110.0,
     resolution_angstrom=64.0,
+    poses="fixed",
     chains=1,
     burn_in=2,
     samples=1,
@@ -193,8 +194,6 @@ def test_a_fit_goes_on_with_more_terms_or_stays(
     assert found.n_terms == 8 and list(found.terms_tell or {}) == ["4"]
     assert run.info["n_terms"] == 8 and run.stacked("maps").shape[2] == 8
     assert run.weights(np.full((3, 1), 0.4)).shape == (3, 8)
-    whole = load_run(fit(ParticleSource(particles), tmp_path / "whole", OPTIONS).path)
-    np.testing.assert_array_equal(whole.stacked("maps"), run.stacked("maps"))
     assert "8 terms, left to the images" in write_report(run).read_text()
 
 
