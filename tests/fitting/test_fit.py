@@ -18,10 +18,9 @@ from hypermol.fitting import maps
 from hypermol.fitting.fit import fit
 from hypermol.io.errors import InputError
 from hypermol.io.store import RunDirectory
-from hypermol.molecule.gallery import pretzel
 from hypermol.recipe.options import FitOptions
 from hypermol.recipe.toml import read_recipe, write_recipe
-from hypermol.simulation import MoleculeSource, Noise, Poses, Settings, simulate, write_dataset
+from small_data import write_pretzel
 
 OPTIONS = FitOptions(
     n_terms=3,
@@ -36,16 +35,7 @@ OPTIONS = FitOptions(
 
 @pytest.fixture(scope="module")
 def particles(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    out = tmp_path_factory.mktemp("data")
-    settings = Settings(
-        n=70,
-        box=16,
-        pixel_size_angstrom=20.0,
-        poses=Poses(shift_sd_angstrom=10.0, rotation_error_deg=2.0, shift_error_px=0.3),
-        noise=Noise(snr=0.5),
-    )
-    write_dataset(out, simulate(MoleculeSource(pretzel(110.0, arms=1)), settings))
-    return out / "particles.star"
+    return write_pretzel(tmp_path_factory.mktemp("data"))
 
 
 @pytest.fixture(scope="module")

@@ -19,14 +19,13 @@ from hypermol.fitting.schedules import march, rising_terms
 from hypermol.fitting.stages import Plan
 from hypermol.fitting.state_frequency import WORTH_NATS, highest_terms_tell
 from hypermol.fitting.sweep import ChainState
-from hypermol.molecule.gallery import pretzel
 from hypermol.molecule.state_basis import Cosine
 from hypermol.posterior.priors import HyperPrior
 from hypermol.recipe.design import Grid
 from hypermol.recipe.options import FitOptions, make_design
 from hypermol.report import write_report
-from hypermol.simulation import MoleculeSource, Noise, Poses, Settings, simulate, write_dataset
 from simulated import draw_images, draw_prior, make_world
+from small_data import write_pretzel
 
 GRID = Grid(32, 6.0, 8, 90.0)
 
@@ -156,16 +155,7 @@ OPTIONS = FitOptions(
 
 @pytest.fixture(scope="module")
 def particles(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    out = tmp_path_factory.mktemp("data")
-    settings = Settings(
-        n=70,
-        box=16,
-        pixel_size_angstrom=20.0,
-        poses=Poses(shift_sd_angstrom=10.0, rotation_error_deg=2.0, shift_error_px=0.3),
-        noise=Noise(snr=0.5),
-    )
-    write_dataset(out, simulate(MoleculeSource(pretzel(110.0, arms=1)), settings))
-    return out / "particles.star"
+    return write_pretzel(tmp_path_factory.mktemp("data"))
 
 
 class Stopped(Exception):
@@ -179,7 +169,7 @@ def test_a_fit_goes_on_with_more_terms_or_stays(
     monkeypatch.setattr(fit_module, "WORTH_NATS", np.inf)
     run = load_run(fit(ParticleSource(particles), tmp_path / "few", OPTIONS).path)
     assert run.info["n_terms"] == 5 and run.stacked("maps").shape[2] == 5
-    assert not any("terms" in line["stage"][-7:] and "8" in line["stage"] for line in trace(run))
+    assert "states, 8 terms" not in stages_of(run)
     monkeypatch.setattr(fit_module, "WORTH_NATS", -np.inf)
 
     def stop(progress: Progress) -> None:
@@ -190,6 +180,7 @@ def test_a_fit_goes_on_with_more_terms_or_stays(
     with pytest.raises(Stopped):
         fit(ParticleSource(particles), out, OPTIONS, stop)
     run = load_run(fit(ParticleSource(particles), out, OPTIONS, resume=True).path)
+    assert "states, 8 terms" in stages_of(run)
     found = load_found(run.directory)
     assert found.n_terms == 8 and list(found.terms_tell or {}) == ["4"]
     assert run.info["n_terms"] == 8 and run.stacked("maps").shape[2] == 8
@@ -197,5 +188,6 @@ def test_a_fit_goes_on_with_more_terms_or_stays(
     assert "8 terms, left to the images" in write_report(run).read_text()
 
 
-def trace(run: Run) -> list[dict]:
-    return run.directory.read_trace()
+def stages_of(run: Run) -> set[str]:
+    """Names of the stages that were run."""
+    return {line["stage"] for line in run.directory.read_trace()}

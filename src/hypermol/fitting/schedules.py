@@ -196,24 +196,29 @@ def march(plan: Plan) -> tuple[Stage, ...]:
     stages.append(replace(whole, is_shared=plan.jumps, tests_terms=bool(plan.rising)))
     stages += with_more_terms(plan, stages[-1])
     if plan.first_particles < plan.n_particles:
-        some, everyone = plan.first_particles, stages[-1]
-        few = plan.settled(some)
-        stages = [
-            replace(stage, subset=some, anywhere_settled=min(stage.anywhere_settled, few))
-            for stage in stages
-        ]
-        placing = replace(
-            everyone,
-            name="placing the others",
-            n_terms=plan.n_terms,
-            theta="none",
-            sweeps=_PLACINGS,
-            tests_terms=False,
-            rises=False,
-            follows=bool(plan.rising),
-        )
-        stages.append(placing)
+        stages = _with_others_placed(plan, stages)
     return (*stages, *_last(plan, "states, fine", max(2, plan.burn_in // 2)))
+
+
+def _with_others_placed(plan: Plan, stages: list[Stage]) -> list[Stage]:
+    """The stages with the particles that a search begins with, and one that places the others."""
+    some, everyone = plan.first_particles, stages[-1]
+    few = plan.settled(some)
+    first = [
+        replace(stage, subset=some, anywhere_settled=min(stage.anywhere_settled, few))
+        for stage in stages
+    ]
+    placing = replace(
+        everyone,
+        name="placing the others",
+        n_terms=plan.n_terms,
+        theta="none",
+        sweeps=_PLACINGS,
+        tests_terms=False,
+        rises=False,
+        follows=bool(plan.rising),
+    )
+    return [*first, placing]
 
 
 def with_more_terms(plan: Plan, last: Stage) -> list[Stage]:

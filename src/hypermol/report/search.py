@@ -109,8 +109,7 @@ def _frame(evidence: Evidence) -> list[Block]:
     text = (
         "A search has a frame of its own, and either hand. Its rigid map was laid onto the model "
         "as it is before it has seen an image, all rotations and both hands tried: they correlate "
-        "by "
-        f"{frame.agreement:.2f}"
+        f"by {frame.agreement:.2f}"
     )
     if not frame.is_clear:
         text += (
