@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from hypermol import runtime
-from hypermol.runtime import block_loop, split_keys
+from hypermol.runtime import block_loop, in_threads, split_keys
 
 
 def body(scale: jax.Array) -> Any:
@@ -58,3 +58,7 @@ def test_a_fault_in_a_thread_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
 
     with pytest.raises(ValueError, match="of this block"):
         block_loop(broken)(jnp.zeros((4, 2)), 0.0)
+
+
+def test_threads_keep_the_order_of_items():
+    assert in_threads(lambda x: x**2, range(40)) == [x**2 for x in range(40)]

@@ -5,7 +5,7 @@ import ctypes
 import gc
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -133,11 +133,19 @@ def split_keys(key: jax.Array, shape: int | tuple[int, ...]) -> jax.Array:
 
 def _threads() -> int:
     """How many threads share a loop: on a CPU the cores that there are, else one."""
-    if jax.default_backend() != "cpu":
-        return 1
+    return min(_cores(), _MOST_THREADS) if jax.default_backend() == "cpu" else 1
+
+
+def _cores() -> int:
     own = getattr(os, "sched_getaffinity", None)
-    cores = len(own(0)) if own else os.cpu_count() or 1
-    return min(cores, _MOST_THREADS)
+    return len(own(0)) if own else os.cpu_count() or 1
+
+
+def in_threads(function: Callable[[Any], Any], items: Iterable[Any]) -> list[Any]:
+    """What a function finds for each item, in their order: for NumPy's work on the host, which
+    lets other threads run."""
+    with ThreadPoolExecutor(_cores()) as pool:
+        return list(pool.map(function, items))
 
 
 @partial(jax.jit, static_argnums=1)

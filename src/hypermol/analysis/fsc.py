@@ -11,6 +11,7 @@ from functools import lru_cache
 from typing import Literal, NamedTuple
 
 import numpy as np
+import scipy.fft
 
 from hypermol.space.fourier import frequency_radii
 
@@ -65,7 +66,7 @@ def _transform(volume: np.ndarray, mask: np.ndarray | None) -> np.ndarray:
     real = np.asarray(volume, dtype=np.float64)
     if real.ndim != 3 or len(set(real.shape)) != 1:
         raise ValueError(f"an FSC needs cubic volumes, not shape {real.shape}")
-    return np.fft.rfftn(real if mask is None else real * mask).ravel()
+    return scipy.fft.rfftn(real if mask is None else real * mask).ravel()
 
 
 def _curve(first: np.ndarray, second: np.ndarray, n: int, rule: ShellRule) -> np.ndarray:

@@ -44,6 +44,7 @@ from hypermol.analysis.volumes import (
     moved_to_box,
     per_image_mean,
 )
+from hypermol.runtime import in_threads
 
 _MATCH_NODES = 24
 #: Images that CryoBench takes its per-image FSC of.
@@ -327,15 +328,20 @@ def score_fsc(scoring: Scoring, gauge_of: Callable[[int], Gauge]) -> dict[str, A
     """Per-image FSC area of the posterior mean of each image's own volume, in its gauge."""
     truth = scoring.truth
     mask = mask_from_map(truth.mean_map())
-    areas: dict[str, list[float]] = {"unmasked": [], "masked": []}
-    curves: dict[str, list[np.ndarray]] = {"unmasked": [], "masked": []}
-    for image in scoring.images:
-        found = scoring.own_volume(image, gauge_of(image))
+
+    def one(case: tuple[int, Gauge]) -> dict[str, PerImageFsc]:
+        image, gauge = case
+        found = scoring.own_volume(image, gauge)
         true = truth.maps[truth.frame[image]].astype(np.float32)
-        for kind, used in (("unmasked", None), ("masked", mask)):
-            scored = _one_image(found, true, used)
-            areas[kind].append(scored.mean)
-            curves[kind].append(scored.curves[0])
+        return {
+            "unmasked": _one_image(found, true, None),
+            "masked": _one_image(found, true, mask),
+        }
+
+    # what all images share is made here, and not by every thread
+    scored = in_threads(one, [(image, gauge_of(image)) for image in scoring.images])
+    areas = {kind: [image[kind].mean for image in scored] for kind in ("unmasked", "masked")}
+    curves = {kind: [image[kind].curves[0] for image in scored] for kind in areas}
     box = scoring.run.info["box"]
     return {
         "n_images": len(scoring.images),

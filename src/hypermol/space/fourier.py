@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
+import scipy.fft
 from jax import Array
 
 
@@ -118,13 +119,13 @@ def crop_or_pad_volume(volume: np.ndarray, n: int) -> np.ndarray:
     if m == n:
         return volume
     axes = (-3, -2, -1)
-    transform = np.fft.fftshift(np.fft.fftn(np.fft.ifftshift(volume, axes=axes), axes=axes), axes)
-    out = np.zeros((*volume.shape[:-3], n, n, n), dtype=transform.dtype)
+    transform = scipy.fft.rfftn(np.fft.ifftshift(volume, axes=axes), axes=axes)
     half = (min(m, n) - 1) // 2
-    source = slice(m // 2 - half, m // 2 + half + 1)
-    target = slice(n // 2 - half, n // 2 + half + 1)
-    out[..., target, target, target] = transform[..., source, source, source]
-    out = np.fft.fftshift(np.fft.ifftn(np.fft.ifftshift(out, axes=axes), axes=axes), axes).real
+    shared = np.arange(-half, half + 1)
+    planes, rows, columns = shared[:, None, None], shared[:, None], np.arange(half + 1)
+    out = np.zeros((*volume.shape[:-3], n, n, n // 2 + 1), dtype=transform.dtype)
+    out[..., planes, rows, columns] = transform[..., planes, rows, columns]
+    out = np.fft.fftshift(scipy.fft.irfftn(out, s=(n, n, n), axes=axes), axes)
     return (out * (n / m) ** 3).astype(volume.dtype)
 
 
