@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 from bodies import BOX, CENTRES, PIXEL, RADII, simulate, soft_ball, write_bodies
 from hypermol.cli.main import app
 from hypermol.data.source import load_particles
-from hypermol.fitting.forecast import Trial
+from hypermol.fitting.forecast import Trial, risen
 from hypermol.fitting.found import Found
 from hypermol.fitting.level import Levels
 from hypermol.fitting.schedules import make_schedule
@@ -85,6 +85,29 @@ def test_memory_is_what_the_arrays_take(particles):
     assert memory.coefficients == 7 * (1 + 3) * 4 * n**3
     parts = memory.images, memory.grids, memory.coefficients, memory.kernels
     assert memory.total == sum(parts)
+
+
+def test_terms_that_may_rise_are_counted(particles):
+    """Of the 12 to which five may rise: maps of 12 terms, and stages of 8 and 12 in the time."""
+    left, given = (
+        FitOptions(basis="cosine", n_terms=terms, resolution_angstrom=12.0, radius_angstrom=33.0)
+        for terms in (None, 5)
+    )
+    loaded = load_particles(particles)
+    memories, costs = [], []
+    for options in (left, given):
+        design = make_design(options, BOX, PIXEL)
+        schedule = make_schedule(options, loaded, design)
+        trial = Trial(loaded, options, design, schedule)
+        memories.append((trial.memory(), trial.largest_memory()))
+        costs.append([sum(s.cost(40) for s in some) for some in (schedule, risen(schedule))])
+    assert memories[1][0] == memories[1][1] == memories[0][0]
+    assert memories[0][1].coefficients == 12 / 5 * memories[0][0].coefficients
+    assert costs[1][0] == costs[1][1] < costs[0][1]
+    names = [
+        stage.name for stage in risen(make_schedule(left, loaded, make_design(left, BOX, PIXEL)))
+    ]
+    assert "states, 12 terms" in names
 
 
 def test_a_class_of_ones_own(particles, tmp_path):

@@ -66,7 +66,7 @@ def check(
     with console.status("testing the molecule"):
         report = _conformance(design, loaded, options)
     _print_findings(console, options.type or str(model), report)
-    _print_memory(console, trial.memory())
+    _print_memory(console, trial.memory(), trial.largest_memory())
     with console.status("reconstructing a consensus"):
         start = trial.consensus()
     path = (out or model.with_name(f"{model.stem}-check")) / "regions.png"
@@ -82,6 +82,7 @@ def check(
             f"estimate: {seconds.sweep:,.1f} s a sweep at full resolution for {loaded.n:,} "
             f"particles (measured on {seconds.measured_on} and scaled), about "
             f"{seconds.fit / 60:,.1f} min for the whole fit on this machine"
+            + _if_more(seconds.fit, seconds.longest, f"{seconds.longest / 60:,.1f} min")
         )
     raise typer.Exit(0 if report.ok else 1)
 
@@ -128,13 +129,19 @@ def _print_findings(console: Console, title: str, report: Report) -> None:
     console.print(table)
 
 
-def _print_memory(console: Console, memory: Memory) -> None:
+def _if_more(usual: float, most: float, said: str) -> str:
+    """What it comes to if state terms rise as far as they may, where they may."""
+    return f"; {said} if its states turn out to tell more terms" if most > usual else ""
+
+
+def _print_memory(console: Console, memory: Memory, largest: Memory) -> None:
     console.print(
         f"memory: {_size(memory.total)} = {_size(memory.images)} images (12 bytes x Fourier "
         "pixels of the finest level x particles) + "
         f"{_size(memory.grids)} grids (3 x slicing grids) + "
         f"{_size(memory.coefficients)} coefficients (7 x theta) + "
         f"{_size(memory.kernels)} kernels"
+        + _if_more(memory.total, largest.total, _size(largest.total))
     )
 
 

@@ -1,7 +1,7 @@
 """What a fit will cost before it is run: memory from shapes, seconds from one measured sweep."""
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple, final
 
 import jax
@@ -56,10 +56,18 @@ class Memory:
 
 
 class Seconds(NamedTuple):
-    """An estimate: of the last stage's sweep, of all sweeps of all chains; particles measured."""
+    """An estimate.
+
+    Attributes:
+        sweep: of the last stage.
+        fit: all sweeps of all chains.
+        longest: the same if state terms rise as far as they may.
+        measured_on: particles.
+    """
 
     sweep: float
     fit: float
+    longest: float
     measured_on: int
 
 
@@ -90,6 +98,17 @@ def predict_memory(
         _GRID_COPIES * _bytes(prepared),
         _COEFFICIENT_COPIES * _bytes(theta),
         _NUMBER_BYTES * n_numbers(linear) if convolves else 0,
+    )
+
+
+def risen(schedule: tuple[Stage, ...]) -> tuple[Stage, ...]:
+    """The stages that are run if images tell every state term that they are asked for."""
+    most = max((stage.n_terms for stage in schedule if stage.rises), default=None)
+    if most is None:
+        return schedule
+    return tuple(
+        replace(stage, n_terms=most if stage.follows else stage.n_terms, rises=False)
+        for stage in schedule
     )
 
 
@@ -124,8 +143,15 @@ class Trial:
 
     def memory(self) -> Memory:
         """Of the fit, in the ball that is given or that the first map starts from."""
-        molecule = self.levels.form(self.schedule[-1], Found()).molecule
-        return predict_memory(molecule, self.schedule, self.particles.box, self.particles.n)
+        return self._memory(self.schedule)
+
+    def largest_memory(self) -> Memory:
+        """The same if state terms rise as far as they may."""
+        return self._memory(risen(self.schedule))
+
+    def _memory(self, schedule: tuple[Stage, ...]) -> Memory:
+        molecule = self.levels.form(schedule[-1], Found()).molecule
+        return predict_memory(molecule, schedule, self.particles.box, self.particles.n)
 
     def seconds(self, start: tuple[Level, ChainState]) -> Seconds:
         """Time one sweep of the last stage, once it is compiled, and scale it.
@@ -148,16 +174,21 @@ class Trial:
         jax.block_until_ready(run_sweep(keys[2], blocks, state, tunings, level.data)[0])
         measured = self.levels.particles.n
         sweep = (time.perf_counter() - began) * self.particles.n / measured
-        starts, n = min(options.starts, options.chains), self.particles.n
-        members = {True: starts, False: options.chains}
-        total = sum(
+        each = sweep / last.cost(self.particles.n)
+        all_of_them = each * self._cost(self.schedule)
+        return Seconds(sweep, all_of_them, each * self._cost(risen(self.schedule)), measured)
+
+    def _cost(self, schedule: tuple[Stage, ...]) -> float:
+        """Of all sweeps of all chains, in the units of `Stage.cost`."""
+        options, n = self.options, self.particles.n
+        members = {True: min(options.starts, options.chains), False: options.chains}
+        return sum(
             stage.cost(n)
             * stage.sweeps
             * (options.trials if stage.is_trial else members[stage.is_shared])
-            for stage in self.schedule
+            for stage in schedule
             if not (stage.is_repair or stage.rises)
         )
-        return Seconds(sweep, sweep * total / last.cost(n), measured)
 
 
 def spread(particles: ParticleSet, n: int) -> ParticleSet:
