@@ -33,6 +33,7 @@ _TRACES = (
     ("moved_rotation", "rotations moved per step"),
     ("guessed_rotation", "rotations drawn anew"),
     ("moved_shift", "shifts moved per step"),
+    ("accepted_particles", "gradient steps accepted"),
     ("accepted_molecule", "density steps accepted"),
     ("accepted_motion", "trajectory steps accepted"),
     ("placed", "particles placed"),
