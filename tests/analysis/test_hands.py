@@ -1,5 +1,7 @@
 """States that are mirror images of others, and states that only move."""
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
@@ -7,6 +9,7 @@ from scipy.spatial.transform import Rotation
 from hypermol.analysis.alignment import align_both_hands, align_volumes
 from hypermol.analysis.gauge import flip_hand, rotate_volume
 from hypermol.analysis.hands import judge_hands, states_apart
+from hypermol.molecule.gallery import toy
 
 from .blobs import blob_volume
 
@@ -50,6 +53,26 @@ def test_which_states_have_the_other_hand(mirrored: tuple[int, ...]) -> None:
     assert [row[0] for row in found.states] == [2.0, 0.0, 1.0, 3.0]
     assert found.other_hand == [False, 1 in mirrored, 3 in mirrored]
     assert found.is_mixed == bool(mirrored)
+
+
+@pytest.mark.parametrize(("name", "is_own"), [("cat", True), ("pretzel", False)])
+def test_the_cat_is_its_own_mirror_image_but_for_its_tail(name: str, is_own: bool) -> None:
+    """The pretzel's arms curl out of the plane of its base."""
+    molecule = toy(name, 50.0)
+    theta = molecule.init(jax.random.key(0))
+    states = np.linspace(0.0, 1.0, 3)[:, None] * np.ones(molecule.state_space.dim)
+    axis = np.fft.ifftshift(np.arange(BOX) - BOX // 2) / (5.0 * BOX)
+    z, y, x = np.meshgrid(axis, axis, axis, indexing="ij")
+    points = jnp.asarray(np.stack([x, y, z], axis=-1).reshape(-1, 3), jnp.float32)
+    inside = np.sqrt(x**2 + y**2 + z**2) < 9.0 / (5.0 * BOX)
+    volumes = []
+    for state in states:
+        values = np.asarray(molecule.fourier(theta, points, jnp.asarray(state, jnp.float32)))
+        volume = np.fft.ifftn(values.reshape(BOX, BOX, BOX) * inside).real
+        volumes.append(np.fft.fftshift(volume))
+    found = judge_hands(states, np.stack(volumes))
+    assert found.is_own_mirror == is_own, found
+    assert not found.is_mixed or name == "cat"
 
 
 def test_states_that_are_far_apart() -> None:

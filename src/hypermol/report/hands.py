@@ -34,6 +34,17 @@ def hands_finding(standing: HandStanding | None) -> Finding | None:
     )
     told = told[0].upper() + told[1:]
     text = f"Correlation with {_named(standing.states[0])}, turned as fits best. {told}."
+    if standing.is_own_mirror and not standing.is_mixed:
+        return Finding(
+            "warning",
+            "The molecule is nearly its own mirror image",
+            f"{text} A molecule and its reflection have the same projections. Where a motion leads "
+            "through a form that is its own mirror image, the images of its second half look like "
+            "mirror images of the first, and may have been taken for these: half of the motion is "
+            "then missing, and the states of these particles run backwards. Look whether the map "
+            "at an end of the states is its own mirror image, and whether the occupancy piles up "
+            "there; only what is not symmetric tells, at a resolution that shows it.",
+        )
     if not standing.is_mixed:
         return Finding("good", "One hand in all states", text)
     return Finding(

@@ -1,0 +1,27 @@
+"""What the verdict says of hands."""
+
+import pytest
+
+from hypermol.analysis.hands import HandStanding
+from hypermol.report.hands import hands_finding
+
+STATES = [[1.0], [0.5], [0.0]]
+
+
+@pytest.mark.parametrize(
+    ("kept", "mirrored", "weight", "title"),
+    [
+        ([0.99, 0.96], [0.60, 0.70], "good", "One hand in all states"),
+        ([0.60, 0.96], [0.90, 0.70], "warning", "Some states are mirror images of others"),
+        # as the cat's states were found, folded
+        ([0.96, 0.95], [0.98, 0.95], "warning", "The molecule is nearly its own mirror image"),
+    ],
+)
+def test_each_case_has_its_sentence(kept, mirrored, weight, title):
+    found = hands_finding(HandStanding(STATES, kept, mirrored))
+    assert (found.weight, found.title) == (weight, title)
+    assert f"State 0.50: {kept[0]:.2f} as it is, {mirrored[0]:.2f} mirrored" in found.text
+
+
+def test_a_rigid_molecule_has_none():
+    assert hands_finding(None) is None
