@@ -20,7 +20,7 @@ import numpy.typing as npt
 #: stay at its end, and from what size memory is mapped by itself and given back when freed.
 _M_ARENA_MAX, _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -8, -1, -3
 _KEPT_BYTES, _MAPPED_BYTES = 1 << 20, 1 << 20
-#: Threads that share a loop over blocks: each needs a block's memory.
+#: Threads that share a loop: each needs memory for what it works on.
 _MOST_THREADS = 8
 
 
@@ -118,9 +118,8 @@ def block_loop(body: Callable[[Any], Callable[[Any], Any]]) -> BlockLoop:
             return some(items, shared, chosen)
         # of one size, so that they are compiled once: the last may begin with rows of another's
         starts = [min(start, n - size) for start in range(0, n, size)]
-        with ThreadPoolExecutor(len(starts)) as pool:
-            parts = pool.map(lambda at: some(items, shared, chosen[at : at + size]), starts)
-            return _joined(list(parts), (n - 1) % size + 1)
+        parts = in_threads(lambda at: some(items, shared, chosen[at : at + size]), starts)
+        return _joined(parts, (n - 1) % size + 1)
 
     return loop
 
@@ -133,18 +132,19 @@ def split_keys(key: jax.Array, shape: int | tuple[int, ...]) -> jax.Array:
 
 def _threads() -> int:
     """How many threads share a loop: on a CPU the cores that there are, else one."""
-    return min(_cores(), _MOST_THREADS) if jax.default_backend() == "cpu" else 1
+    return _host_threads() if jax.default_backend() == "cpu" else 1
 
 
-def _cores() -> int:
+def _host_threads() -> int:
     own = getattr(os, "sched_getaffinity", None)
-    return len(own(0)) if own else os.cpu_count() or 1
+    cores = len(own(0)) if own else os.cpu_count() or 1
+    return min(cores, _MOST_THREADS)
 
 
 def in_threads(function: Callable[[Any], Any], items: Iterable[Any]) -> list[Any]:
-    """What a function finds for each item, in their order: for NumPy's work on the host, which
-    lets other threads run."""
-    with ThreadPoolExecutor(_cores()) as pool:
+    """What a function finds for each item, in their order, several at a time: for compiled calls,
+    and for NumPy's work on the host, which let other threads run."""
+    with ThreadPoolExecutor(_host_threads()) as pool:
         return list(pool.map(function, items))
 
 

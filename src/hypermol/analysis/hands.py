@@ -17,7 +17,7 @@ _BOX, _STATES = 28, 5
 #: A state has the other hand if its mirror image agrees by so much more, and by so much.
 _CLEARLY, _ALIKE = 0.05, 0.7
 #: A molecule some of whose states agree so well with mirror images is nearly its own. Agreements
-#: that were met: the cat, which is, 0.94 to 0.98; adk, pretzels and others, 0.47 to 0.89.
+#: that were met: the cat, which is, 0.94 to 0.98; adk and pretzels, 0.47 to 0.73.
 _OWN_MIRROR = 0.92
 
 

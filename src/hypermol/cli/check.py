@@ -131,7 +131,7 @@ def _print_findings(console: Console, title: str, report: Report) -> None:
 
 def _if_more(usual: float, most: float, said: str) -> str:
     """What it comes to if state terms rise as far as they may, where they may."""
-    return f"; {said} if its states turn out to tell more terms" if most > usual else ""
+    return f"; {said} if the states turn out to tell more terms" if most > usual else ""
 
 
 def _print_memory(console: Console, memory: Memory, largest: Memory) -> None:

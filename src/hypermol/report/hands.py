@@ -34,7 +34,16 @@ def hands_finding(standing: HandStanding | None) -> Finding | None:
     )
     told = told[0].upper() + told[1:]
     text = f"Correlation with {_named(standing.states[0])}, turned as fits best. {told}."
-    if standing.is_own_mirror and not standing.is_mixed:
+    if standing.is_mixed:
+        return Finding(
+            "warning",
+            "Some states are mirror images of others",
+            f"{text} A molecule and its reflection have the same projections, so a model with "
+            "states may show both and call the difference a motion. Only a molecule that is seen "
+            "in between moves so: look at the occupancy there. Poses of both hands in the input "
+            "have this effect too: --poses search finds them anew.",
+        )
+    if standing.is_own_mirror:
         return Finding(
             "warning",
             "The molecule is nearly its own mirror image",
@@ -45,16 +54,7 @@ def hands_finding(standing: HandStanding | None) -> Finding | None:
             "at an end of the states is its own mirror image, and whether the occupancy piles up "
             "there; only what is not symmetric tells, at a resolution that shows it.",
         )
-    if not standing.is_mixed:
-        return Finding("good", "One hand in all states", text)
-    return Finding(
-        "warning",
-        "Some states are mirror images of others",
-        f"{text} A molecule and its reflection have the same projections, so a model with states "
-        "may show both and call the difference a motion. Only a molecule that is seen in between "
-        "moves so: look at the occupancy there. Poses of both hands in the input have this effect "
-        "too: --poses search finds them anew.",
-    )
+    return Finding("good", "One hand in all states", text)
 
 
 def _named(state: list[float]) -> str:
