@@ -3,6 +3,7 @@
 import pytest
 
 from hypermol.analysis.hands import HandStanding
+from hypermol.fitting.found import Found, Unfolding
 from hypermol.report.hands import hands_finding
 
 STATES = [[1.0], [0.5], [0.0]]
@@ -18,10 +19,18 @@ STATES = [[1.0], [0.5], [0.0]]
     ],
 )
 def test_each_case_has_its_sentence(kept, mirrored, weight, title):
-    found = hands_finding(HandStanding(STATES, kept, mirrored))
+    found = hands_finding(HandStanding(STATES, kept, mirrored), Found())
     assert (found.weight, found.title) == (weight, title)
     assert f"State 0.50: {kept[0]:.2f} as it is, {mirrored[0]:.2f} mirrored" in found.text
 
 
 def test_a_rigid_molecule_has_none():
-    assert hands_finding(None) is None
+    assert hands_finding(None, Found()) is None
+
+
+def test_a_motion_that_was_unfolded_is_no_warning():
+    folded = Unfolding(gain=1.3, gain_error=0.1, mirrored_difference=-0.6, turn=1.7)
+    known = Found(unfolding={"0": folded})
+    found = hands_finding(HandStanding(STATES, [0.96, 0.95], [0.98, 0.95]), known)
+    assert found.weight == "note"
+    assert "unfolded" in found.text

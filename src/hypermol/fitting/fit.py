@@ -31,7 +31,9 @@ from hypermol.fitting.schedules import make_schedule
 from hypermol.fitting.stages import Stage, sweep_key
 from hypermol.fitting.state_frequency import WORTH_NATS, highest_terms_tell
 from hypermol.fitting.sweep import ChainState, Sweep, adapt_tunings, run_sweep, trace_numbers
+from hypermol.fitting.unfolding import unfolded
 from hypermol.io.store import RunDirectory
+from hypermol.recipe.design import consensus
 from hypermol.recipe.options import FitOptions, make_design
 from hypermol.runtime import trim_memory
 
@@ -230,7 +232,7 @@ class _Job:
             if stage.finds_radius and chain == 0:
                 self._learn_from_first_map(level, at)
             if stage.tests_hands:
-                self._learn_hands(chain, level, at.state)
+                at = at._replace(state=self._of_one_hand(chain, bench, at.state))
             if stage.tests_terms and chain == 0:
                 self._learn_terms(stage, level, at.state)
             if stage.name == self.schedule[-1].name and chain == 0:
@@ -265,15 +267,22 @@ class _Job:
         self.files.learn(frame=standing)
         return state
 
-    def _learn_hands(self, start: int, level: Level, state: ChainState) -> None:
-        """Whether some states are mirror images of others; where they are, one is kept."""
+    def _of_one_hand(self, start: int, bench: _Bench, state: ChainState) -> ChainState:
+        """Whether some states are mirror images of others; where they are, one is kept. Whether
+        others were taken for mirror images; where they were, the motion is unfolded."""
         if self.files.found.is_mixed(start):
-            return  # it was interrupted after it had been told
+            return state  # it was interrupted after it had been told
+        level, files = bench.level, self.files
         standing = hands_of(level, state)
         if standing.is_mixed:
-            self.files.keep_hand(start, densities(level, state, np.array(standing.states[:1]))[0])
-            self.files.learn(point_groups=None)  # its axes are looked for again
-        self.files.learn(hands={**(self.files.found.hands or {}), str(start): standing})
+            files.keep_hand(start, densities(level, state, np.array(standing.states[:1]))[0])
+            files.learn(point_groups=None)  # its axes are looked for again
+        elif standing.is_own_mirror and level.molecule.state_space.has_ends:
+            rigid = consensus(self.levels.grid(bench.stage, files.found))
+            state, unfolding = unfolded(level, state, rigid)
+            files.learn(unfolding={**(files.found.unfolding or {}), str(start): unfolding})
+        files.learn(hands={**(files.found.hands or {}), str(start): standing})
+        return state
 
     def _learn_terms(self, stage: Stage, level: Level, state: ChainState) -> None:
         """Whether state terms are to rise: the next number of them, or those that there are."""

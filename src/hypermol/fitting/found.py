@@ -9,6 +9,9 @@ from hypermol.io.store import RunDirectory
 _FILE = "found.json"
 #: Below this correlation a model's first density does not tell where it stands.
 _TELLS = 0.5
+#: Sides are told apart by so many standard errors of their gain; and what they differ by is its own
+#: mirror image with the sign changed, at least so nearly.
+_CLEARLY, _REVERSED = 5.0, -0.4
 
 
 @final
@@ -32,6 +35,37 @@ class FrameStanding:
 
 @final
 @dataclass(frozen=True)
+class Unfolding:
+    """What was found of two sides.
+
+    Attributes:
+        gain: log-likelihood in nats that telling two sides apart adds to an image, by a density
+            that was found without it; mean.
+        gain_error: its standard error.
+        mirrored_difference: correlation of what the sides differ by with its mirror image: -1 of
+            sides that are mirror images; None where there are no sides.
+        turn: state u and the mirror image of state turn - u are alike; None where there are none.
+    """
+
+    gain: float
+    gain_error: float
+    mirrored_difference: float | None = None
+    turn: float | None = None
+
+    @property
+    def has_sides(self) -> bool:
+        """Whether the images fall in two kinds."""
+        return self.gain > _CLEARLY * self.gain_error
+
+    @property
+    def is_clear(self) -> bool:
+        """Whether the motion was folded, and was unfolded."""
+        alike = self.mirrored_difference
+        return self.has_sides and alike is not None and alike < _REVERSED
+
+
+@final
+@dataclass(frozen=True)
 class Found:
     """Constants of the run's posterior that are estimated once.
 
@@ -43,6 +77,8 @@ class Found:
             (`point_group.GroupStanding`); None before.
         hands: of each start, how its states stood to one another's hand (`analysis.hands`), None
             before.
+        unfolding: of starts whose molecule is nearly its own mirror image, whether half of its
+            motion had been taken for mirror images (`unfolding`), None before.
         frame: how the map of a search stood to a molecule of the user's own, None before.
         n_terms: how far state terms are to rise, None before it is known.
         terms_tell: what the highest explained of an image, in nats, by how many there were.
@@ -55,6 +91,7 @@ class Found:
     trial_scores: list[float] | None = None
     point_groups: list[dict[str, Any]] | None = None
     hands: dict[str, HandStanding] | None = None
+    unfolding: dict[str, Unfolding] | None = None
     frame: FrameStanding | None = None
     n_terms: int | None = None
     terms_tell: dict[str, float] | None = None
@@ -71,6 +108,11 @@ class Found:
         """Whether those of any had."""
         return any(standing.is_mixed for standing in (self.hands or {}).values())
 
+    @property
+    def was_unfolded(self) -> bool:
+        """Whether the motion of any start was."""
+        return any(standing.is_clear for standing in (self.unfolding or {}).values())
+
     def save(self, directory: RunDirectory) -> None:
         """Write found.json."""
         hands = {start: standing._asdict() for start, standing in (self.hands or {}).items()}
@@ -86,4 +128,6 @@ def load_found(directory: RunDirectory) -> Found:
     hands = {start: HandStanding(**standing) for start, standing in stored.items()}
     frame = known.pop("frame", None)
     frame = FrameStanding(**frame) if frame else None
-    return Found(**known, hands=hands or None, frame=frame)
+    sides: dict[str, dict[str, Any]] = known.pop("unfolding", None) or {}
+    unfolding = {start: Unfolding(**standing) for start, standing in sides.items()}
+    return Found(**known, hands=hands or None, unfolding=unfolding or None, frame=frame)

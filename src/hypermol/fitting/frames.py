@@ -11,6 +11,7 @@ import numpy as np
 
 from hypermol.analysis.alignment import align_volumes
 from hypermol.analysis.gauge import Gauge, apply_to_volume
+from hypermol.data.latents import Latents
 from hypermol.fitting.found import FrameStanding
 from hypermol.fitting.level import Level
 from hypermol.fitting.sweep import ChainState
@@ -38,16 +39,21 @@ def turned(level: Level, state: ChainState, frame: Gauge) -> ChainState:
     """
     voxel = level.grid.voxel_size_angstrom
     volume = apply_to_volume(frame, level.molecule.mean(state.theta), voxel)
-    own = state.latents.quaternion
+    latents = posed(level, state.latents, frame)
+    return state._replace(theta=rigid_theta(level, volume), latents=latents)
+
+
+def posed(level: Level, latents: Latents, frame: Gauge) -> Latents:
+    """Poses of particles whose molecule is seen in another frame (`turned`)."""
+    own = latents.quaternion
     if frame.flipped:
         own = own * jnp.asarray(_MIRRORED, own.dtype)
     back = jnp.asarray(quaternion_from_matrix(frame.rotation.T), jnp.float32)
     quaternion = quaternion_multiply(own, back)
     pixel = level.grid.box_angstrom / level.posterior.plane.box
     shift = jnp.asarray(frame.shift_angstrom / pixel, jnp.float32)
-    moved = state.latents.shift_px - (matrix_from_quaternion(quaternion) @ shift)[..., :2]
-    latents = state.latents._replace(quaternion=quaternion, shift_px=moved)
-    return state._replace(theta=rigid_theta(level, volume), latents=latents)
+    moved = latents.shift_px - (matrix_from_quaternion(quaternion) @ shift)[..., :2]
+    return latents._replace(quaternion=quaternion, shift_px=moved)
 
 
 def turned_onto(

@@ -6,6 +6,7 @@ from hypermol.analysis.chains import has_states, pooled_states
 from hypermol.analysis.hands import HandStanding, judge_hands, states_apart
 from hypermol.analysis.run import Run
 from hypermol.analysis.volumes import mean_state_grids
+from hypermol.fitting.found import Found
 from hypermol.report.finding import Finding
 
 #: States that are compared here.
@@ -22,8 +23,13 @@ def run_hands(run: Run) -> HandStanding | None:
     return judge_hands(states, mean_state_grids(run, states))
 
 
-def hands_finding(standing: HandStanding | None) -> Finding | None:
-    """The verdict's sentence."""
+def hands_finding(standing: HandStanding | None, found: Found) -> Finding | None:
+    """The verdict's sentence.
+
+    Args:
+        standing: of the run's states.
+        found: what its search found, of a motion that was unfolded too.
+    """
     if standing is None:
         return None
     told = "; ".join(
@@ -42,6 +48,15 @@ def hands_finding(standing: HandStanding | None) -> Finding | None:
             "states may show both and call the difference a motion. Only a molecule that is seen "
             "in between moves so: look at the occupancy there. Poses of both hands in the input "
             "have this effect too: --poses search finds them anew.",
+        )
+    if standing.is_own_mirror and found.was_unfolded:
+        return Finding(
+            "note",
+            "The molecule is nearly its own mirror image",
+            f"{text} Half of the motion had been taken for mirror images of the other half, and "
+            "was unfolded by what the molecule lacks to being symmetric. Images that do not show "
+            "that, as those seen from straight beside, may be on either side: their states have "
+            "two places, which samples pass between seldom.",
         )
     if standing.is_own_mirror:
         return Finding(

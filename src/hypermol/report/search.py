@@ -3,7 +3,7 @@ and who jumped when."""
 
 import numpy as np
 
-from hypermol.fitting.found import load_found
+from hypermol.fitting.found import Unfolding, load_found
 from hypermol.fitting.point_group import GroupStanding
 from hypermol.report.evidence import Evidence
 from hypermol.report.figures_sampler import stage_names
@@ -126,15 +126,17 @@ def _frame(evidence: Evidence) -> list[Block]:
 
 def _hands(evidence: Evidence) -> list[Block]:
     """Whether states had two hands while the search went on, and what was done."""
-    known = load_found(evidence.run.directory).hands
+    found = load_found(evidence.run.directory)
+    known, unfolding = found.hands, found.unfolding or {}
     if not known:
         return []
+    done = {start: "unfolded" for start, standing in unfolding.items() if standing.is_clear}
     rows = [
         (
             str(int(start) + 1),
             ", ".join(f"{value:.2f}" for value in standing.kept),
             ", ".join(f"{value:.2f}" for value in standing.mirrored),
-            "began again" if standing.is_mixed else "one hand",
+            "began again" if standing.is_mixed else done.get(start, "one hand"),
         )
         for start, standing in known.items()
     ]
@@ -146,7 +148,26 @@ def _hands(evidence: Evidence) -> list[Block]:
         "A molecule that does move between mirror images of itself is found to do so again."
     )
     header = ("start", "agreement of states", "of their mirror images", "")
-    return [Heading("Hands"), Paragraph(text), Table(header, rows)]
+    blocks: list[Block] = [Heading("Hands"), Paragraph(text), Table(header, rows)]
+    return blocks + ([_unfolding(unfolding)] if unfolding else [])
+
+
+def _unfolding(unfolding: dict[str, Unfolding]) -> Paragraph:
+    """Whether half of a motion had been taken for mirror images of the other half."""
+    told = [
+        f"start {int(start) + 1}: {standing.gain:.2f} +- {standing.gain_error:.2f} nats an image"
+        + ("" if standing.mirrored_difference is None else f", {standing.mirrored_difference:.2f}")
+        for start, standing in unfolding.items()
+    ]
+    return Paragraph(
+        "The molecule is nearly its own mirror image, so that half of a motion may have been taken "
+        "for mirror images of the other half, states backwards. Then one density is lacking in the "
+        "images of one half and too much in those of the other. It was looked for: what telling "
+        "two such sides apart adds to the log-likelihood of images that the density was not found "
+        f"from, and the correlation of the density with its mirror image: {'; '.join(told)}. "
+        "Where the first is clear and the second clearly negative, the images of one side were "
+        "laid out beyond the end of the others, as one longer motion."
+    )
 
 
 def _stages(evidence: Evidence) -> list[Block]:

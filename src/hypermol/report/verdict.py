@@ -6,6 +6,7 @@ import numpy as np
 import scipy
 
 from hypermol.analysis.run import Run
+from hypermol.fitting.found import load_found
 from hypermol.report.convergence import ESS_PER_CHAIN, RHAT_GOOD, RHAT_USABLE
 from hypermol.report.evidence import Evidence
 from hypermol.report.finding import Finding
@@ -33,7 +34,7 @@ def findings(evidence: Evidence) -> list[Finding]:
         _convergence,
         _chains,
         _motion,
-        lambda evidence: hands_finding(evidence.hands),
+        lambda evidence: hands_finding(evidence.hands, load_found(evidence.run.directory)),
         _certainty,
         _dependence,
         _leaks,

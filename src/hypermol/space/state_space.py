@@ -132,6 +132,11 @@ class StateSpace(abc.ABC):
         return False
 
     @property
+    def has_ends(self) -> bool:
+        """Whether the one knob runs from one end to another."""
+        return False
+
+    @property
     def state_labels(self) -> tuple[str, ...]:
         """What to call the one knob's states, where they are a finite set; else none."""
         return ()
@@ -237,6 +242,11 @@ class Interval(OneKnob):
     def wrap(self, tau: Array) -> Array:
         """Reflect at both ends (a fold of the circle of length 2)."""
         return fold(tau)
+
+    @override
+    @property
+    def has_ends(self) -> bool:
+        return True
 
     @override
     def n_bins(self, wanted: int) -> int:

@@ -1,0 +1,158 @@
+"""A motion half of which was taken for mirror images of the other half."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import final
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax import Array
+from scipy.stats import spearmanr
+
+from hypermol.analysis.truth import Truth, load_truth
+from hypermol.data.source import ParticleSource
+from hypermol.fitting.found import Found, Unfolding, load_found
+from hypermol.fitting.level import Level, Levels
+from hypermol.fitting.maps import thetas_of_parts
+from hypermol.fitting.march import first_state
+from hypermol.fitting.schedules import make_schedule
+from hypermol.fitting.sweep import ChainState
+from hypermol.fitting.unfolding import unfolded
+from hypermol.imaging.blocks import from_blocks, to_blocks
+from hypermol.io.store import RunDirectory
+from hypermol.recipe.design import consensus
+from hypermol.recipe.options import FitOptions, make_design
+from hypermol.simulation import MoleculeSource, Noise, Poses, Settings, simulate, write_dataset
+from hypermol.space.rotation import matrix_from_quaternion, quaternion_from_matrix
+from hypermol.space.state_space import Interval, StateSpace
+
+N, BOX, PIXEL = 384, 24, 8.0
+#: z -> -z, over which images are projected; and the plane that the body is symmetric about.
+PROJECTED, MIRROR = np.diag([1.0, 1.0, -1.0]), np.diag([1.0, -1.0, 1.0])
+#: Largest true state that the folded motion reaches.
+REACH = 0.6
+
+
+@final
+@dataclass(frozen=True)
+class Nodder:
+    """A body that is its own mirror image in y but for `extra`, and a head that turns about z, to
+    the mirror image of where it was.
+
+    Attributes:
+        extra: mass of a ball beside the plane.
+    """
+
+    extra: float
+    state_space: StateSpace = field(default_factory=Interval)
+
+    def init(self, key: Array) -> Array:
+        """Nothing is unknown."""
+        return jnp.zeros(0)
+
+    def fourier(self, theta: Array, k: Array, tau: Array) -> Array:
+        """Complex [n] at k [n, 3] in 1/Angstrom."""
+        angle = 3.6 * (tau[0] - 0.5)
+        head = jnp.stack([42.0 * jnp.cos(angle), 42.0 * jnp.sin(angle), jnp.asarray(38.0)])
+        body = [[0, 0, 0], [-32, 24, -28], [-32, -24, -28], [28, 20, -42], [28, -20, -42]]
+        places = jnp.concatenate([jnp.asarray([*body, [-48, 34, 26]], jnp.float32), head[None]])
+        masses = jnp.asarray([1.5, 1.0, 1.0, 0.8, 0.8, self.extra, 1.2])
+        waves = jnp.exp(-2j * np.pi * (k @ places.T))
+        return jnp.exp(-2.0 * np.pi**2 * 13.0**2 * jnp.sum(k**2, axis=-1)) * (waves @ masses)
+
+    def log_prior(self, theta: Array) -> Array:
+        """Flat."""
+        return jnp.zeros(())
+
+
+def dataset(folder: Path, extra: float) -> tuple[ParticleSource, Truth]:
+    settings = Settings(
+        n=N,
+        box=BOX,
+        pixel_size_angstrom=PIXEL,
+        seed=3,
+        noise=Noise(snr=1.0),
+        poses=Poses(shift_sd_angstrom=0.0),
+    )
+    write_dataset(folder, simulate(MoleculeSource(Nodder(extra)), settings))
+    return ParticleSource(folder / "truth" / "truth.star", image_dir=folder), load_truth(folder)
+
+
+def folded(source: ParticleSource, truth: Truth) -> tuple[Level, ChainState, np.ndarray, Levels]:
+    """What a search finds: the motion up to `REACH`, the rest as mirror images of it; bool [N]
+    which are."""
+    options, particles = FitOptions(n_terms=4, poses="search"), source.load()
+    design = make_design(options, BOX, PIXEL)
+    stage = next(s for s in make_schedule(options, particles, design) if s.name == "states, medium")
+    levels = Levels(particles, options, design, stage.kmax)
+    level = levels.level(stage, Found())
+    state = first_state(level)
+    tau, rng = truth.states[:, 0], np.random.default_rng(4)
+    side = np.where(np.abs(tau - 0.5) < REACH - 0.5, rng.random(N) < 0.5, tau > 0.5)
+    rotations = np.where(side[:, None, None], PROJECTED @ truth.rotations @ MIRROR, truth.rotations)
+    known = np.where(side, 1.0 - tau, tau) / REACH
+    shape = level.data.images.present.shape
+
+    def blocks(values: np.ndarray) -> Array:
+        return jnp.asarray(to_blocks(np.asarray(values, np.float32), *shape[::-1]))
+
+    latents = state.latents._replace(
+        quaternion=blocks(quaternion_from_matrix(rotations)),
+        state=blocks(known[:, None]),
+        contrast=jnp.ones(shape),
+    )
+    state = state._replace(latents=latents)
+    theta = thetas_of_parts(level, state, [np.ones(shape)])[0]
+    return level, state._replace(theta=theta), side, levels
+
+
+def rigid(level: Level, levels: Levels) -> object:
+    stage = next(
+        s
+        for s in make_schedule(levels.options, levels.particles, levels.design)
+        if s.kmax == level.form.kmax
+    )
+    return consensus(levels.grid(stage, Found()))
+
+
+def test_a_folded_motion_is_unfolded(tmp_path: Path) -> None:
+    source, truth = dataset(tmp_path / "set", extra=1.0)
+    level, state, side, levels = folded(source, truth)
+    before = from_blocks(np.asarray(state.latents.state), N)[:, 0]
+    assert abs(spearmanr(before, truth.states[:, 0])[0]) < 0.2
+    state, standing = unfolded(level, state, rigid(level, levels))
+    assert standing.is_clear
+    assert standing.turn == pytest.approx(1.0 / REACH, abs=0.1)
+    after = from_blocks(np.asarray(state.latents.state), N)[:, 0]
+    assert abs(spearmanr(after, truth.states[:, 0])[0]) > 0.85
+    # poses of the side that was moved are those of one molecule with the others
+    found = np.asarray(matrix_from_quaternion(from_blocks(state.latents.quaternion, N)))
+    turns = np.einsum("nji,njk->nik", truth.rotations, found)
+    mirrored = np.einsum("nji,njk->nik", PROJECTED @ truth.rotations @ MIRROR, found)
+    hands = turns, mirrored
+    alike = [max(np.mean(_apart(all_, one) < 15.0) for one in all_[:20]) for all_ in hands]
+    assert max(alike) > 0.85
+    assert np.mean(side) == pytest.approx(0.5, abs=0.1)
+
+
+def _apart(rotations: np.ndarray, one: np.ndarray) -> np.ndarray:
+    """Angles in degrees."""
+    cosine = (np.einsum("nij,ij->n", rotations, one) - 1.0) / 2.0
+    return np.degrees(np.arccos(np.clip(cosine, -1.0, 1.0)))
+
+
+def test_what_is_its_own_mirror_image_has_no_sides(tmp_path: Path) -> None:
+    source, truth = dataset(tmp_path / "set", extra=0.0)
+    level, state, _, levels = folded(source, truth)
+    same, standing = unfolded(level, state, rigid(level, levels))
+    assert not standing.is_clear
+    assert same is state
+
+
+def test_two_kinds_that_are_no_mirror_images_are_left_alone(tmp_path: Path) -> None:
+    standing = Unfolding(gain=3.0, gain_error=0.1, mirrored_difference=0.1, turn=1.0)
+    assert not standing.is_clear
+    directory = RunDirectory.create(tmp_path / "run")
+    Found(unfolding={"0": standing}).save(directory)
+    assert load_found(directory).unfolding == {"0": standing}
