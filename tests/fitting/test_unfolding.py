@@ -10,8 +10,11 @@ import pytest
 from jax import Array
 from scipy.stats import spearmanr
 
+from hypermol.analysis.particle_summary import summarise_particles
+from hypermol.analysis.run import load_run
 from hypermol.analysis.truth import Truth, load_truth
 from hypermol.data.source import ParticleSource
+from hypermol.fitting.fit import fit
 from hypermol.fitting.found import Found, Unfolding, load_found
 from hypermol.fitting.level import Level, Levels
 from hypermol.fitting.maps import thetas_of_parts
@@ -156,3 +159,15 @@ def test_two_kinds_that_are_no_mirror_images_are_left_alone(tmp_path: Path) -> N
     directory = RunDirectory.create(tmp_path / "run")
     Found(unfolding={"0": standing}).save(directory)
     assert load_found(directory).unfolding == {"0": standing}
+
+
+@pytest.mark.slow
+def test_a_search_from_nothing_unfolds_what_it_folded(tmp_path: Path) -> None:
+    source, truth = dataset(tmp_path / "set", extra=1.0)
+    options = FitOptions(n_terms=5, poses="search", chains=1, trials=2, samples=4)
+    run = load_run(fit(source, tmp_path / "run", options).path)
+    found = load_found(run.directory)
+    assert found.unfolding is not None
+    assert found.was_unfolded
+    states = summarise_particles(run).state[:, 0]
+    assert abs(spearmanr(states, truth.states[:, 0])[0]) > 0.8

@@ -31,7 +31,7 @@ from hypermol.fitting.schedules import make_schedule
 from hypermol.fitting.stages import Stage, sweep_key
 from hypermol.fitting.state_frequency import WORTH_NATS, highest_terms_tell
 from hypermol.fitting.sweep import ChainState, Sweep, adapt_tunings, run_sweep, trace_numbers
-from hypermol.fitting.unfolding import unfolded
+from hypermol.fitting.unfolding import may_be_folded, unfolded
 from hypermol.io.store import RunDirectory
 from hypermol.recipe.design import consensus
 from hypermol.recipe.options import FitOptions, make_design
@@ -277,7 +277,7 @@ class _Job:
         if standing.is_mixed:
             files.keep_hand(start, densities(level, state, np.array(standing.states[:1]))[0])
             files.learn(point_groups=None)  # its axes are looked for again
-        elif standing.is_own_mirror and level.molecule.state_space.has_ends:
+        elif standing.is_own_mirror and may_be_folded(level):
             rigid = consensus(self.levels.grid(bench.stage, files.found))
             state, unfolding = unfolded(level, state, rigid)
             files.learn(unfolding={**(files.found.unfolding or {}), str(start): unfolding})

@@ -129,11 +129,17 @@ def _odds(posterior: Posterior, theta: Any, given: Given, left: Array) -> tuple[
     return jax.lax.map(block, (given.latents, given.images.ctf, left))
 
 
+def may_be_folded(level: Level) -> bool:
+    """Whether a molecule has one knob between two ends, that acts through its maps' weights."""
+    molecule = level.molecule
+    return molecule.is_linear and molecule.state_space.has_ends and not any(molecule.is_position)
+
+
 def unfolded(level: Level, state: ChainState, rigid: Any) -> tuple[ChainState, Unfolding]:
     """A motion between two ends with its mirror images laid out beyond them, if they are any.
 
     Args:
-        level: of a linear molecule with one knob that has ends.
+        level: of a molecule that `may_be_folded`.
         state: a draw of all unknowns.
         rigid: a molecule without states on the level's grid.
 
