@@ -40,6 +40,16 @@ def hands_finding(standing: HandStanding | None, found: Found) -> Finding | None
     )
     told = told[0].upper() + told[1:]
     text = f"Correlation with {_named(standing.states[0])}, turned as fits best. {told}."
+    if found.was_unfolded:
+        return Finding(
+            "note",
+            "The molecule is nearly its own mirror image",
+            f"{text} Half of the motion had been taken for mirror images of the other half, and "
+            "was unfolded by what the molecule lacks to being symmetric: one end of the motion is "
+            "nearly the mirror image of the other. Images that do not show what is lacking, as "
+            "those seen from straight beside, may be on either side: their states have two "
+            "places, which samples pass between seldom.",
+        )
     if standing.is_mixed:
         return Finding(
             "warning",
@@ -48,15 +58,6 @@ def hands_finding(standing: HandStanding | None, found: Found) -> Finding | None
             "states may show both and call the difference a motion. Only a molecule that is seen "
             "in between moves so: look at the occupancy there. Poses of both hands in the input "
             "have this effect too: --poses search finds them anew.",
-        )
-    if standing.is_own_mirror and found.was_unfolded:
-        return Finding(
-            "note",
-            "The molecule is nearly its own mirror image",
-            f"{text} Half of the motion had been taken for mirror images of the other half, and "
-            "was unfolded by what the molecule lacks to being symmetric. Images that do not show "
-            "that, as those seen from straight beside, may be on either side: their states have "
-            "two places, which samples pass between seldom.",
         )
     if standing.is_own_mirror:
         return Finding(
