@@ -153,10 +153,24 @@ def align_both_hands(moving: np.ndarray, reference: np.ndarray, pixel_size: floa
     """The best of all rotations for each hand, to shell 14; arguments as of `align_volumes`."""
     corners = sphere_mask(reference.shape[0])
     volumes = {False: corners * moving, True: flip_hand(corners * moving)}
-    rotations = _all_rotations(_HAND_ROTATIONS)
-    winners = _best_of_each_hand(volumes, corners * reference, rotations, _HAND_SHELL, 4)
-    gauges = {winner.flipped: _gauge(winner, pixel_size) for winner in winners}
+    gauges = _gauges_of_hands(volumes, corners * reference, pixel_size)
     return Hands(gauges[False], gauges[True])
+
+
+def align_mirrored(moving: np.ndarray, reference: np.ndarray, pixel_size: float) -> Gauge:
+    """The same for the other hand alone."""
+    corners = sphere_mask(reference.shape[0])
+    volumes = {True: flip_hand(corners * moving)}
+    return _gauges_of_hands(volumes, corners * reference, pixel_size)[True]
+
+
+def _gauges_of_hands(
+    volumes: dict[bool, np.ndarray], target: np.ndarray, pixel_size: float
+) -> dict[bool, Gauge]:
+    """The best of all rotations of each volume, by whether it is mirrored."""
+    rotations = _all_rotations(_HAND_ROTATIONS)
+    winners = _best_of_each_hand(volumes, target, rotations, _HAND_SHELL, 4)
+    return {winner.flipped: _gauge(winner, pixel_size) for winner in winners}
 
 
 def _gauge(found: _Candidate, pixel_size: float) -> Gauge:

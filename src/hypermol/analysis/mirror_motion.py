@@ -11,7 +11,7 @@ import numpy as np
 from scipy import optimize
 from scipy.spatial.transform import Rotation
 
-from hypermol.analysis.alignment import align_both_hands
+from hypermol.analysis.alignment import align_mirrored
 from hypermol.analysis.gauge import Gauge, flip_hand
 from hypermol.analysis.map_matching import (
     Interpolant,
@@ -82,7 +82,7 @@ def mirror_motion(volumes: np.ndarray, voxel_size_angstrom: float) -> MirrorMoti
     """
     paired = np.linspace(0, len(volumes) - 1, _PAIRED).round().astype(int)
     gauges = [
-        align_both_hands(volumes[j], volumes[k], voxel_size_angstrom).mirrored
+        align_mirrored(volumes[j], volumes[k], voxel_size_angstrom)
         for place, j in enumerate(paired)
         for k in paired[place:]
     ]
