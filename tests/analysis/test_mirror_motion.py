@@ -38,7 +38,7 @@ def test_the_states_that_are_there_twice_are_found() -> None:
     assert found.gauge.flipped
     # the head's angle is 0 half way through: turn / 2 of the whole
     assert found.turn == pytest.approx(2.0 * 1.8 / (1.8 + last), abs=0.06)
-    assert found.agreement > 0.97
+    assert found.gauge.score > 0.97
     true = frame.rotation @ MIRROR @ frame.rotation.T
     assert np.degrees(np.arccos((np.trace(true.T @ found.gauge.matrix) - 1.0) / 2.0)) < 2.0
 

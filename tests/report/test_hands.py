@@ -36,3 +36,10 @@ def test_a_motion_that_was_unfolded_is_no_warning(kept):
     found = hands_finding(HandStanding(STATES, kept, [0.98, 0.99]), known)
     assert found.weight == "note"
     assert "unfolded" in found.text
+
+
+def test_a_start_that_was_not_unfolded_is_still_warned_of():
+    folded = Unfolding(gain=1.3, gain_error=0.1, mirrored_difference=-0.6, turn=1.7)
+    known = Found(unfolding={"0": folded, "1": Unfolding(gain=0.1, gain_error=0.1)})
+    found = hands_finding(HandStanding(STATES, [0.96, 0.95], [0.98, 0.95]), known)
+    assert found.weight == "warning"

@@ -158,7 +158,7 @@ def align_both_hands(moving: np.ndarray, reference: np.ndarray, pixel_size: floa
 
 
 def align_mirrored(moving: np.ndarray, reference: np.ndarray, pixel_size: float) -> Gauge:
-    """The same for the other hand alone."""
+    """The best of all rotations for the other hand alone: half of `align_both_hands`."""
     corners = sphere_mask(reference.shape[0])
     volumes = {True: flip_hand(corners * moving)}
     return _gauges_of_hands(volumes, corners * reference, pixel_size)[True]

@@ -30,14 +30,13 @@ class MirrorMotion(NamedTuple):
     """The mirror image of a motion.
 
     Attributes:
-        gauge: takes the mirror image of state u to state turn - u; shifts in Angstrom.
+        gauge: takes the mirror image of state u to state turn - u; shifts in Angstrom. Its score is
+            the correlation of the two over all states that have a mirror image.
         turn: between 0 and 2; the state turn / 2 is its own mirror image.
-        agreement: correlation of the two over all states that have a mirror image.
     """
 
     gauge: Gauge
     turn: float
-    agreement: float
 
 
 class _Motion(NamedTuple):
@@ -87,9 +86,11 @@ def mirror_motion(volumes: np.ndarray, voxel_size_angstrom: float) -> MirrorMoti
         for k in paired[place:]
     ]
     first = max(gauges, key=lambda found: found.score)
-    box, points = volumes.shape[-1], half_ball(min(_SHELL, (volumes.shape[-1] - 1) // 2))
+    box = volumes.shape[-1]
+    shell = min(_SHELL, (box - 1) // 2)
+    points = half_ball(shell)
     values = [reference_at(centred_transform(volume, box), points) for volume in volumes]
-    mirrored = [interpolant(flip_hand(volume), _SHELL) for volume in volumes]
+    mirrored = [interpolant(flip_hand(volume), shell) for volume in volumes]
     motion = _Motion(mirrored, np.stack(values), points, box)
     return _refined(motion, first, voxel_size_angstrom)
 
@@ -139,4 +140,4 @@ def _refined(motion: _Motion, first: Gauge, voxel_size: float) -> MirrorMotion:
     images, onto = laid(found.x)
     agreement = np.vdot(images, onto).real / (np.linalg.norm(images) * np.linalg.norm(onto))
     gauge = Gauge(rotation, shift * voxel_size, True, float(agreement))
-    return MirrorMotion(gauge, float(np.clip(turn, 0.0, 2.0)), float(agreement))
+    return MirrorMotion(gauge, float(np.clip(turn, 0.0, 2.0)))

@@ -110,8 +110,9 @@ class Found:
 
     @property
     def was_unfolded(self) -> bool:
-        """Whether the motion of any start was."""
-        return any(standing.is_clear for standing in (self.unfolding or {}).values())
+        """Whether the motion was, of every start that was asked."""
+        asked = (self.unfolding or {}).values()
+        return bool(asked) and all(standing.is_clear for standing in asked)
 
     def save(self, directory: RunDirectory) -> None:
         """Write found.json."""

@@ -58,13 +58,13 @@ def first_state(level: Level) -> ChainState:
         pose_sd_rad=on_device(turn),
         shift_sd_px=on_device(shift),
         contrast_sd=on_device(_START_CONTRAST_SD),
-        occupancy=on_device(_even_occupancy(level)),
+        occupancy=on_device(even_occupancy(level)),
         misplaced=on_device(misplaced * np.ones(2)),
     )
     return ChainState(theta, mu, latents._replace(state=states))
 
 
-def _even_occupancy(level: Level) -> np.ndarray:
+def even_occupancy(level: Level) -> np.ndarray:
     """Uniform probabilities of the level's bins of states."""
     n_bins = level.posterior.n_bins
     return np.full(n_bins, 1.0 / n_bins)
@@ -118,7 +118,7 @@ def carry(key: Array, state: ChainState, old: Form, new: Level) -> ChainState:
         noise_variance=on_device(noise),
         spectrum=on_device(_carried_spectrum(state, old, new)),
         level=on_device(np.ones(len(new.molecule.term_sizes))),
-        occupancy=state.mu.occupancy if same_states else on_device(_even_occupancy(new)),
+        occupancy=state.mu.occupancy if same_states else on_device(even_occupancy(new)),
     )
     return ChainState(theta, mu, latents)
 

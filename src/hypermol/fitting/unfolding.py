@@ -25,10 +25,12 @@ from hypermol.fitting.frames import posed
 from hypermol.fitting.hands import densities
 from hypermol.fitting.level import Level
 from hypermol.fitting.maps import thetas_of_parts
+from hypermol.fitting.march import even_occupancy
 from hypermol.fitting.sweep import ChainState
 from hypermol.inference import exact
 from hypermol.posterior.posterior import Posterior
 from hypermol.posterior.theta_conditional import Given, theta_quadratic
+from hypermol.runtime import on_device
 from hypermol.space.fourier import crop_or_pad_volume
 
 #: Rounds in which sides and their density are found from one another, of which the first ones at a
@@ -185,8 +187,7 @@ def _laid_out(
         shift_px=jnp.where(mirrored[..., None], there.shift_px, latents.shift_px),
         state=(tau - lowest) / (highest - lowest),
     )
-    n_bins = state.mu.occupancy.shape[0]
-    mu = state.mu._replace(occupancy=jnp.full(n_bins, 1.0 / n_bins, jnp.float32))
+    mu = state.mu._replace(occupancy=on_device(even_occupancy(level)))
     state = ChainState(state.theta, mu, latents)
     theta = thetas_of_parts(level, state, [np.ones(mirrored.shape)])[0]
     return state._replace(theta=theta)
