@@ -181,6 +181,7 @@ def functions_of(world: World) -> Callable[[ChainState, Data], dict[str, Array]]
             "log contrast sd": jnp.log(mu.contrast_sd),
             "misplaced rotations": mu.misplaced[0],
             "misplaced shifts": mu.misplaced[1],
+            "log misplaced shift sd": jnp.log(mu.misplaced_shift_sd_px),
             "power": mean(power),
             "power x contrast": mean(power * lat.contrast),
             "prior energy": jnp.sum(mu.level * posterior.prior_energy(state.theta, mu.spectrum)),
@@ -249,7 +250,10 @@ class Joint:
         return state._replace(
             latents=state.latents._replace(quaternion=held.quaternion, shift_px=held.shift_px),
             mu=state.mu._replace(
-                pose_sd_rad=mu.pose_sd_rad, shift_sd_px=mu.shift_sd_px, misplaced=mu.misplaced
+                pose_sd_rad=mu.pose_sd_rad,
+                shift_sd_px=mu.shift_sd_px,
+                misplaced=mu.misplaced,
+                misplaced_shift_sd_px=mu.misplaced_shift_sd_px,
             ),
         )
 

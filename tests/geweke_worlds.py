@@ -101,8 +101,8 @@ def black_box(space: StateSpace) -> World:
     return given(posterior, jnp.zeros((0, KMAX + 2)), draw, BLOCKS)
 
 
-#: Shifts of misplaced poses, in pixels.
-WIDE_PX = 1.2
+#: Variance of shifts of misplaced poses, in pixels^2.
+WIDE = InverseGamma(8.0, 10.0)
 
 
 def posed(pose_prior: PosePrior) -> World:
@@ -120,7 +120,7 @@ WORLDS: dict[str, Callable[[], World]] = {
     "positive": positive,
     "classes": partial(generic, OneHot(Discrete("class", 3))),
     "uniform": partial(posed, Uniform()),
-    "misplaced": partial(posed, SomeMisplaced(WIDE_PX)),
+    "misplaced": partial(posed, SomeMisplaced(WIDE)),
     "black box": partial(black_box, Interval()),
     "black box of classes": partial(black_box, Discrete("class", 3)),
 }

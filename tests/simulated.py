@@ -174,8 +174,8 @@ def draw_mu_prior(rng: np.random.Generator, world: World) -> Hyperparameters:
     if molecule.state_space.has_occupancy:
         occupancy = rng.dirichlet(np.full(n_bins, prior.occupancy))
 
-    misplaced = np.zeros(2)
-    if world.posterior.pose_prior.has_misplaced:
+    misplaced, wide = np.zeros(2), world.posterior.pose_prior.misplaced_shift
+    if wide is not None:
         misplaced = rng.beta(*prior.misplaced_beta, size=2)
 
     def width(variance) -> Array:
@@ -193,6 +193,7 @@ def draw_mu_prior(rng: np.random.Generator, world: World) -> Hyperparameters:
         width(prior.contrast),
         jnp.asarray(occupancy, jnp.float32),
         jnp.asarray(misplaced, jnp.float32),
+        jnp.float32(1.0) if wide is None else width(wide),
     )
 
 
@@ -227,10 +228,10 @@ def draw_latents_prior(rng: np.random.Generator, world: World, mu: Hyperparamete
         state = np.zeros((*shape, 0))
     pose_prior = world.posterior.pose_prior
     anywhere = Rotation.from_quat(rng.standard_normal((*shape, 4))).as_rotvec()
-    if pose_prior.has_misplaced:
+    if pose_prior.misplaced_shift is not None:
         far, wide = (rng.uniform(size=shape) < float(share) for share in mu.misplaced)
         vector = np.where(far[..., None], anywhere, vector)
-        wide_px = pose_prior.wide_px * rng.standard_normal((*shape, 2))
+        wide_px = float(mu.misplaced_shift_sd_px) * rng.standard_normal((*shape, 2))
         moved = np.where(wide[..., None], wide_px, moved)
     elif not pose_prior.has_width:
         vector = anywhere

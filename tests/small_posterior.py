@@ -75,6 +75,7 @@ def make_small(n_bins: int = 2) -> Small:
         contrast_sd=jnp.float32(0.2),
         occupancy=jnp.asarray(rng.dirichlet(np.ones(n_bins)), jnp.float32),
         misplaced=jnp.zeros(2),
+        misplaced_shift_sd_px=jnp.float32(1.0),
     )
     latents = Latents(
         blocks(quaternions(turned)),

@@ -2,12 +2,15 @@
 
 from dataclasses import replace
 
+import jax
 import numpy as np
 import pytest
 
 from hypermol.data.particles import ParticleSet
 from hypermol.data.source import load_particles
-from hypermol.fitting.level import BLOCK, FourierImages
+from hypermol.fitting.found import Found
+from hypermol.fitting.level import BLOCK, FourierImages, Levels
+from hypermol.fitting.stages import Stage
 from hypermol.fitting.sweep import Data
 from hypermol.imaging.blocks import (
     consensus_poses,
@@ -19,6 +22,7 @@ from hypermol.imaging.blocks import (
 from hypermol.io.mrc import write_stack
 from hypermol.io.star import write_particles_star
 from hypermol.posterior.theta_conditional import full_block_count, group_count
+from hypermol.recipe.options import FitOptions, make_design
 from hypermol.space.fourier import half_plane, plane_columns
 from runs import particle_metadata, random_rotations
 
@@ -90,3 +94,25 @@ def test_some_blocks_are_those_of_all_particles(particles: ParticleSet):
         (*some.images, *some.consensus), (*every.images, *every.consensus), strict=True
     ):
         np.testing.assert_array_equal(ours, np.asarray(theirs)[blocks])
+
+
+@pytest.mark.parametrize("basis", ["voxels", "prolates"])
+def test_what_shows_theta_is_compiled_once_for_all_samples(
+    particles: ParticleSet, basis: str, monkeypatch: pytest.MonkeyPatch
+):
+    """Every sample is shown: a program for each would fill the memory of a long run."""
+    options = FitOptions(n_terms=2, spatial_basis=basis, radius_angstrom=8.0)
+    design = make_design(options, particles.box, particles.pixel_size_angstrom)
+    stage = Stage("any", "whole", 3, 2, 1)
+    level = Levels(particles, options, design, 3).level(stage, Found())
+    theta = level.molecule.init(jax.random.key(0))
+    calls, plain = [], type(level.molecule).shown
+
+    def counted(molecule: object, theta: object) -> object:
+        calls.append(theta)
+        return plain(molecule, theta)
+
+    monkeypatch.setattr(type(level.molecule), "shown", counted)
+    first, second = level.shown(theta), level.shown(jax.tree.map(lambda x: x + 1.0, theta))
+    assert len(calls) == 1
+    assert first.shape == second.shape and not np.allclose(first, second)

@@ -123,6 +123,7 @@ def given(posterior: Posterior):
         contrast_sd=jnp.float32(0.01),
         occupancy=jnp.ones(1),
         misplaced=jnp.zeros(2),
+        misplaced_shift_sd_px=jnp.float32(1.0),
     )
     return images, consensus, mu
 

@@ -13,13 +13,16 @@ from hypermol.inference.ensemble import CandidateCounts
 from hypermol.molecule.state_basis import Cosine
 from hypermol.posterior import hyper_draws
 from hypermol.posterior.hyper_draws import (
+    Scatter,
     contrast_terms,
     draw_contrast_width,
     draw_contrasts,
     draw_levels,
+    draw_misplaced,
     draw_noise,
     draw_occupancy,
-    draw_poses_prior,
+    draw_scatter,
+    draw_widths,
     image_summer,
     latent_sums,
     residual_power,
@@ -64,7 +67,8 @@ def draws(small, sums):
         mu = draw_noise(rng, small.mu, power, pixels, prior)
         mu = draw_levels(rng, mu, energy, small.posterior.molecule.term_sizes, prior)
         mu = draw_occupancy(rng, mu, latents.occupancy.sum(axis=0), prior)
-        found.append(draw_poses_prior(rng, mu, latents, present, small.posterior))
+        scatter = draw_scatter(rng, latents, present)
+        found.append(draw_widths(rng, mu, scatter, small.posterior))
     return {
         name: np.stack([np.asarray(getattr(mu, name)) for mu in found]) for name in small.mu._fields
     }
@@ -263,3 +267,19 @@ def test_far_starts_of_the_width_agree_within_ten_sweeps(contrast_world):
 def test_a_width_beside_old_contrasts_would_creep(contrast_world, monkeypatch):
     monkeypatch.setattr(hyper_draws, "draw_contrast_width", width_beside_old_contrasts)
     assert widths_from(0.004, contrast_world, 10)[2:].mean() < 0.1
+
+
+def test_shares_and_width_of_misplaced_poses_are_conjugate(small):
+    """Against SciPy's beta and inverse gamma densities."""
+    rng = np.random.default_rng(3)
+    near = np.array([1.0, 1.0, 0.0, 1.0, 0.0, 1.0]), np.array([0.0, 1.0, 0.0, 1.0, 0.0, 1.0])
+    scatter = Scatter(*near, np.zeros(6), np.array([9.0, 0.1, 4.0, 0.2, 1.0, 0.3]))
+    prior, shift = HyperPrior(misplaced=0.3), InverseGamma(2.0, 5.0)
+    found = [draw_misplaced(rng, small.mu, scatter, prior, shift) for _ in range(DRAWS)]
+    shares = np.stack([np.asarray(mu.misplaced) for mu in found])
+    for share, away in zip(shares.T, (2.0, 3.0), strict=True):
+        law = stats.beta(10.0 * 0.3 + away, 10.0 * 0.7 + 6.0 - away)
+        assert stats.kstest(share, law.cdf).pvalue > 1e-3
+    widths = np.array([float(mu.misplaced_shift_sd_px) for mu in found])
+    law = stats.invgamma(2.0 + 3.0, scale=5.0 + 0.5 * 14.0)
+    assert stats.kstest(widths**2, law.cdf).pvalue > 1e-3

@@ -38,7 +38,8 @@ def monitored(run: Run) -> dict[str, np.ndarray]:
     density, and by knob the occupancy and the states of up to 1000 particles (cosine and sine on
     a circle, membership in classes); names of several knobs follow in brackets.
     """
-    names = (*_SCALARS, *(("misplaced",) if run.info["poses"] == "rescue" else ()))
+    misplaced = ("misplaced", "misplaced_shift_sd_px") if run.info["poses"] == "rescue" else ()
+    names = (*_SCALARS, *misplaced)
     stacked = {name: run.stacked(name) for name in names}
     # a molecule of the user's own has no levels
     values = {name: draws for name, draws in stacked.items() if draws.size}

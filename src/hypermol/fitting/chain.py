@@ -17,7 +17,6 @@ from hypermol.fitting.sweep import ChainState, Sweep, Tunings, init_tunings
 from hypermol.imaging.blocks import from_blocks
 from hypermol.io.errors import InputError
 from hypermol.io.store import Arrays, RunDirectory
-from hypermol.molecule.protocol import SlicedMolecule
 from hypermol.runtime import on_device
 
 #: Keys of the steps between stages start here, past those of any sweep.
@@ -73,15 +72,15 @@ def _finite(state: ChainState) -> ChainState:
     return jax.tree.map(lambda x: jnp.all(jnp.isfinite(x)), state)
 
 
-def sample_arrays(molecule: SlicedMolecule, state: ChainState, n: int) -> Arrays:
+def sample_arrays(level: Level, state: ChainState, n: int) -> Arrays:
     """What a posterior sample keeps: theta, mu and the latents of the n particles.
 
     theta as the maps that show it, and as the parameters that they do not show (`motion.`).
     """
     latents = {name: from_blocks(value, n) for name, value in state.latents._asdict().items()}
     mu = {name: np.asarray(value) for name, value in state.mu._asdict().items()}
-    parameters = named_leaves(molecule.parameters(state.theta), "motion")
-    return {"maps": np.asarray(molecule.shown(state.theta)), **parameters, **latents, **mu}
+    parameters = named_leaves(level.molecule.parameters(state.theta), "motion")
+    return {"maps": np.asarray(level.shown(state.theta)), **parameters, **latents, **mu}
 
 
 @final
@@ -194,7 +193,7 @@ class ChainFiles:
     def keep(self, chain: int, at: Standing, level: Level, n: int) -> None:
         """Write a posterior sample."""
         name = self.directory.sample_name(chain, at.done - 1)
-        self.directory.write_arrays(name, sample_arrays(level.molecule, at.state, n))
+        self.directory.write_arrays(name, sample_arrays(level, at.state, n))
 
     def mean_spectrum(self, chains: range) -> list[list[float]]:
         """Of theta's Gaussian prior, one for all chains: the mean of their log spectra."""

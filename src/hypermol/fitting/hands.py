@@ -21,7 +21,7 @@ from hypermol.molecule.composite_march import from_whole
 def densities(level: Level, state: ChainState, states: np.ndarray) -> np.ndarray:
     """Of states [K, d], on the level's grid, [K, n, n, n]."""
     weights = np.asarray(level.molecule.shown_weights(jnp.asarray(states, jnp.float32)))
-    return np.tensordot(weights, np.asarray(level.molecule.shown(state.theta)), axes=1)
+    return np.tensordot(weights, np.asarray(level.shown(state.theta)), axes=1)
 
 
 def hands_of(level: Level, state: ChainState) -> HandStanding:

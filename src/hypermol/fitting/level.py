@@ -4,6 +4,7 @@ The images are read and transformed once, up to the finest level's frequencies; 
 pixels are a part of those.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, NamedTuple, final
@@ -15,7 +16,7 @@ from jax import Array
 
 from hypermol.data.latents import ImageBlocks
 from hypermol.data.particles import ParticleSet
-from hypermol.fitting.blocks.matching import SHIFT_SHARE
+from hypermol.fitting.blocks.matching import MISPLACED_SHARE
 from hypermol.fitting.found import Found
 from hypermol.fitting.stages import Stage
 from hypermol.fitting.sweep import Data
@@ -24,6 +25,7 @@ from hypermol.molecule.protocol import SlicedMolecule
 from hypermol.molecule.spatial_basis.voxels import Voxels
 from hypermol.posterior.pose_priors import AboutConsensus, PosePrior, SomeMisplaced, Uniform
 from hypermol.posterior.posterior import Posterior
+from hypermol.posterior.priors import InverseGamma
 from hypermol.posterior.theta_conditional import full_block_count
 from hypermol.recipe.density_priors import read_density_prior
 from hypermol.recipe.design import AnyDesign, Grid, consensus
@@ -64,6 +66,11 @@ class Level:
     def molecule(self) -> SlicedMolecule:
         """The level's molecule."""
         return self.posterior.molecule
+
+    @cached_property
+    def shown(self) -> Callable[[Any], Array]:
+        """Maps [G, n, n, n] that show a theta: compiled once, not for every sample."""
+        return jax.jit(self.molecule.shown)
 
     @cached_property
     def shell_power(self) -> np.ndarray:
@@ -148,7 +155,7 @@ def _columns(images: tuple[Array, Array], columns: Array) -> tuple[Array, Array]
 def _pose_prior(poses: str, box: int) -> PosePrior:
     """What an option says of the input's poses."""
     if poses == "rescue":
-        return SomeMisplaced(SHIFT_SHARE * box)
+        return SomeMisplaced(InverseGamma(2.0, (MISPLACED_SHARE * box) ** 2))
     return Uniform() if poses == "search" else AboutConsensus()
 
 

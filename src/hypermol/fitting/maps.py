@@ -113,7 +113,7 @@ def half_maps(level: Level, state: ChainState, halves: np.ndarray) -> dict[str, 
     members[:, : len(halves)] = [halves == half for half in (1, 2)]
     parts = members.reshape(2, *level.data.images.present.shape)
     found = thetas_of_parts(level, state, list(parts))
-    return {f"half{i}": np.asarray(level.molecule.shown(theta)) for i, theta in enumerate(found, 1)}
+    return {f"half{i}": np.asarray(level.shown(theta)) for i, theta in enumerate(found, 1)}
 
 
 def thetas_of_parts(level: Level, state: ChainState, members: list[np.ndarray]) -> list[Any]:

@@ -46,7 +46,7 @@ def first_state(level: Level) -> ChainState:
 
     latents = first_latents(consensus, molecule.state_space.dim)
     turn, shift = _START_ROTATION_RAD, _START_SHIFT_PX
-    misplaced = _START_MISPLACED if level.posterior.pose_prior.has_misplaced else 0.0
+    wide = level.posterior.pose_prior.misplaced_shift
     if not level.posterior.pose_prior.has_width:  # nothing is known of poses
         turn, shift = np.pi, SHIFT_SHARE * level.posterior.plane.box
         latents = latents._replace(contrast=on_device(np.zeros(latents.contrast.shape)))
@@ -59,7 +59,8 @@ def first_state(level: Level) -> ChainState:
         shift_sd_px=on_device(shift),
         contrast_sd=on_device(_START_CONTRAST_SD),
         occupancy=on_device(even_occupancy(level)),
-        misplaced=on_device(misplaced * np.ones(2)),
+        misplaced=on_device(np.full(2, _START_MISPLACED if wide else 0.0)),
+        misplaced_shift_sd_px=on_device(wide.mean**0.5 if wide else 1.0),
     )
     return ChainState(theta, mu, latents._replace(state=states))
 

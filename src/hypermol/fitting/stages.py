@@ -207,6 +207,12 @@ class Plan:
         return max(_LEAST_SEARCHED, round(_SEARCHED * n_particles)) * self.jumps
 
     @property
+    def offered(self) -> int:
+        """Particles that a sweep of burn-in offers poses from anywhere to, at first: all; of those
+        of a rescue, most of which are where they should be, half."""
+        return (self.n_particles if self.searches else self.n_particles // 2) * self.jumps
+
+    @property
     def gradient_steps(self) -> int:
         """Of each particle in a sweep of the last level, beside its candidates."""
         return _GRADIENT_STEPS * (self.particles == "candidates")
@@ -232,8 +238,8 @@ class Plan:
             self.theta,
             self.particles,
             moves_poses=self.move_poses,
-            learns_widths=(learns and self.move_poses) or self.jumps,
-            anywhere=self.n_particles * self.jumps,
+            learns_widths=(learns and self.move_poses) or self.searches,
+            anywhere=self.offered,
             anywhere_settled=self.settled(self.n_particles),
         )
 
@@ -268,10 +274,10 @@ class Plan:
             1,
             2 * self.burn_in if self.jumps else max(2, self.burn_in // 2),
             moves_poses=self.jumps,
-            learns_widths=self.jumps,
+            learns_widths=self.searches,
             is_shared=True,
             finds_radius=True,
-            anywhere=self.n_particles * self.jumps,
+            anywhere=self.offered,
             anywhere_settled=self.settled(self.n_particles),
         )
         if not self.jumps:

@@ -233,36 +233,64 @@ def draw_shift_width(
     return mu._replace(shift_sd_px=on_device(np.sqrt(variance)))
 
 
-def draw_poses_prior(
-    rng: np.random.Generator,
-    mu: Hyperparameters,
-    said: LatentSums,
-    present: np.ndarray,
-    posterior: Posterior,
-) -> Hyperparameters:
-    """Widths of the poses about the consensus, and the shares that have nothing to do with it.
+class Scatter(NamedTuple):
+    """How far the n particles are from the input, each taken to be about it or not.
 
-    Which of them do is drawn first, given mu, and mu given that.
+    Attributes:
+        near_rotation, near_shift: [n] 1 for those that come from about it, 0 for others.
+        rotation2, shift2: [n] squared deviations, float64.
+    """
+
+    near_rotation: np.ndarray
+    near_shift: np.ndarray
+    rotation2: np.ndarray
+    shift2: np.ndarray
+
+
+def draw_scatter(rng: np.random.Generator, said: LatentSums, present: np.ndarray) -> Scatter:
+    """Which poses come from about the input's, given mu.
 
     Args:
         rng: of the draw.
-        mu: before.
         said: by the latents, on the host.
         present: [n_blocks, B] which particles there are.
-        posterior: whose priors are asked.
     """
-    prior, here = posterior.prior, np.asarray(present) > 0
+    here = np.asarray(present) > 0
     near = [np.asarray(chance)[here] for chance in (said.near_rotation, said.near_shift)]
-    if posterior.pose_prior.has_misplaced:
-        near = [(rng.uniform(size=len(chance)) < chance).astype(float) for chance in near]
-        away = [float((1.0 - member).sum()) for member in near]
-        first, second = prior.misplaced_beta
-        shares = [rng.beta(first + far, second + here.sum() - far) for far in away]
-        mu = mu._replace(misplaced=on_device(np.asarray(shares)))
-    squares = [
-        float(np.sum(member * np.asarray(value, np.float64)[here]))
-        for member, value in zip(near, (said.rotation2, said.shift2), strict=True)
-    ]
+    return Scatter(
+        *((rng.uniform(size=len(chance)) < chance).astype(float) for chance in near),
+        *(np.asarray(value, np.float64)[here] for value in (said.rotation2, said.shift2)),
+    )
+
+
+def draw_misplaced(
+    rng: np.random.Generator,
+    mu: Hyperparameters,
+    scatter: Scatter,
+    prior: HyperPrior,
+    shift: InverseGamma,
+) -> Hyperparameters:
+    """Shares of the poses that have nothing to do with the input's, and the width of such shifts,
+    whose variance in pixels^2 has the prior `shift`."""
+    first, second = prior.misplaced_beta
+    here = (scatter.near_rotation, scatter.near_shift)
+    shares = [rng.beta(first + np.sum(1.0 - near), second + np.sum(near)) for near in here]
+    away = 1.0 - scatter.near_shift
+    variance = shift.draw(rng, 2.0 * away.sum(), np.sum(away * scatter.shift2))
+    return mu._replace(
+        misplaced=on_device(np.asarray(shares)),
+        misplaced_shift_sd_px=on_device(np.sqrt(variance)),
+    )
+
+
+def draw_widths(
+    rng: np.random.Generator, mu: Hyperparameters, scatter: Scatter, posterior: Posterior
+) -> Hyperparameters:
+    """Widths of the poses about the input's, given those that are."""
+    prior = posterior.prior
     if posterior.pose_prior.has_width:
-        mu = draw_rotation_width(rng, mu, squares[0], near[0].sum(), prior)
-    return draw_shift_width(rng, mu, squares[1], near[1].sum(), prior)
+        near = scatter.near_rotation
+        squares = float(np.sum(near * scatter.rotation2))
+        mu = draw_rotation_width(rng, mu, squares, near.sum(), prior)
+    squares = float(np.sum(scatter.near_shift * scatter.shift2))
+    return draw_shift_width(rng, mu, squares, scatter.near_shift.sum(), prior)

@@ -9,7 +9,13 @@ import numpy as np
 from jax import Array
 
 from hypermol.inference.rotation_priors import AboutCentre, Anywhere, RotationPrior, Weighed
-from hypermol.posterior.priors import Hyperparameters, log_shift
+from hypermol.posterior.priors import (
+    Hyperparameters,
+    HyperPrior,
+    InverseGamma,
+    log_misplaced,
+    log_shift,
+)
 from hypermol.space.rotation import (
     log_haar,
     quaternion_conjugate,
@@ -52,8 +58,14 @@ class PosePrior(Protocol):
     #: Whether the input's rotations say anything, so that their prior has a width among mu, and
     #: holds the molecule's frame where the input has it.
     has_width: bool
-    #: Whether some poses may have nothing to do with the input's, so that their shares are in mu.
-    has_misplaced: bool
+
+    @property
+    def misplaced_shift(self) -> InverseGamma | None:
+        """Prior of the variance, in pixels^2, of shifts that have nothing to do with the input's,
+        where some poses may be such: mu then has this width, and their shares."""
+
+    def log_mu(self, mu: Hyperparameters, prior: HyperPrior) -> Array:
+        """log P of those of mu that no other prior of poses has, up to a constant."""
 
     def log_rotation(self, quaternion: Array, consensus: Array, mu: Hyperparameters) -> Array:
         """log P(R | mu) [...] of quaternions [..., 4], up to a constant."""
@@ -75,7 +87,11 @@ class AboutConsensus:
     """Poses scatter about the input's: see `log_pose`."""
 
     has_width = True
-    has_misplaced = False
+    misplaced_shift = None
+
+    def log_mu(self, mu: Hyperparameters, prior: HyperPrior) -> Array:
+        """Nothing."""
+        return jnp.zeros(())
 
     def log_rotation(self, quaternion: Array, consensus: Array, mu: Hyperparameters) -> Array:
         """See `PosePrior`."""
@@ -101,7 +117,11 @@ class Uniform:
     scatter about the input's, or about 0 where there are none."""
 
     has_width = False
-    has_misplaced = False
+    misplaced_shift = None
+
+    def log_mu(self, mu: Hyperparameters, prior: HyperPrior) -> Array:
+        """Nothing."""
+        return jnp.zeros(())
 
     def log_rotation(self, quaternion: Array, consensus: Array, mu: Hyperparameters) -> Array:
         """See `PosePrior`."""
@@ -124,16 +144,21 @@ class Uniform:
 @dataclass(frozen=True)
 class SomeMisplaced:
     """Most poses scatter about the input's; the rotations and the shifts of some, of shares that
-    are learned (mu.misplaced), have nothing to do with it.
+    are learned (mu.misplaced), have nothing to do with it: rotations may be any, and shifts scatter
+    more widely.
 
     Attributes:
-        wide_px: standard deviation of the shifts of those about the input's.
+        misplaced_shift: see `PosePrior`.
     """
 
-    wide_px: float
+    misplaced_shift: InverseGamma
 
     has_width = True
-    has_misplaced = True
+
+    def log_mu(self, mu: Hyperparameters, prior: HyperPrior) -> Array:
+        """Shares and width."""
+        width = self.misplaced_shift.log_density(mu.misplaced_shift_sd_px**2)
+        return log_misplaced(mu, prior) + width
 
     def _log_rotations(self, rotation2: Array, mu: Hyperparameters) -> tuple[Array, Array]:
         """log joint density of (near, far) and a rotation, of squared distances [...]."""
@@ -145,7 +170,7 @@ class SomeMisplaced:
         share = mu.misplaced[1]
         about, wide = (
             -0.5 * shift2 / sd**2 - 2.0 * jnp.log(sd) + _SHIFT_CONSTANT
-            for sd in (mu.shift_sd_px, self.wide_px)
+            for sd in (mu.shift_sd_px, mu.misplaced_shift_sd_px)
         )
         return about + jnp.log1p(-share), wide + jnp.log(share)
 

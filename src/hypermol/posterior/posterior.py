@@ -22,7 +22,6 @@ from hypermol.posterior.priors import (
     HyperPrior,
     log_contrast,
     log_hyperparameters,
-    log_misplaced,
     log_state,
 )
 from hypermol.space.fourier import FULL_PLANE_WEIGHT, HalfPlane
@@ -118,10 +117,7 @@ class Posterior:
 
     def log_prior_mu(self, mu: Hyperparameters) -> Array:
         """log P(mu)."""
-        known = log_hyperparameters(mu, self.prior)
-        if not self.pose_prior.has_misplaced:
-            return known
-        return known + log_misplaced(mu, self.prior)
+        return log_hyperparameters(mu, self.prior) + self.pose_prior.log_mu(mu, self.prior)
 
     def log_prior_latents(
         self, latents: Latents, consensus: Consensus, mu: Hyperparameters

@@ -31,6 +31,7 @@ class Hyperparameters(NamedTuple):
             measure; reshaped to `space.bin_shape(n_bins)` they have an axis a knob.
         misplaced: [2] shares of the rotations and of the shifts that have nothing to do with the
             input's; 0 where the poses' prior has none.
+        misplaced_shift_sd_px: scalar, width of those shifts about the input's.
     """
 
     noise_variance: Array
@@ -41,6 +42,7 @@ class Hyperparameters(NamedTuple):
     contrast_sd: Array
     occupancy: Array
     misplaced: Array
+    misplaced_shift_sd_px: Array
 
 
 @final
@@ -50,6 +52,11 @@ class InverseGamma:
 
     shape: float
     scale: float
+
+    @property
+    def mean(self) -> float:
+        """Of the variance; there is one for shapes above 1."""
+        return self.scale / (self.shape - 1.0)
 
     def draw(
         self,

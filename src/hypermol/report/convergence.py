@@ -26,6 +26,7 @@ _NAMES = {
     "pose_sd_rad": "pose spread (rotation)",
     "shift_sd_px": "pose spread (shift)",
     "misplaced": "shares of misplaced poses",
+    "misplaced_shift_sd_px": "spread of misplaced shifts",
 }
 #: Groups so large that their worst member exceeds any limit by chance: the median is judged.
 _JUDGED_BY_MEDIAN = ("particle_state",)

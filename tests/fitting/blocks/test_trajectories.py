@@ -59,6 +59,7 @@ def given(molecule: Composite) -> tuple[Posterior, ChainState, Data]:
         *(jnp.asarray(x) for x in (0.1, 1.0, 0.1)),
         jnp.full(posterior.n_bins, 1.0 / posterior.n_bins),
         jnp.zeros(2),
+        jnp.float32(1.0),
     )
     theta = theta._replace(maps=maps)
     state = ChainState(theta, mu, latents)

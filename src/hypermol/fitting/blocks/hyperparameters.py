@@ -19,7 +19,8 @@ def host_generator(key: Array) -> np.random.Generator:
 def hyperparameters(
     posterior: Posterior, learns_widths: bool, learns_contrast: bool = True
 ) -> Block:
-    """Contrasts with their width, noise, levels, occupancy, and the widths of the poses' priors.
+    """Contrasts with their width, noise, levels, occupancy, the shares of misplaced poses, and the
+    widths of the poses' priors.
 
     Args:
         posterior: of any molecule.
@@ -29,6 +30,7 @@ def hyperparameters(
             only begun to, they say nothing of how far they are from the consensus.
     """
     prior, molecule = posterior.prior, posterior.molecule
+    wide = posterior.pose_prior.misplaced_shift
 
     image_sums = hyper_draws.image_summer(posterior)
 
@@ -56,8 +58,11 @@ def hyperparameters(
         mu = hyper_draws.draw_levels(rng, mu, energy, molecule.term_sizes, prior)
         if molecule.state_space.has_occupancy:
             mu = hyper_draws.draw_occupancy(rng, mu, particles.occupancy.sum(0), prior)
+        scatter = hyper_draws.draw_scatter(rng, particles, present)
+        if wide is not None:
+            mu = hyper_draws.draw_misplaced(rng, mu, scatter, prior, wide)
         if learns_widths:
-            mu = hyper_draws.draw_poses_prior(rng, mu, particles, present, posterior)
+            mu = hyper_draws.draw_widths(rng, mu, scatter, posterior)
         latents = state.latents._replace(contrast=contrast)
         info = {"residual_power": residual, "mu": mu}
         return state._replace(mu=mu, latents=latents), info
@@ -69,7 +74,11 @@ def _numbers(info: Info) -> dict[str, float]:
     mu = info["mu"]
     noise = np.asarray(mu.noise_variance, np.float64)
     share = np.asarray(mu.misplaced, np.float64)
-    misplaced = {"misplaced": float(share[0]), "misplaced_shifts": float(share[1])}
+    misplaced = {
+        "misplaced": float(share[0]),
+        "misplaced_shifts": float(share[1]),
+        "misplaced_shift_sd_px": float(mu.misplaced_shift_sd_px),
+    }
     return (misplaced if share.any() else {}) | {
         "misfit": float(np.sum(info["residual_power"][1:] / noise[1:])),
         "noise": float(noise[1:].mean()),

@@ -48,7 +48,7 @@ class _Proposer:
         self._posterior = replace(posterior, plane=coarse)
         self._columns = plane_columns(plane, coarse)
         # as far as a search: a place that takes shifts two jumps to reach is hardly ever found
-        self._matcher = Matcher(self._posterior, steps_of_all(coarse.box, coarse.kmax))
+        self._matcher = Matcher(self._posterior, steps_of_all(self._posterior))
 
     def look(self, key: Array, theta: Any) -> Looked:
         """Cells and templates, the same for all particles."""

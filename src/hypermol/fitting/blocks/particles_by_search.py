@@ -47,8 +47,7 @@ class SearchPlan:
 
 def search_matcher(posterior: Posterior) -> Matcher:
     """Over all shifts that there may be."""
-    plane = posterior.plane
-    return Matcher(posterior, steps_of_all(plane.box, plane.kmax))
+    return Matcher(posterior, steps_of_all(posterior))
 
 
 class Dithered(NamedTuple):
