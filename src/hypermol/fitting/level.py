@@ -16,7 +16,7 @@ from jax import Array
 
 from hypermol.data.latents import ImageBlocks
 from hypermol.data.particles import ParticleSet
-from hypermol.fitting.blocks.matching import MISPLACED_SHARE
+from hypermol.fitting.blocks.matching import SHIFT_SHARE
 from hypermol.fitting.found import Found
 from hypermol.fitting.stages import Stage
 from hypermol.fitting.sweep import Data
@@ -155,7 +155,7 @@ def _columns(images: tuple[Array, Array], columns: Array) -> tuple[Array, Array]
 def _pose_prior(poses: str, box: int) -> PosePrior:
     """What an option says of the input's poses."""
     if poses == "rescue":
-        return SomeMisplaced(InverseGamma(2.0, (MISPLACED_SHARE * box) ** 2))
+        return SomeMisplaced(InverseGamma(2.0, (SHIFT_SHARE * box) ** 2))
     return Uniform() if poses == "search" else AboutConsensus()
 
 

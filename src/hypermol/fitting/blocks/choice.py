@@ -10,7 +10,7 @@ from hypermol.fitting.blocks.particles_by_gradient import particles_by_gradient
 from hypermol.fitting.blocks.particles_by_random_walk import particles_by_random_walk
 from hypermol.fitting.blocks.particles_by_search import (
     SearchPlan,
-    noise_of_placed,
+    mu_of_placed,
     particles_by_search,
 )
 from hypermol.fitting.blocks.particles_on_nodes import particles_on_nodes
@@ -94,7 +94,7 @@ def search_blocks(stage: Stage, posterior: Posterior) -> Sweep:
     return (
         particles_by_search(posterior, plan),
         theta_exact(posterior),
-        noise_of_placed(posterior),
+        mu_of_placed(posterior),
         spectrum(posterior),
     )
 

@@ -26,9 +26,9 @@ _ROTATIONS = 9.0
 _OVERLAP = 2.0
 #: Spacing of the lattice of shifts: turns of a wave of the finest frequency.
 _SPACING_TURNS = 0.17
-#: What shifts are expected to be before any is known, as a share of the box, and those of poses
-#: that have nothing to do with the input's; lattices reach twice as far.
-SHIFT_SHARE, MISPLACED_SHARE = 0.03, 0.06
+#: What shifts are expected to be where nothing is known of them, as a share of the box; lattices
+#: reach twice as far.
+SHIFT_SHARE = 0.06
 #: Rotations sliced together.
 _SLICED = 512
 
@@ -38,10 +38,9 @@ def shift_spacing_px(box: int, kmax: int) -> float:
     return _SPACING_TURNS * box / kmax
 
 
-def steps_of_all(posterior: Posterior) -> int:
-    """Steps from the middle of a lattice to its edge, where little is known of shifts."""
-    share = MISPLACED_SHARE if posterior.pose_prior.misplaced_shift else SHIFT_SHARE
-    return int(np.ceil(2.0 * share * posterior.plane.kmax / _SPACING_TURNS))
+def steps_of_all(kmax: int) -> int:
+    """Steps from the middle of a lattice to its edge, where nothing is known of shifts."""
+    return int(np.ceil(2.0 * SHIFT_SHARE * kmax / _SPACING_TURNS))
 
 
 def shift_lattice(spacing_px: float, steps: int) -> np.ndarray:

@@ -47,8 +47,11 @@ class _Proposer:
         coarse = half_plane(plane.box, min(_WAVES, plane.kmax))
         self._posterior = replace(posterior, plane=coarse)
         self._columns = plane_columns(plane, coarse)
-        # as far as a search: a place that takes shifts two jumps to reach is hardly ever found
-        self._matcher = Matcher(self._posterior, steps_of_all(self._posterior))
+        # a place that takes shifts two jumps to reach is hardly ever found: as far as a search
+        # where some have nothing to do with the input's, half as far where a search has been
+        reach = steps_of_all(coarse.kmax)
+        steps = reach if posterior.pose_prior.misplaced_shift else -(-reach // 2)
+        self._matcher = Matcher(self._posterior, steps)
 
     def look(self, key: Array, theta: Any) -> Looked:
         """Cells and templates, the same for all particles."""

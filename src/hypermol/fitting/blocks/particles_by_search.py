@@ -47,7 +47,7 @@ class SearchPlan:
 
 def search_matcher(posterior: Posterior) -> Matcher:
     """Over all shifts that there may be."""
-    return Matcher(posterior, steps_of_all(posterior))
+    return Matcher(posterior, steps_of_all(posterior.plane.kmax))
 
 
 class Dithered(NamedTuple):
@@ -155,8 +155,8 @@ def particles_by_search(posterior: Posterior, plan: SearchPlan) -> Block:
     )
 
 
-def noise_of_placed(posterior: Posterior) -> Block:
-    """The noise given theta, from the residuals of particles that have been placed."""
+def mu_of_placed(posterior: Posterior) -> Block:
+    """The noise and the width of shifts, from the particles that have been placed."""
 
     sums = hyper_draws.image_summer(posterior)
 
@@ -164,12 +164,22 @@ def noise_of_placed(posterior: Posterior) -> Block:
         images = jax.device_get(sums(state.theta, state.latents, data.images))
         placed = np.asarray(data.images.present) * (np.asarray(state.latents.contrast) != 0.0)
         residual = hyper_draws.residual_power(images, state.latents.contrast, placed)
-        rng = host_generator(key)
-        pixels = placed.sum() * posterior.shell_counts
+        rng, n = host_generator(key), float(placed.sum())
+        pixels = n * posterior.shell_counts
         mu = hyper_draws.draw_noise(rng, state.mu, residual, pixels, posterior.prior)
-        return state._replace(mu=mu), {"noise": np.asarray(mu.noise_variance)[1:].mean()}
+        if n:  # nobody placed says nothing: what was expected stands
+            shift2 = np.sum(np.asarray(state.latents.shift_px, np.float64) ** 2, axis=-1)
+            squares = float(np.sum(placed * shift2))
+            mu = hyper_draws.draw_shift_width(rng, mu, squares, n, posterior.prior)
+        return state._replace(mu=mu), {"mu": mu}
 
-    return Block("noise", step, numbers=lambda info: {"noise": float(info["noise"])})
+    return Block("noise and shifts", step, numbers=_numbers_of_mu)
+
+
+def _numbers_of_mu(info: Info) -> dict[str, float]:
+    mu = info["mu"]
+    noise = float(np.asarray(mu.noise_variance)[1:].mean())
+    return {"noise": noise, "shift_sd_px": float(mu.shift_sd_px)}
 
 
 def held_out_evidence(
