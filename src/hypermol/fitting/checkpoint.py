@@ -87,9 +87,12 @@ def restored_state(found: Checkpoint, molecule: SlicedMolecule, like: ChainState
         found: as loaded.
         molecule: of the stage that it was left in.
         like: a state of any form, for the structure of the rest.
+
+    Raises:
+        InputError: other unknowns were saved.
     """
     theta = jax.eval_shape(lambda: molecule.init(jax.random.key(0)))
-    return with_leaves(like._replace(theta=theta), found.arrays, "state")
+    return _restored(like._replace(theta=theta), found, "state")
 
 
 def restored_tunings(found: Checkpoint, fresh: Tunings) -> Tunings:
@@ -98,8 +101,13 @@ def restored_tunings(found: Checkpoint, fresh: Tunings) -> Tunings:
     Raises:
         InputError: kernels were tuned by other numbers when they were saved.
     """
+    return _restored(fresh, found, "tuning")
+
+
+def _restored(like: Any, found: Checkpoint, name: str) -> Any:
+    """Leaves of a tree of this form."""
     try:
-        return with_leaves(fresh, found.arrays, "tuning")
+        return with_leaves(like, found.arrays, name)
     except KeyError as missing:
         raise InputError(
             f"the run's checkpoint has no {missing.args[0]}: it was left by another version of "
