@@ -79,7 +79,9 @@ class Kind:
         return (
             _THETA[self.theta](posterior),
             *trajectories(posterior),
-            hyperparameters(posterior, learns_widths=self.moves_poses),
+            hyperparameters(
+                posterior, learns_widths=self.moves_poses, learns_shares=self.moves_poses
+            ),
             *([particles_anywhere(posterior, Offers(SOME, SOME), 6)] if self.anywhere else []),
             _PARTICLES[self.particles](posterior, self.moves_poses),
         )

@@ -50,7 +50,9 @@ def sweep_blocks(stage: Stage, posterior: Posterior, start_steps: int = 1000) ->
     if stage.theta == "none":
         return (_anywhere(posterior, stage), *particles)
     blocks: list[Block] = [*theta, *trajectories(posterior)]
-    mu = hyperparameters(posterior, stage.learns_widths, stage.learns_contrast)
+    mu = hyperparameters(
+        posterior, stage.learns_widths, stage.learns_contrast, learns_shares=stage.moves_poses
+    )
     if stage.particles == "nodes":  # the noise is that of the states that theta was climbed with
         return (*theta, *particles, mu)
     blocks.append(mu)

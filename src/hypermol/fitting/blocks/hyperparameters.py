@@ -17,7 +17,10 @@ def host_generator(key: Array) -> np.random.Generator:
 
 
 def hyperparameters(
-    posterior: Posterior, learns_widths: bool, learns_contrast: bool = True
+    posterior: Posterior,
+    learns_widths: bool,
+    learns_contrast: bool = True,
+    learns_shares: bool = True,
 ) -> Block:
     """Contrasts with their width, noise, levels, occupancy, the shares of misplaced poses, and the
     widths of the poses' priors.
@@ -28,6 +31,8 @@ def hyperparameters(
             climbs to its scale, contrasts would make good for what it lacks.
         learns_widths: whether the last are drawn, or held: as long as poses do not move, or have
             only begun to, they say nothing of how far they are from the consensus.
+        learns_shares: whether the shares of misplaced poses are, and how wide their shifts scatter,
+            where the prior of poses has any.
     """
     prior, molecule = posterior.prior, posterior.molecule
     wide = posterior.pose_prior.misplaced_shift
@@ -59,7 +64,7 @@ def hyperparameters(
         if molecule.state_space.has_occupancy:
             mu = hyper_draws.draw_occupancy(rng, mu, particles.occupancy.sum(0), prior)
         scatter = hyper_draws.draw_scatter(rng, particles, present)
-        if wide is not None:
+        if wide is not None and learns_shares:
             mu = hyper_draws.draw_misplaced(rng, mu, scatter, prior, wide)
         if learns_widths:
             mu = hyper_draws.draw_widths(rng, mu, scatter, posterior)
