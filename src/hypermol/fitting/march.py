@@ -18,6 +18,8 @@ from hypermol.runtime import on_device
 _NEW_TERM = 0.2
 _START_ROTATION_RAD, _START_SHIFT_PX, _START_CONTRAST_SD = 0.04, 0.7, 0.1
 _START_MISPLACED = 0.1
+#: The first where the input's rotations are not to be trusted.
+_START_ROUGH_RAD = 0.17
 
 
 def _first_spectrum(level: Level) -> np.ndarray:
@@ -45,8 +47,8 @@ def first_state(level: Level) -> ChainState:
         return molecule.init(jax.random.key(0)), molecule.state_space.wrap(latents.state)
 
     latents = first_latents(consensus, molecule.state_space.dim)
-    turn, shift = _START_ROTATION_RAD, _START_SHIFT_PX
     wide = level.posterior.pose_prior.misplaced_shift
+    turn, shift = _START_ROUGH_RAD if wide else _START_ROTATION_RAD, _START_SHIFT_PX
     if not level.posterior.pose_prior.has_width:  # nothing is known of poses
         turn, shift = np.pi, SHIFT_SHARE * level.posterior.plane.box
         latents = latents._replace(contrast=on_device(np.zeros(latents.contrast.shape)))

@@ -238,7 +238,7 @@ class Plan:
             self.theta,
             self.particles,
             moves_poses=self.move_poses,
-            learns_widths=(learns and self.move_poses) or self.searches,
+            learns_widths=(learns and self.move_poses) or self.jumps,
             anywhere=self.offered,
             anywhere_settled=self.settled(self.n_particles),
         )
@@ -288,6 +288,7 @@ class Plan:
             kmax=self.level(THIRD),
             sweeps=3 * self.burn_in // 2,
             finds_radius=False,
+            learns_widths=True,
             finds_axes=self.searches and self.basis != "own",
             finds_frame=self.searches and self.basis == "own",
         )
