@@ -9,6 +9,7 @@ import numpy as np
 from hypermol.data.latents import Consensus, Latents
 from hypermol.fitting.blocks.moving_frame import take_out_shared_motion
 from hypermol.molecule.state_basis import Cosine
+from hypermol.posterior.pose_priors import Near
 from hypermol.recipe.design import Grid, consensus
 from hypermol.recipe.options import make_design
 from hypermol.recipe.part_tables import read_generic
@@ -22,6 +23,7 @@ from hypermol.space.rotation import (
 )
 
 BLOCKS, B = 8, 32
+EVERYONE = Near(jnp.ones((BLOCKS, B)), jnp.ones((BLOCKS, B)))
 BASIS = Cosine(2)
 
 
@@ -55,7 +57,7 @@ def test_a_planted_motion_is_taken_out():
     turn, drift = motion(0.02), motion(0.5)
     latents, consensus = planted(turn, drift)
     settled, turned, drifted = take_out_shared_motion(
-        BASIS(latents.state), latents, consensus, jnp.ones((BLOCKS, B))
+        BASIS(latents.state), latents, consensus, EVERYONE
     )
     assert np.median(angles(latents, consensus)) > 1.0
     # the ridge keeps a few percent, and the motion is only to first order a rotation vector
@@ -69,9 +71,7 @@ def test_a_planted_motion_is_taken_out():
 
 def test_what_particles_do_on_their_own_is_left_alone():
     latents, consensus = planted(motion(0.0), motion(0.0), 0.05)
-    settled, turned, _ = take_out_shared_motion(
-        BASIS(latents.state), latents, consensus, jnp.ones((BLOCKS, B))
-    )
+    settled, turned, _ = take_out_shared_motion(BASIS(latents.state), latents, consensus, EVERYONE)
     assert float(turned) < 0.02
     before, after = angles(latents, consensus), angles(settled, consensus)
     assert np.corrcoef(before, after)[0, 1] > 0.95
@@ -82,8 +82,8 @@ def test_absent_particles_do_not_speak():
     present = jnp.ones((BLOCKS, B)).at[-1].set(0.0)
     wild = latents._replace(shift_px=latents.shift_px.at[-1].add(100.0))
     weights = BASIS(latents.state)
-    first = take_out_shared_motion(weights, latents, consensus, present)[0]
-    second = take_out_shared_motion(weights, wild, consensus, present)[0]
+    first = take_out_shared_motion(weights, latents, consensus, Near(present, present))[0]
+    second = take_out_shared_motion(weights, wild, consensus, Near(present, present))[0]
     np.testing.assert_allclose(first.shift_px[:-1], second.shift_px[:-1], atol=1e-4)
 
 
@@ -104,3 +104,13 @@ def test_only_a_generic_molecule_with_states_has_a_free_frame():
     assert not composite.frame_is_free
     assert not consensus(grid).frame_is_free
     assert read_generic("cosine", 3, "bend").molecule(grid, 3).frame_is_free
+
+
+def test_rotations_tell_of_the_motion_whatever_is_thought_of_their_shifts():
+    """Those few whose shifts stayed near the input's may be of a few states only."""
+    latents, consensus = planted(motion(0.1), motion(0.0))
+    few = (latents.state[..., 0] < 0.1).astype(jnp.float32)
+    telling = Near(jnp.ones((BLOCKS, B)), few)
+    settled, turned, _ = take_out_shared_motion(BASIS(latents.state), latents, consensus, telling)
+    assert np.median(angles(settled, consensus)) < 0.15 * np.median(angles(latents, consensus))
+    assert float(turned) > 0.05

@@ -16,7 +16,7 @@ from jax import Array
 from hypermol.data.latents import Consensus, Latents
 from hypermol.fitting.sweep import Block, ChainState, Data, Info, Tuning
 from hypermol.posterior.hyper_draws import latent_sums
-from hypermol.posterior.pose_priors import pose_vector
+from hypermol.posterior.pose_priors import Near, pose_vector
 from hypermol.posterior.posterior import Posterior
 from hypermol.space.rotation import (
     matrix_from_quaternion,
@@ -35,7 +35,7 @@ def _regress(design: Array, values: Array, scale: float) -> Array:
 
 
 def take_out_shared_motion(
-    weights: Array, latents: Latents, consensus: Consensus, present: Array
+    weights: Array, latents: Latents, consensus: Consensus, telling: Near
 ) -> tuple[Latents, Array, Array]:
     """Poses less the smooth motion of the state that they share.
 
@@ -43,7 +43,7 @@ def take_out_shared_motion(
         weights: [n_blocks, B, F] the state basis at the latents' states: the motion is sought
             in its span.
         latents, consensus: blocks, leading axes [n_blocks, B].
-        present: [n_blocks, B] 0 to 1: how much each says of the motion.
+        telling: [n_blocks, B] 0 to 1: how much the rotation, and the shift, of each say of it.
 
     Returns:
         The latents; the root mean square of what was taken out, in radians and pixels.
@@ -54,19 +54,21 @@ def take_out_shared_motion(
         "nbji,nbj->nbi", matrix_from_quaternion(consensus.quaternion), deviation
     )  # R = exp(v) R_c = R_c exp(R_c' v): the deviation in the molecule's own axes
     terms = weights.shape[-1]
-    masked = (weights * present[..., None]).reshape(-1, terms)
+    masked = (weights * telling.rotation[..., None]).reshape(-1, terms)
     turn = weights @ _regress(masked, turned.reshape(-1, 3), 1.0)
     quaternion = quaternion_multiply(latents.quaternion, quaternion_from_vector(-turn))
 
     # a displacement d of the molecule moves its image by the first two components of R d
     design = jnp.einsum("nbf,nbxa->nbxfa", weights, rotations[..., :2, :])
     design = design.reshape(*design.shape[:3], terms * 3)
-    seen = (design * present[..., None, None]).reshape(-1, terms * 3)
+    seen = (design * telling.shift[..., None, None]).reshape(-1, terms * 3)
     moved = (latents.shift_px - consensus.shift_px).reshape(-1, 1)
     drift = (design @ _regress(seen, moved, 2.0 / 3.0))[..., 0]
 
-    total = jnp.maximum(jnp.sum(present), 1.0)
-    sizes = [jnp.sqrt(jnp.sum(present * jnp.sum(value**2, -1)) / total) for value in (turn, drift)]
+    sizes = [
+        jnp.sqrt(jnp.sum(each * jnp.sum(value**2, -1)) / jnp.maximum(jnp.sum(each), 1.0))
+        for each, value in zip(telling, (turn, drift), strict=True)
+    ]
     latents = latents._replace(quaternion=quaternion, shift_px=latents.shift_px - drift)
     return latents, sizes[0], sizes[1]
 
@@ -78,7 +80,12 @@ def moving_frame(posterior: Posterior) -> Block:
     def step(key: Array, state: ChainState, tuning: Tuning, data: Data) -> tuple[ChainState, Info]:
         weights = posterior.molecule.weights(state.latents.state)
         said = latent_sums(posterior, state.mu, state.latents, data.consensus, data.images.present)
-        telling = data.images.present * said.near_rotation * said.near_shift
+        # those of the wide Gaussian tell less of shifts, by how much wider it is; of any rotation,
+        # nothing
+        wide = (state.mu.shift_sd_px / state.mu.misplaced_shift_sd_px) ** 2
+        shift = said.near_shift + (1.0 - said.near_shift) * jnp.minimum(wide, 1.0)
+        present = data.images.present
+        telling = Near(present * said.near_rotation, present * shift)
         latents, turn, drift = take_out_shared_motion(
             weights, state.latents, data.consensus, telling
         )
