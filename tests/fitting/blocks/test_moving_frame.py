@@ -114,3 +114,14 @@ def test_rotations_tell_of_the_motion_whatever_is_thought_of_their_shifts():
     settled, turned, _ = take_out_shared_motion(BASIS(latents.state), latents, consensus, telling)
     assert np.median(angles(settled, consensus)) < 0.15 * np.median(angles(latents, consensus))
     assert float(turned) > 0.05
+
+
+def test_particles_that_are_half_believed_are_not_overshot():
+    """Weights of 0.3 take out what weights of 1 do, but for the ridge."""
+    latents, consensus = planted(motion(0.05), motion(0.5))
+    weights, third = BASIS(latents.state), jnp.full((BLOCKS, B), 0.3)
+    wholly = take_out_shared_motion(weights, latents, consensus, EVERYONE)
+    partly = take_out_shared_motion(weights, latents, consensus, Near(third, third))
+    for whole, part in zip(wholly[1:], partly[1:], strict=True):
+        assert 0.75 * float(whole) < float(part) < 1.02 * float(whole)
+    assert np.median(angles(partly[0], consensus)) < 0.25 * np.median(angles(latents, consensus))

@@ -28,10 +28,14 @@ from hypermol.space.rotation import (
 _RIDGE = 10.0
 
 
-def _regress(design: Array, values: Array, scale: float) -> Array:
-    """Ridge regression: design [n, p], values [n, q] -> [p, q]."""
-    normal = design.T @ design + _RIDGE * scale * jnp.eye(design.shape[1])
-    return jnp.linalg.solve(normal, design.T @ values)
+def _regress(design: Array, values: Array, weights: Array, scale: float) -> Array:
+    """Ridge regression: design [n, p], values [n, q], each row counted weights [n] times -> [p, q].
+
+    The weights stand once on both sides: squared on one, rows half believed would be overshot.
+    """
+    weighed = design * weights[:, None]
+    normal = weighed.T @ design + _RIDGE * scale * jnp.eye(design.shape[1])
+    return jnp.linalg.solve(normal, weighed.T @ values)
 
 
 def take_out_shared_motion(
@@ -54,16 +58,16 @@ def take_out_shared_motion(
         "nbji,nbj->nbi", matrix_from_quaternion(consensus.quaternion), deviation
     )  # R = exp(v) R_c = R_c exp(R_c' v): the deviation in the molecule's own axes
     terms = weights.shape[-1]
-    masked = (weights * telling.rotation[..., None]).reshape(-1, terms)
-    turn = weights @ _regress(masked, turned.reshape(-1, 3), 1.0)
+    flat = weights.reshape(-1, terms)
+    turn = weights @ _regress(flat, turned.reshape(-1, 3), telling.rotation.reshape(-1), 1.0)
     quaternion = quaternion_multiply(latents.quaternion, quaternion_from_vector(-turn))
 
     # a displacement d of the molecule moves its image by the first two components of R d
     design = jnp.einsum("nbf,nbxa->nbxfa", weights, rotations[..., :2, :])
     design = design.reshape(*design.shape[:3], terms * 3)
-    seen = (design * telling.shift[..., None, None]).reshape(-1, terms * 3)
     moved = (latents.shift_px - consensus.shift_px).reshape(-1, 1)
-    drift = (design @ _regress(seen, moved, 2.0 / 3.0))[..., 0]
+    each = jnp.repeat(telling.shift.reshape(-1), 2)
+    drift = (design @ _regress(design.reshape(-1, terms * 3), moved, each, 2.0 / 3.0))[..., 0]
 
     sizes = [
         jnp.sqrt(jnp.sum(each * jnp.sum(value**2, -1)) / jnp.maximum(jnp.sum(each), 1.0))
