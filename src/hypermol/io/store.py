@@ -35,14 +35,14 @@ def read_npz(path: Path, remedy: str, entries: tuple[str, ...] | None = None) ->
     try:
         with np.load(path) as archive:
             absent = [name for name in entries or () if name not in archive.files]
-            if absent:
-                raise InputError(
-                    f"{path} has no {absent[0]}: it was left by another version of hypermol: make "
-                    "it again with this one, in another place"
-                )
-            return {name: archive[name] for name in (entries or archive.files)}
+            if not absent:
+                return {name: archive[name] for name in (entries or archive.files)}
     except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
         raise InputError(f"{path} cannot be read ({error}): {remedy}") from error
+    raise InputError(
+        f"{path} has no {absent[0]}: it was left by another version of hypermol: make it again with "
+        "this one, in another place"
+    )
 
 
 def write_npz(path: Path, arrays: Arrays, compressed: bool = False) -> None:
