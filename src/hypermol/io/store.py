@@ -40,8 +40,8 @@ def read_npz(path: Path, remedy: str, entries: tuple[str, ...] | None = None) ->
     except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
         raise InputError(f"{path} cannot be read ({error}): {remedy}") from error
     raise InputError(
-        f"{path} has no {absent[0]}: it was left by another version of hypermol: make it again with "
-        "this one, in another place"
+        f"{path} has no {absent[0]}: it was left by another version of hypermol: make it again "
+        "with this one, in another place"
     )
 
 
