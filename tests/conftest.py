@@ -1,11 +1,13 @@
 """Fixtures for all tests, and how they are compiled."""
 
+import importlib
 import importlib.util
 import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from types import ModuleType
 
 import jax
 import numpy as np
@@ -57,6 +59,21 @@ def shared_data() -> Path:
     if not _SHARED_DATA.is_dir():
         pytest.skip("../shared/data is absent")
     return _SHARED_DATA.resolve()
+
+
+@pytest.fixture(scope="session")
+def arviz() -> ModuleType:
+    """ArviZ, imported when a test asks: tests that need it skip where it is absent.
+
+    On its first import of a day ArviZ writes a stamp into the user's cache; of two workers that
+    do so at the same moment one finds its file taken away, and its second try goes through.
+    """
+    if importlib.util.find_spec("arviz") is None:
+        pytest.skip("arviz is not installed")
+    try:
+        return importlib.import_module("arviz")
+    except FileNotFoundError:
+        return importlib.import_module("arviz")
 
 
 def star_text(blocks: Mapping[str, Columns]) -> str:

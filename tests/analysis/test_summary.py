@@ -2,7 +2,6 @@ import json
 import os
 from pathlib import Path
 
-import arviz
 import mrcfile
 import numpy as np
 import pandas as pd
@@ -237,7 +236,7 @@ def test_functionals_are_linear_in_the_maps(tmp_path):
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_arviz_opens_the_posterior(tmp_path):
+def test_arviz_opens_the_posterior(tmp_path, arviz):
     fake = random_run(draws=12)
     path = write_run(tmp_path / "run", fake)
     data = arviz.from_netcdf(write_posterior_nc(load_run(path)))
