@@ -102,7 +102,7 @@ def black_box(space: StateSpace) -> World:
 
 
 #: Variance of shifts of misplaced poses, in pixels^2.
-WIDE = InverseGamma(8.0, 10.0)
+WIDE = InverseGamma(8.0, 24.0)
 
 
 def posed(pose_prior: PosePrior) -> World:

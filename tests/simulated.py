@@ -20,6 +20,7 @@ from hypermol.molecule.parts import Part
 from hypermol.molecule.protocol import Coefficients
 from hypermol.molecule.spatial_basis.voxels import Voxels
 from hypermol.molecule.state_basis import StateBasis
+from hypermol.posterior.pose_priors import APART
 from hypermol.posterior.posterior import Posterior
 from hypermol.posterior.priors import Hyperparameters, HyperPrior
 from hypermol.posterior.theta_conditional import full_block_count
@@ -181,7 +182,7 @@ def draw_mu_prior(rng: np.random.Generator, world: World) -> Hyperparameters:
     def width(variance) -> Array:
         return jnp.asarray(np.sqrt(variance.draw(rng, 0.0, 0.0)), jnp.float32)
 
-    return Hyperparameters(
+    mu = Hyperparameters(
         jnp.asarray(prior.noise.draw(rng, np.zeros(n_shells), np.zeros(n_shells)), jnp.float32),
         world.spectrum,
         jnp.asarray(
@@ -195,6 +196,9 @@ def draw_mu_prior(rng: np.random.Generator, world: World) -> Hyperparameters:
         jnp.asarray(misplaced, jnp.float32),
         jnp.float32(1.0) if wide is None else width(wide),
     )
+    while wide is not None and mu.misplaced_shift_sd_px < APART * mu.shift_sd_px:
+        mu = mu._replace(shift_sd_px=width(prior.shift), misplaced_shift_sd_px=width(wide))
+    return mu
 
 
 def states_in_bins(

@@ -1,5 +1,7 @@
 """Draws of mu and of the contrasts follow the joint posterior of eq. 29."""
 
+from dataclasses import replace
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -27,6 +29,7 @@ from hypermol.posterior.hyper_draws import (
     latent_sums,
     residual_power,
 )
+from hypermol.posterior.pose_priors import APART, SomeMisplaced
 from hypermol.posterior.priors import HyperPrior, InverseGamma
 from simulated import draw_images, draw_latents_prior, draw_prior, make_world
 from small_posterior import N, make_small
@@ -282,4 +285,21 @@ def test_shares_and_width_of_misplaced_poses_are_conjugate(small):
         assert stats.kstest(share, law.cdf).pvalue > 1e-3
     widths = np.array([float(mu.misplaced_shift_sd_px) for mu in found])
     law = stats.invgamma(2.0 + 3.0, scale=5.0 + 0.5 * 14.0)
-    assert stats.kstest(widths**2, law.cdf).pvalue > 1e-3
+    least = law.cdf((APART * float(small.mu.shift_sd_px)) ** 2)
+    assert 0.01 < least < 0.99  # the bound cuts
+    assert stats.kstest((law.cdf(widths**2) - least) / (1.0 - least), "uniform").pvalue > 1e-3
+
+
+def test_the_width_of_other_shifts_is_bounded_by_that_of_misplaced_ones(small):
+    """Against SciPy's inverse gamma density, cut at a third of the wider width."""
+    rng = np.random.default_rng(4)
+    mu = small.mu._replace(misplaced_shift_sd_px=jnp.float32(2.4))
+    prior = SomeMisplaced(InverseGamma(2.0, 5.0))
+    posterior = replace(small.posterior, pose_prior=prior)
+    scatter = Scatter(np.ones(6), np.ones(6), np.zeros(6), np.full(6, 1.5))
+    widths = [float(draw_widths(rng, mu, scatter, posterior).shift_sd_px) for _ in range(DRAWS)]
+    shift = small.posterior.prior.shift
+    law = stats.invgamma(shift.shape + 6.0, scale=shift.scale + 0.5 * 9.0)
+    most = law.cdf((2.4 / APART) ** 2)
+    assert 0.01 < most < 0.99
+    assert stats.kstest(law.cdf(np.square(widths)) / most, "uniform").pvalue > 1e-3

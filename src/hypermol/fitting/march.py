@@ -11,6 +11,7 @@ from hypermol.fitting.blocks.matching import SHIFT_SHARE
 from hypermol.fitting.level import Form, Level
 from hypermol.fitting.sweep import ChainState
 from hypermol.imaging.blocks import first_latents, from_blocks
+from hypermol.posterior.pose_priors import APART
 from hypermol.posterior.priors import Hyperparameters
 from hypermol.runtime import on_device
 
@@ -18,8 +19,8 @@ from hypermol.runtime import on_device
 _NEW_TERM = 0.2
 _START_ROTATION_RAD, _START_SHIFT_PX, _START_CONTRAST_SD = 0.04, 0.7, 0.1
 _START_MISPLACED = 0.1
-#: The first where the input's rotations are not to be trusted.
-_START_ROUGH_RAD = 0.17
+#: The first two where the input is not to be trusted; the second as a share of the box.
+_START_ROUGH_RAD, _START_ROUGH_SHIFT = 0.17, 0.5 * SHIFT_SHARE
 
 
 def _first_spectrum(level: Level) -> np.ndarray:
@@ -48,9 +49,12 @@ def first_state(level: Level) -> ChainState:
 
     latents = first_latents(consensus, molecule.state_space.dim)
     wide = level.posterior.pose_prior.misplaced_shift
-    turn, shift = _START_ROUGH_RAD if wide else _START_ROTATION_RAD, _START_SHIFT_PX
+    box = level.posterior.plane.box
+    turn, shift = _START_ROTATION_RAD, _START_SHIFT_PX
+    if wide:
+        turn, shift = _START_ROUGH_RAD, _START_ROUGH_SHIFT * box
     if not level.posterior.pose_prior.has_width:  # nothing is known of poses
-        turn, shift = np.pi, SHIFT_SHARE * level.posterior.plane.box
+        turn, shift = np.pi, SHIFT_SHARE * box
         latents = latents._replace(contrast=on_device(np.zeros(latents.contrast.shape)))
     theta, states = first(latents)
     mu = Hyperparameters(
@@ -62,7 +66,7 @@ def first_state(level: Level) -> ChainState:
         contrast_sd=on_device(_START_CONTRAST_SD),
         occupancy=on_device(even_occupancy(level)),
         misplaced=on_device(np.full(2, _START_MISPLACED if wide else 0.0)),
-        misplaced_shift_sd_px=on_device(wide.mean**0.5 if wide else 1.0),
+        misplaced_shift_sd_px=on_device(max(wide.mean**0.5, APART * shift) if wide else 1.0),
     )
     return ChainState(theta, mu, latents._replace(state=states))
 

@@ -20,7 +20,7 @@ import numpy as np
 from jax import Array
 
 from hypermol.data.latents import Consensus, ImageBlocks, Latents
-from hypermol.posterior.pose_priors import pose_vector
+from hypermol.posterior.pose_priors import APART, pose_vector
 from hypermol.posterior.posterior import Posterior, residual_precision
 from hypermol.posterior.priors import Hyperparameters, HyperPrior, InverseGamma
 from hypermol.runtime import block_loop, on_device
@@ -227,9 +227,11 @@ def draw_shift_width(
     squares: float,
     particles: float,
     prior: HyperPrior,
+    most_px: float = np.inf,
 ) -> Hyperparameters:
-    """Width of the shifts about the consensus, given their sum of squares in pixels^2."""
-    variance = prior.shift.draw(rng, 2.0 * particles, squares)
+    """Width of the shifts about the consensus, given their sum of squares in pixels^2; it is at
+    most `most_px`."""
+    variance = prior.shift.draw_between(rng, 2.0 * particles, squares, high=most_px**2)
     return mu._replace(shift_sd_px=on_device(np.sqrt(variance)))
 
 
@@ -271,12 +273,13 @@ def draw_misplaced(
     shift: InverseGamma,
 ) -> Hyperparameters:
     """Shares of the poses that have nothing to do with the input's, and the width of such shifts,
-    whose variance in pixels^2 has the prior `shift`."""
+    whose variance in pixels^2 has the prior `shift`, bounded by the width of the others."""
     first, second = prior.misplaced_beta
     here = (scatter.near_rotation, scatter.near_shift)
     shares = [rng.beta(first + np.sum(1.0 - near), second + np.sum(near)) for near in here]
     away = 1.0 - scatter.near_shift
-    variance = shift.draw(rng, 2.0 * away.sum(), np.sum(away * scatter.shift2))
+    squares, least = float(np.sum(away * scatter.shift2)), APART * float(mu.shift_sd_px)
+    variance = shift.draw_between(rng, 2.0 * float(away.sum()), squares, low=least**2)
     return mu._replace(
         misplaced=on_device(np.asarray(shares)),
         misplaced_shift_sd_px=on_device(np.sqrt(variance)),
@@ -293,4 +296,6 @@ def draw_widths(
         squares = float(np.sum(near * scatter.rotation2))
         mu = draw_rotation_width(rng, mu, squares, near.sum(), prior)
     squares = float(np.sum(scatter.near_shift * scatter.shift2))
-    return draw_shift_width(rng, mu, squares, scatter.near_shift.sum(), prior)
+    wide = posterior.pose_prior.misplaced_shift is not None
+    most = float(mu.misplaced_shift_sd_px) / APART if wide else np.inf
+    return draw_shift_width(rng, mu, squares, float(scatter.near_shift.sum()), prior, most)

@@ -39,6 +39,9 @@ def _log_about(angle2: Array, sd_rad: Array) -> Array:
     return -0.5 * angle2 / sd_rad**2 - 3.0 * jnp.log(sd_rad) - log_haar(angle2)
 
 
+#: Shifts of misplaced poses scatter at least so many times as widely as the others: two Gaussians
+#: of one width would share the particles as they please, or change names.
+APART = 3.0
 #: log of the constants that `log_pose` leaves out, for Haar measure of total 1, and those of
 #: `log_shift`.
 _ROTATION_CONSTANT = float(np.log(8.0 * np.pi**2) - 1.5 * np.log(2.0 * np.pi))
@@ -62,7 +65,8 @@ class PosePrior(Protocol):
     @property
     def misplaced_shift(self) -> InverseGamma | None:
         """Prior of the variance, in pixels^2, of shifts that have nothing to do with the input's,
-        where some poses may be such: mu then has this width, and their shares."""
+        where some poses may be such: mu then has this width, `APART` times the others' or more,
+        and their shares."""
 
     def log_mu(self, mu: Hyperparameters, prior: HyperPrior) -> Array:
         """log P of those of mu that no other prior of poses has, up to a constant."""
@@ -158,7 +162,9 @@ class SomeMisplaced:
     def log_mu(self, mu: Hyperparameters, prior: HyperPrior) -> Array:
         """Shares and width."""
         width = self.misplaced_shift.log_density(mu.misplaced_shift_sd_px**2)
-        return log_misplaced(mu, prior) + width
+        # the bound is met to rounding
+        apart = mu.misplaced_shift_sd_px > 0.999 * APART * mu.shift_sd_px
+        return log_misplaced(mu, prior) + jnp.where(apart, width, -jnp.inf)
 
     def _log_rotations(self, rotation2: Array, mu: Hyperparameters) -> tuple[Array, Array]:
         """log joint density of (near, far) and a rotation, of squared distances [...]."""

@@ -10,6 +10,7 @@ from typing import NamedTuple, final
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
+from scipy import special
 
 from hypermol.space.state_space import StateSpace
 
@@ -71,6 +72,30 @@ class InverseGamma:
         shape = self.shape + 0.5 * np.asarray(count, np.float64)
         scale = self.scale + 0.5 * np.asarray(sum_of_squares, np.float64)
         return scale / rng.gamma(np.broadcast_to(shape, scale.shape))
+
+    def draw_between(
+        self,
+        rng: np.random.Generator,
+        count: float,
+        sum_of_squares: float,
+        low: float = 0.0,
+        high: float = np.inf,
+    ) -> float:
+        """The same of a variance that is known to lie between two bounds: exact, by the inverse of
+        the Gamma distribution of 1 / variance."""
+        shape, rate = self.shape + 0.5 * count, self.scale + 0.5 * sum_of_squares
+        ends = np.array([rate / high, rate / low if low else np.inf])
+        upper = ends[0] > shape  # the tail in which chances do not round to one another
+        chance, inverse = (
+            (special.gammaincc, special.gammainccinv)
+            if upper
+            else (special.gammainc, special.gammaincinv)
+        )
+        value = inverse(shape, rng.uniform(*np.sort(chance(shape, ends))))
+        if not 0.0 < value < np.inf:  # so far out that chances are none: exponential from the end
+            end = ends[0] if upper else ends[1]
+            value = end + rng.exponential() / (1.0 - (shape - 1.0) / end)
+        return float(rate / np.clip(value, *ends))
 
     def log_density(self, variance: Array) -> Array:
         """Log density up to a constant."""

@@ -372,10 +372,6 @@ def _poses(evidence: Evidence) -> Finding | None:
     )
 
 
-#: Two widths of shifts that differ by less are of one kind of particles.
-_APART = 2.0
-
-
 def _misplaced(run: Run) -> str:
     """What a rescue says of the input's poses; nothing otherwise."""
     if run.info["poses"] != "rescue":
@@ -387,10 +383,9 @@ def _misplaced(run: Run) -> str:
         for low, high in [np.quantile(share, (0.05, 0.95))]
     ]
     near, wide = (np.mean(run.pooled(n)) for n in ("shift_sd_px", "misplaced_shift_sd_px"))
-    shifts = f"its shifts of {words[1]} were further off than those of the others"
-    if wide < _APART * near:
-        shifts = "its shifts were all about as far off"
+    widths = f"{wide:.1f} px an axis, {near:.1f} px"
     return (
         f" The input's rotations of {words[0]} of the particles had nothing to do with where they "
-        f"were found; {shifts} ({wide:.1f} px an axis, {near:.1f} px)."
+        f"were found; its shifts of {words[1]} were further off than "
+        f"those of the others ({widths})."
     )
