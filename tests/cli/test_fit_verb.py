@@ -3,10 +3,13 @@
 import importlib
 from dataclasses import replace
 
+import numpy as np
 import pytest
 from typer.testing import CliRunner
 
+from hypermol.cli import next_fits
 from hypermol.cli.main import app
+from hypermol.fitting.comparison import HeldOut
 from hypermol.recipe.options import FitOptions
 from hypermol.recipe.toml import write_recipe
 
@@ -76,33 +79,69 @@ def test_options_that_do_not_go_together_are_named(options_of, tmp_path, model, 
     assert replace(read, folder=None) == FitOptions(**model)
 
 
-def test_auto_fits_the_regions_that_the_first_run_proposes(monkeypatch, tmp_path):
-    """The second fit has the parts' recipe, the first's poses and the schedule asked for."""
-    fitted, proposed = [], [tmp_path / "run" / "regions" / "recipe.toml", None]
+def test_auto_fits_what_the_first_run_proposes_and_compares(monkeypatch, tmp_path):
+    """The further fits have their recipes, the first's poses and the schedule asked for."""
+    fitted, compared, moves = [], [], [True, False]
+    run = tmp_path / "run"
 
     def propose(console, run, folder):
         folder.mkdir(parents=True, exist_ok=True)
-        write_recipe(folder / "recipe.toml", FitOptions(**PARTS, resolution_angstrom=9.0))
-        return proposed.pop(0)
+        names = ("recipe.toml", "copies.toml") if moves.pop(0) else ()
+        for name in names:
+            write_recipe(folder / name, FitOptions(**PARTS, resolution_angstrom=9.0))
+        return next_fits.proposed(run, folder) if names else []
+
+    def scores(console, runs):
+        compared.append(runs)
+        images = np.array(["0@a", "1@a", "2@a"])
+        return {run: HeldOut(images, np.full(3, -float(i))) for i, run in enumerate(runs)}
 
     monkeypatch.setattr(VERB, "configure", lambda: "nothing")
     monkeypatch.setattr(VERB, "fit_with_progress", lambda *given: fitted.append(given[1:]))
     monkeypatch.setattr(VERB, "finish", lambda *given: None)
     monkeypatch.setattr(VERB, "propose", propose)
-    monkeypatch.setattr(
-        importlib.import_module("hypermol.cli.auto"), "poses_after", lambda run: "rescue"
-    )
-    line = ["fit", "some.star", "--out", str(tmp_path / "run"), "--auto", "--poses", "search"]
+    monkeypatch.setattr(VERB, "scores", scores)
+    monkeypatch.setattr(next_fits, "poses_after", lambda run: "rescue")
+    line = ["fit", "some.star", "--out", str(run), "--auto", "--poses", "search"]
     result = CliRunner().invoke(app, [*line, "--samples", "7", "--image-dir", "images"])
     assert result.exit_code == 0, result.output
-    (_, _, first, _), (source, out, second, resume) = fitted
+    (_, _, first, _), (source, out, second, resume), (turned, copies, _, _) = fitted
     assert first.poses == "search" and not first.part and first.samples == 7
-    assert source.path == tmp_path / "run" / "particles.star" and str(source.image_dir) == "images"
+    assert source.path == run / "particles.star" and str(source.image_dir) == "images"
     assert out == tmp_path / "run-parts" and not resume
     assert second.poses == "rescue" and second.samples == 7
     assert second.part[0]["name"] == "arm" and second.resolution_angstrom == 9.0
+    assert copies == tmp_path / "run-copies"
+    assert turned.path == run / "regions" / "copies.star" and turned.image_dir == source.image_dir
+    assert compared == [[run, out, copies]] and "predicts 3 images best" in result.output
     assert CliRunner().invoke(app, line).exit_code == 0  # nothing moves: one fit
-    assert len(fitted) == 3
+    assert len(fitted) == 4 and len(compared) == 1
+
+
+def test_auto_goes_on_with_what_was_proposed(monkeypatch, tmp_path):
+    """A run that was interrupted in a later fit is not asked again what moves."""
+    fitted, run = [], tmp_path / "run"
+    monkeypatch.setattr(VERB, "configure", lambda: "nothing")
+    monkeypatch.setattr(VERB, "fit_with_progress", lambda *given: fitted.append(given[2:]))
+    monkeypatch.setattr(VERB, "finish", lambda *given: None)
+    monkeypatch.setattr(VERB, "propose", lambda *given: pytest.fail("asked again"))
+    monkeypatch.setattr(next_fits, "poses_after", lambda run: "rescue")
+    for folder in (run / "regions", tmp_path / "run-parts"):
+        folder.mkdir(parents=True)
+    for name in ("recipe.toml", "copies.toml"):
+        write_recipe(run / "regions" / name, FitOptions(**PARTS))
+    (tmp_path / "run-parts" / "run.json").write_text("{}")
+    monkeypatch.setattr(VERB, "scores", lambda console, runs: {})
+    monkeypatch.setattr(VERB, "table", lambda found: "table")
+    monkeypatch.setattr(VERB, "verdict", lambda found: "verdict")
+    line = ["fit", "some.star", "--out", str(run), "--auto", "--resume"]
+    result = CliRunner().invoke(app, line)
+    assert result.exit_code == 0, result.output
+    assert [(out.name, resume) for out, _, resume in fitted] == [
+        ("run", True),
+        ("run-parts", True),
+        ("run-copies", False),
+    ]
 
 
 def test_auto_refuses_a_model_that_is_rigid_or_has_parts(options_of, tmp_path):

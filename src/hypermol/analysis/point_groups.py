@@ -26,6 +26,8 @@ from hypermol.analysis.map_matching import (
 from hypermol.analysis.masks import sphere_mask
 from hypermol.molecule.symmetry import symmetry_operators
 
+#: Orders of the groups that are tried.
+ORDERS = (2, 3, 4, 5, 6, 7, 8)
 #: Axes that are tried: neighbours are about 4 degrees apart.
 _AXES = 1500
 #: Shells by which axes are found, and refined.

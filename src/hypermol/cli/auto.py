@@ -1,9 +1,9 @@
-"""`hypermol fit --auto`: the regions that a run proposes are accepted and fitted."""
+"""`hypermol fit --auto`: the models that a run proposes are fitted."""
 
 from dataclasses import replace
 from pathlib import Path
 
-from hypermol.cli.regions import particles_of, parts_folder, poses_after
+from hypermol.cli.next_fits import NextFit, copies_folder, parts_folder
 from hypermol.data.source import ParticleSource
 from hypermol.io.errors import InputError
 from hypermol.io.store import RunDirectory
@@ -18,7 +18,7 @@ def check_auto(options: FitOptions, out: Path, resume: bool) -> None:
     """Refuse what cannot go on by itself, before anything is fitted.
 
     Raises:
-        InputError: the model has parts already or is rigid, or the second folder is taken.
+        InputError: the model has parts already or is rigid, or a folder of the next fits is taken.
     """
     given = "model.type" if options.type is not None else "model.part"
     if options.type is not None or options.part:
@@ -32,20 +32,21 @@ def check_auto(options: FitOptions, out: Path, resume: bool) -> None:
             "term): give it states, or leave out --auto"
         )
     if not resume:
-        RunDirectory(parts_folder(out)).check_free()
+        for folder in (parts_folder(out), copies_folder(out)):
+            RunDirectory(folder).check_free()
 
 
-def fit_of_regions(
-    source: ParticleSource, out: Path, recipe: Path, options: FitOptions
+def fit_that_follows(
+    source: ParticleSource, following: NextFit, options: FitOptions
 ) -> tuple[ParticleSource, FitOptions]:
-    """The particles with the poses of the run in `out`, and the options of the fit of its regions.
+    """The particles with the poses of the run, and the options of a fit that follows it.
 
     Args:
         source: of that run.
-        out: its folder.
-        recipe: of its regions.
+        following: what is proposed.
         options: its own.
     """
     kept = {name: getattr(options, name) for name in _KEPT}
-    parts = replace(read_recipe(recipe), poses=poses_after(out), **kept)
-    return replace(source, path=particles_of(out)), parts
+    chosen = replace(read_recipe(following.recipe), poses=following.poses, **kept)
+    passthrough = source.passthrough if following.particles.suffix == ".cs" else ()
+    return replace(source, path=following.particles, passthrough=passthrough), chosen

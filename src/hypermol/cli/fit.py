@@ -10,7 +10,9 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, Ti
 
 from hypermol.analysis.run import load_run
 from hypermol.analysis.summary import write_results
-from hypermol.cli.auto import check_auto, fit_of_regions
+from hypermol.cli.auto import check_auto, fit_that_follows
+from hypermol.cli.compare import scores, table, verdict
+from hypermol.cli.next_fits import copies_folder, parts_folder, proposed
 from hypermol.cli.particle_options import (
     ImageDir,
     LeaveOutOutliers,
@@ -18,7 +20,7 @@ from hypermol.cli.particle_options import (
     Passthrough,
     PixelSize,
 )
-from hypermol.cli.regions import parts_folder, propose
+from hypermol.cli.regions import propose
 from hypermol.data.source import ParticleSource
 from hypermol.fitting.fit import Progress as SweepProgress
 from hypermol.fitting.fit import fit as run_fit
@@ -42,7 +44,10 @@ InvertContrast = Annotated[
 Resume = Annotated[bool, typer.Option(help="Go on with the run in --out from its checkpoints.")]
 Auto = Annotated[
     bool,
-    typer.Option(help="Then fit the regions that move, each with a knob of its own (OUT-parts)."),
+    typer.Option(
+        help="Then fit the regions that move, a knob each (OUT-parts), and equal copies "
+        "(OUT-copies), where there may be any, and tell which predicts best."
+    ),
 ]
 
 
@@ -100,17 +105,25 @@ def fit(
         check_auto(options, out, resume)
     finish(console, fit_with_progress(console, source, out, options, resume))
     if auto:
-        _fit_regions(console, source, out, options)
+        _fit_proposed(console, source, out, options)
 
 
-def _fit_regions(console: Console, source: ParticleSource, out: Path, options: FitOptions) -> None:
-    """The second fit of --auto, or what is left of it; none where nothing moves."""
-    target, recipe = parts_folder(out), out / "regions" / "recipe.toml"
-    begun = (target / "run.json").exists()
-    if not begun and propose(console, out, recipe.parent) is None:
-        return
-    own, parts = fit_of_regions(source, out, recipe, options)
-    finish(console, fit_with_progress(console, own, target, parts, begun))
+def _fit_proposed(console: Console, source: ParticleSource, out: Path, options: FitOptions) -> None:
+    """The further fits of --auto, or what is left of them, and which run predicts best; none where
+    nothing moves."""
+    folder, done = out / "regions", [out]
+    begun = any(
+        (target / "run.json").exists() for target in (parts_folder(out), copies_folder(out))
+    )
+    for following in proposed(out, folder) if begun else propose(console, out, folder):
+        own, chosen = fit_that_follows(source, following, options)
+        resume = (following.out / "run.json").exists()
+        finish(console, fit_with_progress(console, own, following.out, chosen, resume))
+        done.append(following.out)
+    if len(done) > 1:
+        told = scores(console, done)
+        console.print(table(told))
+        console.print(verdict(told), markup=False, soft_wrap=True)
 
 
 def _basis(state: str | None, basis: str | None) -> str | None:

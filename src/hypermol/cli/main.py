@@ -8,6 +8,7 @@ import typer
 
 from hypermol.cli import simulate
 from hypermol.cli.check import check
+from hypermol.cli.compare import compare
 from hypermol.cli.demo import demo
 from hypermol.cli.export import export
 from hypermol.cli.fit import fit
@@ -51,6 +52,7 @@ app.command("regions")(regions)
 app.command("report")(report)
 app.command("export")(export)
 app.command("score")(score)
+app.command("compare")(compare)
 
 if __name__ == "__main__":
     sys.exit(app())

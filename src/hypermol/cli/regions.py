@@ -1,4 +1,4 @@
-"""`hypermol regions`: where a run's molecule moves, as a recipe of parts."""
+"""`hypermol regions`: what a run's molecule may be made of, as recipes to fit next."""
 
 from pathlib import Path
 from typing import Annotated, Any
@@ -9,17 +9,23 @@ from rich.console import Console
 from hypermol.analysis.regions import Motion, find_motion
 from hypermol.analysis.run import Run, load_run
 from hypermol.analysis.volumes import mean_state_volumes
+from hypermol.cli.copies import propose_copies
+from hypermol.cli.next_fits import (
+    COPIES_RECIPE,
+    REGIONS_RECIPE,
+    NextFit,
+    proposed,
+    recipe_like,
+    states_like,
+)
 from hypermol.io.atomic import make_folder
 from hypermol.io.errors import InputError
 from hypermol.io.mrc import write_volume
-from hypermol.recipe.options import FitOptions, make_design
+from hypermol.recipe.options import make_design
 from hypermol.recipe.outlines import outlines
 from hypermol.recipe.toml import read_recipe, write_recipe
 
-#: States of each region's own knob: the run's, where it has one basis that may leave its constant
-#: term out; else these.
-_KEPT = ("cosine", "chebyshev", "fourier", "haar")
-_BASIS, _TERMS = "cosine", 5
+#: States that a picture is the mean of.
 _NODES = 8
 
 
@@ -30,26 +36,26 @@ def regions(
     ] = None,
     overwrite: Annotated[bool, typer.Option(help="Replace a recipe that is there.")] = False,
 ) -> None:
-    """Propose the regions that move, each with a knob of its own, as a recipe to fit next."""
+    """Propose models to fit next: the regions that move, a knob each, and equal copies."""
     folder = out or run / "regions"
-    if (folder / "recipe.toml").exists() and not overwrite:
-        raise InputError(
-            f"{folder / 'recipe.toml'} exists: add --overwrite, or choose another --out"
-        )
+    taken = [name for name in (REGIONS_RECIPE, COPIES_RECIPE) if (folder / name).exists()]
+    if taken and not overwrite:
+        raise InputError(f"{folder / taken[0]} exists: add --overwrite, or choose another --out")
+    for name in taken:
+        (folder / name).unlink()
     console = Console()
-    recipe = propose(console, run, folder)
-    if recipe is not None:
-        console.print(
-            f"next: hypermol fit {particles_of(run)} --recipe {recipe} "
-            f"--poses {poses_after(run)} --out {parts_folder(run)}",
-            markup=False,
-            soft_wrap=True,
-        )
+    fits = propose(console, run, folder)
+    for fit in fits:
+        console.print(f"next: {fit.command}", markup=False, soft_wrap=True)
+    if fits:
+        told = " ".join(str(fit.out) for fit in fits)
+        console.print(f"and then: hypermol compare {run} {told}", markup=False, soft_wrap=True)
 
 
-def propose(console: Console, run: Path, folder: Path) -> Path | None:
-    """Write a run's regions into a folder: the recipe that names them; None where nothing moves."""
-    opened, recipe = load_run(run), folder / "recipe.toml"
+def propose(console: Console, run: Path, folder: Path) -> list[NextFit]:
+    """Write what a run's molecule may be made of into a folder: the regions that move, each with a
+    knob of its own, and equal copies; nothing where nothing moves."""
+    opened, recipe = load_run(run), folder / REGIONS_RECIPE
     with console.status("comparing half maps over all states"):
         motion = find_motion(opened)
     make_folder(folder)
@@ -62,7 +68,7 @@ def propose(console: Console, run: Path, folder: Path) -> Path | None:
             markup=False,
             soft_wrap=True,
         )
-        return None
+        return []
     _write(opened, motion, folder, recipe)
     for number, region in enumerate(motion.regions, start=1):
         centre = ", ".join(f"{value:.0f}" for value in region.centre_angstrom)
@@ -71,22 +77,8 @@ def propose(console: Console, run: Path, folder: Path) -> Path | None:
             markup=False,
         )
     console.print(f"picture: {folder / 'regions.png'}", markup=False, soft_wrap=True)
-    return recipe
-
-
-def poses_after(run: Path) -> str:
-    """How a fit of parts takes the run's poses: those of a search may be anywhere still."""
-    return "refine" if load_run(run).info["poses"] in ("refine", "fixed") else "rescue"
-
-
-def parts_folder(run: Path) -> Path:
-    """Where the fit of a run's regions goes."""
-    return run.with_name(run.name + "-parts")
-
-
-def particles_of(run: Path) -> Path:
-    """The run's particles with its poses."""
-    return run / ("particles.cs" if (run / "particles.cs").exists() else "particles.star")
+    propose_copies(console, run, folder)
+    return proposed(run, folder)
 
 
 def _write(run: Run, motion: Motion, folder: Path, recipe: Path) -> None:
@@ -95,24 +87,13 @@ def _write(run: Run, motion: Motion, folder: Path, recipe: Path) -> None:
     radius = float(run.info["radius_angstrom"])
     ball = {"centre_angstrom": [0.0, 0.0, 0.0], "radius_angstrom": radius}
     tables: list[dict[str, Any]] = [{"name": "body", "region": ball}]
-    kept = run.info["basis"] in _KEPT
-    basis, terms = (run.info["basis"], run.info["n_terms"]) if kept else (_BASIS, _TERMS)
+    states = states_like(run)
     for number, region in enumerate(motion.regions, start=1):
         name = f"region_{number}"
         write_volume(folder / f"{name}.mrc", region.mask, voxel)
         part = {"name": name, "region": {"mask": f"{name}.mrc"}, "constant": False}
-        tables.append({**part, "state_basis": basis, "n_terms": terms})
-    ours = read_recipe(run.directory.path / "recipe.toml")
-    parts = FitOptions(
-        part=tuple(tables),
-        resolution_angstrom=ours.resolution_angstrom,
-        radius_angstrom=radius,
-        invert_contrast=ours.invert_contrast,
-        leave_out_outliers=ours.leave_out_outliers,
-        normalise=ours.normalise,
-        density_prior=ours.density_prior,
-        prior=ours.prior,
-    )
+        tables.append({**part, **states})
+    parts = recipe_like(run, tuple(tables))
     write_recipe(recipe, parts)
     design = make_design(read_recipe(recipe), run.info["box"], voxel)
     mean = mean_state_volumes(run, run.nodes(_NODES)).mean(axis=0)

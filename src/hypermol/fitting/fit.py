@@ -10,7 +10,7 @@ alone: a resumed run ends bit-identical.
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import NamedTuple, final
 
@@ -136,7 +136,7 @@ class _Job:
         bench: _Bench | None = None
         self.files.tidy(range(max(self.options.chains, self.options.trials)))
         for planned in self.schedule:
-            stage = self._as_found(planned)
+            stage = planned.as_found(self.files.found.n_terms)
             if self._is_needless(stage):
                 continue
             last = first + stage.sweeps
@@ -164,11 +164,6 @@ class _Job:
         if stage.rises and stage.n_terms > (found.n_terms or 0):
             return True
         return stage.is_repair and not found.any_mixed
-
-    def _as_found(self, stage: Stage) -> Stage:
-        """A stage with as many state terms as the images were found to tell."""
-        found = self.files.found.n_terms
-        return replace(stage, n_terms=found) if stage.follows and found else stage
 
     def _choose_trial(self, level: Level) -> None:
         """Go on with the trial that predicts the images held out best."""
@@ -331,7 +326,7 @@ class _Job:
         for other in self.schedule:
             if other.name == stage.name:
                 done = total + stage.cost(n) * (chain * stage.sweeps + sweeps)
-            other = self._as_found(other)
+            other = other.as_found(self.files.found.n_terms)
             members = 0 if self._is_needless(other) else len(self._members(other))
             total += other.cost(n) * other.sweeps * members
         return done / total

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from hypermol.analysis.gauge import Gauge
-from hypermol.analysis.point_groups import PointGroup, find_point_groups, symmetrised
+from hypermol.analysis.point_groups import ORDERS, PointGroup, find_point_groups, symmetrised
 from hypermol.fitting.blocks.particles_by_search import held_out_blocks, held_out_evidence
 from hypermol.fitting.frames import rigid_theta
 from hypermol.fitting.level import Level
@@ -21,8 +21,6 @@ from hypermol.fitting.maps import thetas_of_parts
 from hypermol.fitting.sweep import ChainState
 from hypermol.space.fourier import half_plane, plane_columns
 
-#: Orders of the groups that are tried.
-ORDERS = (2, 3, 4, 5, 6, 7, 8)
 #: Frequency, in 1/box, that images held out are matched at.
 _WAVES = 8
 #: A group is taken where it is better than none by so many standard errors.

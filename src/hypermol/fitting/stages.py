@@ -111,6 +111,10 @@ class Stage:
         each = pixels * (slices + _OFFERED * jumping + theta) + everywhere
         return each * n_particles / max(all_of_them, 1)
 
+    def as_found(self, n_terms: int | None) -> "Stage":
+        """With as many state terms as the images were found to tell, where it follows that."""
+        return replace(self, n_terms=n_terms) if self.follows and n_terms else self
+
     @property
     def kernels(self) -> tuple:
         """What the exact blocks of its sweep depend on beside the posterior."""
