@@ -3,12 +3,16 @@
     python benchmarks/paper/run.py pretzel --n 2000 --snr 0.0333 --out /tmp/paper
     python benchmarks/paper/run.py pretzel --n 20000 --copies --out /tmp/paper20
     python benchmarks/paper/run.py cat --n 2000 --box 64 --snr 0.1 --out /tmp/cat
+    python benchmarks/paper/run.py pretzel --copies --n 500 --box 48 --snr 0.2 --resolution 32 \
+        --papers 200 --out /tmp/papers
 
 Simulates the toy (shifts, CTF and contrasts unknown, directions uniform), fits it with
 `--poses search`, and again from the true poses for comparison, scores both, and draws figures 1 and
 3 to 7 of the paper. With `--copies` the model knows that there are two equal arms about an axis,
 not where the axis is; without, it knows of two states alone. SNR is variance of the clean image
-over variance of the noise over the whole box. A folder that holds a part of this goes on.
+over variance of the noise over the whole box. A folder that holds a part of this goes on. With
+`--papers` the same images are fitted from nothing by the paper's own recipe too, beside the others:
+several starts at a low resolution, the second mode while burning in, then MALA and random walks.
 """
 
 import argparse
@@ -36,7 +40,7 @@ from hypermol.data import ParticleSource
 from hypermol.fitting.fit import Progress, fit
 from hypermol.molecule.gallery import toy
 from hypermol.recipe.options import FitOptions
-from hypermol.report.style import BLUE, GREY, ORANGE, new_figure, no_ticks, tidy
+from hypermol.report.style import BLUE, GREY, ORANGE, RED, new_figure, no_ticks, tidy
 from hypermol.runtime import configure
 from hypermol.simulation import MoleculeSource, Noise, Poses, Settings, simulate, write_dataset
 from hypermol.space.fourier import crop_or_pad_volume
@@ -46,6 +50,15 @@ BOX_ANGSTROM, RADIUS_ANGSTROM = 377.5, 140.0
 BALL = {"centre_angstrom": [0.0, 0.0, 0.0], "radius_angstrom": 155.0}
 #: Side of the maps whose moving parts are compared: finer than any frequency that is modelled.
 COARSE = 48
+#: The paper's own recipe (sec. 5); its chain moves little in a sweep, and many are thrown away.
+PAPERS: dict[str, Any] = {
+    "schedule": "second-mode",
+    "theta": "mala",
+    "particles": "random-walk",
+    "spectrum": "flat",
+    "chains": 1,
+    "thin": 5,
+}
 #: Frobenius distances whose shares are told; an image within the middle one is aligned.
 DISTANCES = (0.5, 0.3, 0.1)
 #: The pretzel's two arms change places under half a turn about z; the cat has no such thing.
@@ -63,6 +76,13 @@ def model(name: str, copies: bool) -> dict[str, Any]:
         return {"part": ({**arm, "symmetry": "C2"},)}
     first = {"name": "first", "region": BALL, "state_basis": "cosine"}
     return {"part": (first, {**first, "name": "second", "constant": False})}
+
+
+def on_prolates(options: FitOptions) -> FitOptions:
+    """The same molecule on the paper's spatial basis."""
+    if not options.part:
+        return replace(options, spatial_basis="prolates")
+    return replace(options, part=tuple({**p, "spatial_basis": "prolates"} for p in options.part))
 
 
 def data(name: str, out: Path, args: argparse.Namespace) -> Path:
@@ -204,7 +224,7 @@ def draw_scores(cases: dict[str, dict[str, Any]], path: Path) -> None:
     """Figures 6 and 7: errors of directions, and found states against true ones."""
     figure = new_figure(9.0, 3.2)
     axes = figure.subplots(1, 1 + len(cases))
-    for (label, case), colour in zip(cases.items(), (BLUE, GREY), strict=False):
+    for (label, case), colour in zip(cases.items(), (BLUE, GREY, RED), strict=False):
         edges = np.linspace(0.0, 2.9, 60)
         axes[0].hist(case["_"]["distance"], edges, histtype="step", color=colour, label=label)
     axes[0].axvline(DISTANCES[1], color=ORANGE, lw=0.8)
@@ -227,6 +247,7 @@ def main() -> None:
     parser.add_argument("--snr", type=float, default=1.0 / 30.0)
     parser.add_argument("--seed", type=int, default=0, help="of the data and of the fit")
     parser.add_argument("--copies", action="store_true", help="the model has two equal arms")
+    parser.add_argument("--papers", type=int, help="sweeps a stage of the paper's own recipe")
     parser.add_argument("--resolution", type=float, default=20.0, help="finest detail, Angstrom")
     args = parser.parse_args()
     print(configure(), flush=True)
@@ -240,6 +261,9 @@ def main() -> None:
         "from nothing": (folder / "particles.star", replace(common, poses="search")),
         "true poses": (true_poses, replace(common, poses="fixed")),
     }
+    if args.papers:
+        papers = replace(common, poses="search", burn_in=args.papers, **PAPERS)
+        jobs["paper recipe"] = (folder / "particles.star", on_prolates(papers))
     cases = {}
     for label, (particles, options) in jobs.items():
         run = fitted(particles, folder, args.out / label.replace(" ", "_"), options)
@@ -247,7 +271,7 @@ def main() -> None:
         cases[label] |= moving_fsc(run, truth, cases[label])
         picture = args.out / f"molecule_{label.replace(' ', '_')}.png"
         draw_molecule(run, truth, cases[label]["_"]["gauge"], picture)
-        if options.poses == "search":
+        if label == "from nothing":
             source = ParticleSource(particles, image_dir=folder)
             draw_first_map(first_map(run, source, options), truth, args.out / "first_map.png")
             draw_hands(run, args.out / "hands.png")

@@ -16,6 +16,7 @@ from hypermol.data.source import ParticleSource
 from hypermol.fitting import fit as fit_module
 from hypermol.fitting import maps
 from hypermol.fitting.fit import fit
+from hypermol.fitting.found import load_found
 from hypermol.io.errors import InputError
 from hypermol.io.store import RunDirectory
 from hypermol.recipe.options import FitOptions
@@ -183,11 +184,12 @@ def test_independent_starts_do_not_share_their_first_stages(
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("poses", ["refine", "search"])
 @pytest.mark.parametrize("schedule", ["paper", "second-mode"])
 def test_the_papers_schedules_run_and_keep_exact_sweeps_alone(
-    particles: Path, tmp_path: Path, schedule: str
+    particles: Path, tmp_path: Path, schedule: str, poses: str
 ) -> None:
-    options = replace(OPTIONS, schedule=schedule, chains=1, spectrum="flat")
+    options = replace(OPTIONS, schedule=schedule, poses=poses, chains=1, spectrum="flat", trials=2)
     run = fit(ParticleSource(particles), tmp_path / "run", options)
     sample = next(iter(run.samples(0)))
     # a loose L2 prior: one precision for all shells of a term
@@ -199,6 +201,10 @@ def test_the_papers_schedules_run_and_keep_exact_sweeps_alone(
     stages = run.read_json("run.json")["stages"]
     assert [s["kmax"] for s in stages] == sorted(s["kmax"] for s in stages)
     assert stages[-1]["theta"] == "mala" and stages[-1]["particles"] == "random-walk"
+    if poses == "search":
+        assert len(load_found(run).trial_scores or ()) == 2
+        turned = sample["quaternion"][:, 0]
+        assert len(np.unique(turned)) > 60  # not left at one direction
 
 
 def test_the_first_number_that_is_none_ends_a_run(

@@ -128,10 +128,6 @@ def stop_now() -> float:
 
 
 def test_what_a_search_does_not_go_with_is_refused(particles: Path, tmp_path: Path) -> None:
-    for schedule in ("paper", "second-mode"):
-        options = replace(OPTIONS, schedule=schedule)
-        with pytest.raises(InputError, match="poses is 'search' but"):
-            fit(ParticleSource(particles), tmp_path / "run", options)
     ball = {"centre_angstrom": [0.0, 9.0, 0.0], "radius_angstrom": 60.0}
     with pytest.raises(InputError, match="the model has parts that stand somewhere, in a frame"):
         parts = ({"name": "body", "region": ball},)

@@ -4,9 +4,18 @@ from dataclasses import replace
 
 import pytest
 
-from hypermol.fitting.schedules import few_terms, march, march_from_adam, paper, second_mode
+from hypermol.data.source import load_particles
+from hypermol.fitting.schedules import (
+    few_terms,
+    make_plan,
+    march,
+    march_from_adam,
+    paper,
+    second_mode,
+)
 from hypermol.fitting.stages import Plan
 from hypermol.recipe.options import FitOptions, make_design
+from small_data import write_pretzel
 
 PLAN = Plan(kmax=30, n_terms=5, basis="cosine", samples=7, thin=3)
 
@@ -68,6 +77,25 @@ def test_the_papers_frequencies_rise_in_space_and_state_together() -> None:
     stages = paper(PLAN)[1:]
     assert [stage.n_terms for stage in stages] == [2, 3, 4, 5, 5]
     assert [stage.kmax for stage in stages] == [12, 18, 24, 30, 30]
+
+
+@pytest.mark.parametrize("schedule", [paper, second_mode])
+def test_from_nothing_the_papers_schedules_start_several_times(schedule) -> None:
+    """With the paper's kernels alone: no jumps, no search."""
+    known, stages = schedule(PLAN), schedule(replace(PLAN, searches=True))
+    assert stages[0].is_trial and stages[0].scatters and not stages[0].finds_radius
+    assert stages[0].form == "constant" and stages[0].kmax == 12
+    assert [stage.name for stage in stages[1:]] == [stage.name for stage in known]
+    assert not any(stage.is_trial or stage.scatters for stage in stages[1:])
+    assert not any(stage.anywhere for stage in stages)
+
+
+def test_jumps_are_of_the_march_alone(tmp_path) -> None:
+    particles = load_particles(write_pretzel(tmp_path))
+    design = make_design(FitOptions(), particles.box, particles.pixel_size_angstrom)
+    for schedule, jumps in (("march", True), ("paper", False)):
+        options = FitOptions(poses="search", schedule=schedule)
+        assert make_plan(options, particles, design).jumps == jumps
 
 
 def test_a_sampling_stage_runs_on_the_bench_of_the_last_one() -> None:

@@ -19,8 +19,9 @@ from hypermol.io.errors import InputError
 from hypermol.io.store import Arrays, RunDirectory
 from hypermol.runtime import on_device
 
-#: Keys of the steps between stages start here, past those of any sweep.
-_CARRIES = 1 << 30
+#: Keys of the steps between stages start here, past those of any sweep; and that of a start in
+#: random directions.
+_CARRIES, SCATTERS = 1 << 30, (1 << 30) - 1
 
 
 class Standing(NamedTuple):

@@ -21,10 +21,11 @@ from hypermol.data import ParticleSet, ParticleSource, inspect
 from hypermol.fitting import maps
 from hypermol.fitting.blocks.choice import sweep_blocks
 from hypermol.fitting.blocks.particles_by_search import trial_score
-from hypermol.fitting.chain import ChainFiles, Standing
+from hypermol.fitting.chain import SCATTERS, ChainFiles, Standing
 from hypermol.fitting.frames import turned, turned_onto
 from hypermol.fitting.hands import begun_again, densities, hands_of
 from hypermol.fitting.level import Level, Levels
+from hypermol.fitting.march import scattered
 from hypermol.fitting.point_group import GroupStanding, judge_point_groups
 from hypermol.fitting.run_info import begin_run, describe, end_run, start_clock
 from hypermol.fitting.schedules import make_schedule
@@ -214,6 +215,9 @@ class _Job:
             at = self.files.enter(chain, first, old, level, blocks)
             if at.done == first:
                 at = self._with_prior(stage, at)
+                if stage.scatters:
+                    key = sweep_key(self.options.seed, chain, SCATTERS)
+                    at = at._replace(state=scattered(key, at.state))
                 if stage.begins_again:
                     at = at._replace(state=begun_again(level, self.files.one_hand(chain)))
             for _ in range(at.done, last):

@@ -3,6 +3,7 @@
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
@@ -14,6 +15,7 @@ from hypermol.imaging.blocks import first_latents, from_blocks
 from hypermol.posterior.pose_priors import APART
 from hypermol.posterior.priors import Hyperparameters
 from hypermol.runtime import on_device
+from hypermol.space.rotation import random_quaternions
 
 #: Prior power of a new state term, as a share of the nearest known term's.
 _NEW_TERM = 0.2
@@ -69,6 +71,15 @@ def first_state(level: Level) -> ChainState:
         misplaced_shift_sd_px=on_device(max(wide.mean**0.5, APART * shift) if wide else 1.0),
     )
     return ChainState(theta, mu, latents._replace(state=states))
+
+
+def scattered(key: Array, state: ChainState) -> ChainState:
+    """A chain whose particles look in random directions, all of contrast 1: as the paper begins
+    (sec. 5)."""
+    latents = state.latents
+    contrast = jnp.ones_like(latents.contrast)
+    turned = random_quaternions(key, contrast.size).reshape(*contrast.shape, 4)
+    return state._replace(latents=latents._replace(quaternion=turned, contrast=contrast))
 
 
 def even_occupancy(level: Level) -> np.ndarray:

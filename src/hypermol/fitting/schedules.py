@@ -29,7 +29,7 @@ def make_plan(options: FitOptions, particles: ParticleSet, design: AnyDesign) ->
         _kernel(options, "theta", design),
         _kernel(options, "particles", design),
         searches=options.poses == "search",
-        jumps=options.poses in ("search", "rescue"),
+        jumps=options.poses in ("search", "rescue") and options.schedule == "march",
         n_particles=particles.n,
         subset=options.subset,
     )
@@ -268,7 +268,11 @@ _PAPER_LEVELS = (0.4, 0.6, 0.8, 1.0)
 
 
 def _papers(plan: Plan, theta: str, particles: str) -> tuple[Stage, ...]:
-    """A rigid molecule, then states, with frequencies rising in space and state together."""
+    """A rigid molecule, then states, with frequencies rising in space and state together.
+
+    From nothing, the rigid molecule begins at zero and particles in random directions, several
+    times (the paper starts again at a low resolution); the best goes on.
+    """
 
     def stage(name: str, form: str, share: float) -> Stage:
         terms = 1 if form == "constant" else max(min(2, plan.n_terms), round(share * plan.n_terms))
@@ -286,7 +290,11 @@ def _papers(plan: Plan, theta: str, particles: str) -> tuple[Stage, ...]:
         )
 
     rising = [stage(f"states, {share:.0%}", "whole", share) for share in _PAPER_LEVELS]
-    return stage("homogeneous", "constant", _PAPER_LEVELS[0]), *rising, plan.sampling()
+    first = stage("homogeneous", "constant", _PAPER_LEVELS[0])
+    restarts = replace(
+        first, name="homogeneous, from nothing", is_trial=True, finds_radius=False, scatters=True
+    )
+    return *((restarts,) if plan.searches else ()), first, *rising, plan.sampling()
 
 
 def paper(plan: Plan) -> tuple[Stage, ...]:
@@ -337,7 +345,7 @@ def _refuse_search(design: AnyDesign) -> None:
 
 def _stages(options: FitOptions, plan: Plan, design: AnyDesign) -> tuple[Stage, ...]:
     """What the schedule makes of the plan."""
-    if options.poses in ("search", "rescue") and options.schedule != "march":
+    if options.poses == "rescue" and options.schedule != "march":
         raise InputError(
             f"poses is {options.poses!r} but sampling.schedule is {options.schedule!r}, which "
             "knows no far jumps: use 'march'"

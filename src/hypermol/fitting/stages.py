@@ -56,9 +56,10 @@ class Stage:
         tests_hands: the maps of its states are asked whether some are mirror images of others.
         is_repair: run only for starts whose states were.
         begins_again: with the map of one state of them, and no particle's place.
+        scatters: its particles begin in random directions.
         beta: inverse temperatures that a search begins and ends with.
         searched: particles that a sweep of it searches, None all.
-        is_trial: a search run several times, of which the best goes on.
+        is_trial: a start from nothing run several times, of which the best goes on.
         anywhere: particles that a sweep offers poses from anywhere to.
         anywhere_settled: the same once few of them jump far.
         subset: particles that it is of; None all.
@@ -87,6 +88,7 @@ class Stage:
     tests_hands: bool = False
     is_repair: bool = False
     begins_again: bool = False
+    scatters: bool = False
     beta: tuple[float, float] = (1.0, 1.0)
     searched: int | None = None
     is_trial: bool = False
