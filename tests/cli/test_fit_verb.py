@@ -101,15 +101,16 @@ def test_auto_fits_what_the_first_run_proposes_and_compares(monkeypatch, tmp_pat
     monkeypatch.setattr(VERB, "finish", lambda *given: None)
     monkeypatch.setattr(VERB, "propose", propose)
     monkeypatch.setattr(VERB, "scores", scores)
-    monkeypatch.setattr(next_fits, "poses_after", lambda run: "rescue")
+    monkeypatch.setattr(next_fits, "load_run", lambda path: None)
+    monkeypatch.setattr(next_fits, "poses_after", lambda run: "start")
     line = ["fit", "some.star", "--out", str(run), "--auto", "--poses", "search"]
     result = CliRunner().invoke(app, [*line, "--samples", "7", "--image-dir", "images"])
     assert result.exit_code == 0, result.output
     (_, _, first, _), (source, out, second, resume), (turned, copies, _, _) = fitted
     assert first.poses == "search" and not first.part and first.samples == 7
-    assert source.path == run / "particles.star" and str(source.image_dir) == "images"
+    assert source.path == run / "regions" / "particles.star" and str(source.image_dir) == "images"
     assert out == tmp_path / "run-parts" and not resume
-    assert second.poses == "rescue" and second.samples == 7
+    assert second.poses == "start" and second.samples == 7
     assert second.part[0]["name"] == "arm" and second.resolution_angstrom == 9.0
     assert copies == tmp_path / "run-copies"
     assert turned.path == run / "regions" / "copies.star" and turned.image_dir == source.image_dir
@@ -125,7 +126,8 @@ def test_auto_goes_on_with_what_was_proposed(monkeypatch, tmp_path):
     monkeypatch.setattr(VERB, "fit_with_progress", lambda *given: fitted.append(given[2:]))
     monkeypatch.setattr(VERB, "finish", lambda *given: None)
     monkeypatch.setattr(VERB, "propose", lambda *given: pytest.fail("asked again"))
-    monkeypatch.setattr(next_fits, "poses_after", lambda run: "rescue")
+    monkeypatch.setattr(next_fits, "load_run", lambda path: None)
+    monkeypatch.setattr(next_fits, "poses_after", lambda run: "start")
     for folder in (run / "regions", tmp_path / "run-parts"):
         folder.mkdir(parents=True)
     for name in ("recipe.toml", "copies.toml"):

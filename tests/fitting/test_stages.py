@@ -107,7 +107,7 @@ def test_a_sampling_stage_runs_on_the_bench_of_the_last_one() -> None:
 
 
 def test_poses_that_may_be_anywhere_jump_in_every_stage_after_the_search() -> None:
-    plan = replace(PLAN, jumps=True, searches=True, n_particles=3000)
+    plan = replace(PLAN, jumps=True, searches=True, knows_poses=False, n_particles=3000)
     stages = march(plan)
     searching = [stage for stage in stages if stage.particles == "search"]
     assert [stage.is_trial for stage in searching] == [True, True, False]
@@ -116,8 +116,13 @@ def test_poses_that_may_be_anywhere_jump_in_every_stage_after_the_search() -> No
     assert [stage.anywhere for stage in rest if stage.form == "whole"] == [3000, 600, 600]
     assert {stage.anywhere_settled for stage in rest if stage.moves_poses} == {600}
     assert rest[0].anywhere == 3000 and rest[0].moves_poses and rest[0].learns_widths
-    rescued = march(replace(plan, searches=False))
+    started = march(replace(plan, searches=False))
+    assert [stage.name for stage in started] == [stage.name for stage in rest]
+    assert [stage.begins_at_input for stage in started] == [True] + [False] * (len(rest) - 1)
+    assert all(stage.learns_widths for stage in started if stage.moves_poses)
+    rescued = march(replace(plan, searches=False, knows_poses=True))
     assert [stage.name for stage in rescued] == [stage.name for stage in rest]
+    assert not any(stage.begins_at_input for stage in (*rest, *rescued))
     # poses begin at the input's very ones: a width drawn from those would be nothing
     held = [stage.name for stage in rescued if stage.moves_poses and not stage.learns_widths]
     assert held == ["consensus map"]

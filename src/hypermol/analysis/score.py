@@ -135,7 +135,7 @@ class Scoring:
     @property
     def has_own_frames(self) -> bool:
         """Whether each state may have a frame of its own, which the truth's poses can tell."""
-        return self.run.info["poses"] == "search" and self.truth.dim > 0
+        return self.run.info["poses"] in ("search", "start") and self.truth.dim > 0
 
     @cached_property
     def frames(self) -> Frames:
@@ -276,7 +276,7 @@ def score_intervals(scoring: Scoring, knobs: tuple[KnobPair, ...]) -> dict[str, 
     run, truth, drawn = scoring.run, scoring.truth, scoring.drawn(knobs)
     everyone, plain = np.ones(len(truth), bool), one_frame(scoring.pose_gauge, len(truth))
     placed = None
-    if run.info["poses"] in ("search", "rescue") and scoring.aligned.any():
+    if run.info["poses"] in ("search", "rescue", "start") and scoring.aligned.any():
         share = {"share": float(scoring.aligned.mean())}
         placed = share | score_coverage(run, truth, scoring.frames, drawn, scoring.aligned)
     return {

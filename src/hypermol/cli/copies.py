@@ -5,14 +5,16 @@ from pathlib import Path
 from rich.console import Console
 
 from hypermol.analysis.copies import find_copies
-from hypermol.analysis.gauge import apply_to_poses
-from hypermol.analysis.particle_summary import summarise_particles
 from hypermol.analysis.point_groups import PointGroup
 from hypermol.analysis.run import Run, load_run
-from hypermol.analysis.summary import run_particles
-from hypermol.cli.next_fits import COPIES_PARTICLES, COPIES_RECIPE, recipe_like, states_like
+from hypermol.cli.next_fits import (
+    COPIES_PARTICLES,
+    COPIES_RECIPE,
+    recipe_like,
+    states_like,
+    write_base,
+)
 from hypermol.io.atomic import make_folder
-from hypermol.io.star import write_particles_star
 from hypermol.recipe.toml import write_recipe
 
 
@@ -31,7 +33,7 @@ def propose_copies(console: Console, run: Path, folder: Path) -> None:
         return
     make_folder(folder)
     _write_recipe(opened, group, folder / COPIES_RECIPE)
-    _write_particles(opened, group, folder / COPIES_PARTICLES)
+    write_base(opened, folder / COPIES_PARTICLES, group.frame)
     console.print(
         f"copies: under {group.name} the molecule agrees with itself by {group.agreement:.2f}: "
         f"{folder / COPIES_RECIPE}, particles turned to its axes in {folder / COPIES_PARTICLES}",
@@ -47,11 +49,3 @@ def _write_recipe(run: Run, group: PointGroup, path: Path) -> None:
     }
     part = {"name": "copy", "region": ball, "symmetry": group.name, **states_like(run)}
     write_recipe(path, recipe_like(run, (part,)))
-
-
-def _write_particles(run: Run, group: PointGroup, path: Path) -> None:
-    """The run's poses in the frame of the group."""
-    summary = summarise_particles(run)
-    shifts = summary.shift_px * run.info["pixel_size_angstrom"]
-    rotations, shifts = apply_to_poses(group.frame, summary.rotations, shifts)
-    write_particles_star(path, run_particles(run), rotations=rotations, shifts_angstrom=shifts)

@@ -60,7 +60,9 @@ def fit(
     terms: Annotated[
         int | None, typer.Option(help="Terms of the state basis; the number of classes.")
     ] = None,
-    poses: Annotated[str | None, typer.Option(help="refine, rescue, fixed or search.")] = None,
+    poses: Annotated[
+        str | None, typer.Option(help="refine, rescue, fixed, search or start.")
+    ] = None,
     resolution: Annotated[
         float | None, typer.Option(help="Finest detail to model, in Angstrom.")
     ] = None,

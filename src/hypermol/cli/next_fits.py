@@ -1,9 +1,16 @@
 """Fits that follow a run: of the regions that move, and of equal copies."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
+
+from hypermol.analysis.gauge import Gauge, apply_to_poses
+from hypermol.analysis.particle_summary import summarise_particles
 from hypermol.analysis.run import Run, load_run
+from hypermol.analysis.summary import run_particles
+from hypermol.io.star import write_particles_star
 from hypermol.recipe.options import FitOptions
 from hypermol.recipe.toml import read_recipe
 
@@ -12,14 +19,15 @@ from hypermol.recipe.toml import read_recipe
 _KEPT = ("cosine", "chebyshev", "fourier", "haar")
 _BASIS = "cosine"
 #: Files of a run's folder of proposals.
-REGIONS_RECIPE, COPIES_RECIPE, COPIES_PARTICLES = "recipe.toml", "copies.toml", "copies.star"
+REGIONS_RECIPE, REGIONS_PARTICLES = "recipe.toml", "particles.star"
+COPIES_RECIPE, COPIES_PARTICLES = "copies.toml", "copies.star"
 
 
 class NextFit(NamedTuple):
     """A fit that is proposed.
 
     Attributes:
-        particles: with the run's poses, in the frame that the recipe wants.
+        particles: with poses to begin with, in the frame that the recipe wants.
         recipe: of its model.
         poses: how it takes them.
         out: where it goes.
@@ -41,17 +49,42 @@ class NextFit(NamedTuple):
 
 def proposed(run: Path, folder: Path) -> list[NextFit]:
     """The fits whose recipes are in a folder of proposals."""
-    poses = poses_after(run)
+    poses = poses_after(load_run(run))
     fits = [
-        NextFit(particles_of(run), folder / REGIONS_RECIPE, poses, parts_folder(run)),
+        NextFit(folder / REGIONS_PARTICLES, folder / REGIONS_RECIPE, poses, parts_folder(run)),
         NextFit(folder / COPIES_PARTICLES, folder / COPIES_RECIPE, poses, copies_folder(run)),
     ]
     return [fit for fit in fits if fit.recipe.exists()]
 
 
-def poses_after(run: Path) -> str:
-    """How a fit takes the run's poses: those of a search may be anywhere still."""
-    return "refine" if load_run(run).info["poses"] in ("refine", "fixed") else "rescue"
+def poses_after(run: Run) -> str:
+    """How a fit that follows takes poses: as the run did; those that it found from nothing say
+    where to begin, and nothing more: they come from the very images."""
+    poses = str(run.info["poses"])
+    return "start" if poses in ("search", "start") else poses
+
+
+def base_poses(run: Run) -> tuple[np.ndarray, np.ndarray]:
+    """What a fit that follows is told of poses, rotations [N, 3, 3] and shifts in Angstrom [N, 2]:
+    those that the run found from nothing, else the input's.
+
+    A prior about poses that were refined with these images would count the images twice: its width
+    would shrink to nothing, and hold every pose where it was.
+    """
+    if poses_after(run) == "start":
+        summary = summarise_particles(run)
+        return summary.rotations, summary.shift_px * run.info["pixel_size_angstrom"]
+    metadata = run_particles(run)
+    return metadata.rotations, metadata.shifts_angstrom
+
+
+def write_base(run: Run, path: Path, frame: Gauge) -> None:
+    """The run's particles with those poses, seen in a frame."""
+    rotations, shifts = apply_to_poses(frame, *base_poses(run))
+    metadata = run_particles(run)
+    if read_recipe(run.directory.path / "recipe.toml").invert_contrast:  # the next fit's does too
+        metadata = replace(metadata, contrast_sign=-metadata.contrast_sign)
+    write_particles_star(path, metadata, rotations=rotations, shifts_angstrom=shifts)
 
 
 def parts_folder(run: Path) -> Path:
@@ -62,11 +95,6 @@ def parts_folder(run: Path) -> Path:
 def copies_folder(run: Path) -> Path:
     """Where the fit of its copies goes."""
     return run.with_name(run.name + "-copies")
-
-
-def particles_of(run: Path) -> Path:
-    """The run's particles with its poses."""
-    return run / ("particles.cs" if (run / "particles.cs").exists() else "particles.star")
 
 
 def states_like(run: Run) -> dict[str, Any]:

@@ -6,17 +6,20 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
+from hypermol.analysis.gauge import Gauge
 from hypermol.analysis.regions import Motion, find_motion
 from hypermol.analysis.run import Run, load_run
 from hypermol.analysis.volumes import mean_state_volumes
 from hypermol.cli.copies import propose_copies
 from hypermol.cli.next_fits import (
     COPIES_RECIPE,
+    REGIONS_PARTICLES,
     REGIONS_RECIPE,
     NextFit,
     proposed,
     recipe_like,
     states_like,
+    write_base,
 )
 from hypermol.io.atomic import make_folder
 from hypermol.io.errors import InputError
@@ -70,6 +73,7 @@ def propose(console: Console, run: Path, folder: Path) -> list[NextFit]:
         )
         return []
     _write(opened, motion, folder, recipe)
+    write_base(opened, folder / REGIONS_PARTICLES, Gauge())
     for number, region in enumerate(motion.regions, start=1):
         centre = ", ".join(f"{value:.0f}" for value in region.centre_angstrom)
         console.print(

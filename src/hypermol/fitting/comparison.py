@@ -164,7 +164,7 @@ def _final(
     saved: checkpoint.Checkpoint,
 ) -> tuple[Level, ChainState]:
     """A run's last level, and its first chain's last draw there."""
-    seen = particles.without_poses() if options.poses == "search" else particles
+    seen = particles if options.knows_poses else particles.without_poses()
     level = _level(directory, options, seen)
     return level, checkpoint.restored_state(saved, level.molecule, first_state(level))
 

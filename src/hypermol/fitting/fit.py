@@ -25,7 +25,7 @@ from hypermol.fitting.chain import SCATTERS, ChainFiles, Standing
 from hypermol.fitting.frames import turned, turned_onto
 from hypermol.fitting.hands import begun_again, densities, hands_of
 from hypermol.fitting.level import Level, Levels
-from hypermol.fitting.march import scattered
+from hypermol.fitting.march import placed, scattered
 from hypermol.fitting.point_group import GroupStanding, judge_point_groups
 from hypermol.fitting.run_info import begin_run, describe, end_run, start_clock
 from hypermol.fitting.schedules import make_schedule
@@ -100,7 +100,7 @@ def fit(
         say(remark)
     info = describe(particles, source, options, schedule, design) | {"remarks": remarks}
     begin_run(directory, info, options, particles.metadata, resume)
-    seen = particles.without_poses() if options.poses == "search" else particles
+    seen = particles if options.knows_poses else particles.without_poses()
     levels = Levels(seen, options, design, max(stage.kmax for stage in schedule))
     tries = any(stage.is_trial for stage in schedule)
     files = ChainFiles(directory, options.seed, options.starts, tries)
@@ -218,6 +218,8 @@ class _Job:
                 if stage.scatters:
                     key = sweep_key(self.options.seed, chain, SCATTERS)
                     at = at._replace(state=scattered(key, at.state))
+                if stage.begins_at_input:
+                    at = at._replace(state=placed(at.state, self.particles))
                 if stage.begins_again:
                     at = at._replace(state=begun_again(level, self.files.one_hand(chain)))
             for _ in range(at.done, last):

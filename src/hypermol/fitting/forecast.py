@@ -125,7 +125,7 @@ class Trial:
     ):
         self.particles, self.options, self.schedule = particles, options, schedule
         some = spread(particles, SUBSET)
-        if options.poses == "search":
+        if not options.knows_poses:
             some = some.without_poses()
         self.levels = Levels(some, options, design, schedule[-1].kmax)
 

@@ -156,7 +156,7 @@ def _pose_prior(poses: str, box: int) -> PosePrior:
     """What an option says of the input's poses."""
     if poses == "rescue":
         return SomeMisplaced(InverseGamma(2.0, (SHIFT_SHARE * box) ** 2))
-    return Uniform() if poses == "search" else AboutConsensus()
+    return Uniform() if poses in ("search", "start") else AboutConsensus()
 
 
 @final

@@ -8,10 +8,11 @@ import numpy as np
 from jax import Array
 
 from hypermol.data.latents import Latents
+from hypermol.data.particles import ParticleSet
 from hypermol.fitting.blocks.matching import SHIFT_SHARE
 from hypermol.fitting.level import Form, Level
 from hypermol.fitting.sweep import ChainState
-from hypermol.imaging.blocks import first_latents, from_blocks
+from hypermol.imaging.blocks import consensus_poses, first_latents, from_blocks
 from hypermol.posterior.pose_priors import APART
 from hypermol.posterior.priors import Hyperparameters
 from hypermol.runtime import on_device
@@ -71,6 +72,15 @@ def first_state(level: Level) -> ChainState:
         misplaced_shift_sd_px=on_device(max(wide.mean**0.5, APART * shift) if wide else 1.0),
     )
     return ChainState(theta, mu, latents._replace(state=states))
+
+
+def placed(state: ChainState, particles: ParticleSet) -> ChainState:
+    """A chain whose particles are where the input has them."""
+    n_blocks, block = state.latents.contrast.shape
+    known = consensus_poses(particles, block, n_blocks)
+    contrast = jnp.ones_like(state.latents.contrast)
+    latents = state.latents._replace(**known._asdict(), contrast=contrast)
+    return state._replace(latents=latents)
 
 
 def scattered(key: Array, state: ChainState) -> ChainState:

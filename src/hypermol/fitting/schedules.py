@@ -10,6 +10,9 @@ from hypermol.molecule.state_basis import BASES
 from hypermol.recipe.design import AnyDesign
 from hypermol.recipe.options import FitOptions, check_counts, finest_shell
 
+#: Where poses may be anywhere.
+_JUMPING = ("search", "rescue", "start")
+
 
 def make_plan(options: FitOptions, particles: ParticleSet, design: AnyDesign) -> Plan:
     """Turn options into a plan, with every remedy spelled out."""
@@ -29,7 +32,8 @@ def make_plan(options: FitOptions, particles: ParticleSet, design: AnyDesign) ->
         _kernel(options, "theta", design),
         _kernel(options, "particles", design),
         searches=options.poses == "search",
-        jumps=options.poses in ("search", "rescue") and options.schedule == "march",
+        jumps=options.poses in _JUMPING and options.schedule == "march",
+        knows_poses=options.knows_poses,
         n_particles=particles.n,
         subset=options.subset,
     )
@@ -345,7 +349,7 @@ def _refuse_search(design: AnyDesign) -> None:
 
 def _stages(options: FitOptions, plan: Plan, design: AnyDesign) -> tuple[Stage, ...]:
     """What the schedule makes of the plan."""
-    if options.poses == "rescue" and options.schedule != "march":
+    if options.poses in ("rescue", "start") and options.schedule != "march":
         raise InputError(
             f"poses is {options.poses!r} but sampling.schedule is {options.schedule!r}, which "
             "knows no far jumps: use 'march'"

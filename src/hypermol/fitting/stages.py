@@ -56,6 +56,7 @@ class Stage:
         tests_hands: the maps of its states are asked whether some are mirror images of others.
         is_repair: run only for starts whose states were.
         begins_again: with the map of one state of them, and no particle's place.
+        begins_at_input: its particles begin where the input has them, whatever the prior says.
         scatters: its particles begin in random directions.
         beta: inverse temperatures that a search begins and ends with.
         searched: particles that a sweep of it searches, None all.
@@ -88,6 +89,7 @@ class Stage:
     tests_hands: bool = False
     is_repair: bool = False
     begins_again: bool = False
+    begins_at_input: bool = False
     scatters: bool = False
     beta: tuple[float, float] = (1.0, 1.0)
     searched: int | None = None
@@ -173,6 +175,7 @@ class Plan:
         start_sweeps: of Adam, for classes of the user's own.
         searches: no pose is known.
         jumps: poses may be anywhere, however they began.
+        knows_poses: the input's say something of where they are.
         n_particles: how many there are.
         subset: as many as a search begins with, None all; the others are placed when it knows the
             molecule.
@@ -193,6 +196,7 @@ class Plan:
     start_sweeps: int = 4
     searches: bool = False
     jumps: bool = False
+    knows_poses: bool = True
     n_particles: int = 0
     subset: int | None = None
 
@@ -280,9 +284,10 @@ class Plan:
             1,
             2 * self.burn_in if self.jumps else max(2, self.burn_in // 2),
             moves_poses=self.jumps,
-            learns_widths=self.searches,
+            learns_widths=not self.knows_poses,
             is_shared=True,
             finds_radius=True,
+            begins_at_input=not self.knows_poses and not self.searches,
             anywhere=self.offered,
             anywhere_settled=self.settled(self.n_particles),
         )
@@ -294,6 +299,7 @@ class Plan:
             kmax=self.level(THIRD),
             sweeps=3 * self.burn_in // 2,
             finds_radius=False,
+            begins_at_input=False,
             learns_widths=True,
             finds_axes=self.searches and self.basis != "own",
             finds_frame=self.searches and self.basis == "own",

@@ -96,6 +96,11 @@ class FitOptions:
         """Parts of a particle file that the fit does not read."""
         return ("poses",) if self.poses == "search" else ()
 
+    @property
+    def knows_poses(self) -> bool:
+        """Whether the particle file's poses say anything of where particles are."""
+        return self.poses not in ("search", "start")
+
     def __post_init__(self) -> None:
         clash = clashing(vars(self))
         if clash is not None:
@@ -137,7 +142,7 @@ def make_design(options: FitOptions, box: int, pixel_size_angstrom: float) -> An
 
 #: Options that are words, and the words they may be.
 _WORDS = {
-    "poses": ("refine", "rescue", "fixed", "search"),
+    "poses": ("refine", "rescue", "fixed", "search", "start"),
     "schedule": ("march", "paper", "second-mode"),
     "theta": ("exact", "mala", "hmc"),
     "particles": ("candidates", "gradient", "random-walk"),

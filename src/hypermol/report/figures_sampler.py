@@ -40,6 +40,8 @@ _TRACES = (
     ("jumped", "share offered that jumped"),
     ("jumped_far", "jumped more than 20°"),
     ("misplaced", "share of misplaced rotations"),
+    ("misplaced_shifts", "share of misplaced shifts"),
+    ("misplaced_shift_sd_px", "misplaced shift spread (px)"),
     ("frame_turn_deg", "shared turn undone (°)"),
     ("pose_sd_deg", "pose spread (°)"),
     ("shift_sd_px", "shift spread (px)"),

@@ -18,6 +18,7 @@ _POSES = {
     "fixed": "fixed",
     "search": "found from nothing",
     "rescue": "refined, some found anew",
+    "start": "found, beginning at the input's",
 }
 
 
