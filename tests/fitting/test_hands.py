@@ -108,7 +108,7 @@ def test_a_molecule_and_its_reflection_become_two_states_and_one_state_places_al
     again = replace(options, poses="search", n_terms=5)
     particles = source.load().without_poses()
     design = make_design(again, BOX, PIXEL)
-    stage = next(s for s in make_schedule(again, particles, design) if s.begins_again)
+    stage = next(s for s in make_schedule(again, particles, design) if s.begins == "of one hand")
     level = Levels(particles, again, design, stage.kmax).level(stage, Found())
     strongest = int(np.argmin(((states - standing.states[0]) ** 2).sum(axis=1)))
     state = begun_again(level, grids[strongest])

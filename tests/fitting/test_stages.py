@@ -83,10 +83,10 @@ def test_the_papers_frequencies_rise_in_space_and_state_together() -> None:
 def test_from_nothing_the_papers_schedules_start_several_times(schedule) -> None:
     """With the paper's kernels alone: no jumps, no search."""
     known, stages = schedule(PLAN), schedule(replace(PLAN, searches=True))
-    assert stages[0].is_trial and stages[0].scatters and not stages[0].finds_radius
+    assert stages[0].is_trial and stages[0].begins == "anywhere" and not stages[0].finds_radius
     assert stages[0].form == "constant" and stages[0].kmax == 12
     assert [stage.name for stage in stages[1:]] == [stage.name for stage in known]
-    assert not any(stage.is_trial or stage.scatters for stage in stages[1:])
+    assert not any(stage.is_trial or stage.begins != "as it was" for stage in stages[1:])
     assert not any(stage.anywhere for stage in stages)
 
 
@@ -118,11 +118,11 @@ def test_poses_that_may_be_anywhere_jump_in_every_stage_after_the_search() -> No
     assert rest[0].anywhere == 3000 and rest[0].moves_poses and rest[0].learns_widths
     started = march(replace(plan, searches=False))
     assert [stage.name for stage in started] == [stage.name for stage in rest]
-    assert [stage.begins_at_input for stage in started] == [True] + [False] * (len(rest) - 1)
+    assert [stage.begins for stage in started] == ["at the input"] + ["as it was"] * (len(rest) - 1)
     assert all(stage.learns_widths for stage in started if stage.moves_poses)
     rescued = march(replace(plan, searches=False, knows_poses=True))
     assert [stage.name for stage in rescued] == [stage.name for stage in rest]
-    assert not any(stage.begins_at_input for stage in (*rest, *rescued))
+    assert not any(stage.begins == "at the input" for stage in (*rest, *rescued))
     # poses begin at the input's very ones: a width drawn from those would be nothing
     held = [stage.name for stage in rescued if stage.moves_poses and not stage.learns_widths]
     assert held == ["consensus map"]
@@ -180,8 +180,8 @@ def test_a_search_of_states_asks_for_hands_and_can_begin_again() -> None:
     tested = [stage for stage in stages if stage.tests_hands]
     assert [stage.name for stage in tested] == ["states, 3 terms"]
     repairs = [stage for stage in stages if stage.is_repair]
-    assert stages[stages.index(tested[0]) + 1] is repairs[0] and repairs[0].begins_again
-    assert [stage.begins_again for stage in repairs[1:]] == [False] * (len(repairs) - 1)
+    assert stages[stages.index(tested[0]) + 1] is repairs[0] and repairs[0].begins == "of one hand"
+    assert {stage.begins for stage in repairs[1:]} == {"as it was"}
     names = [stage.name.removesuffix(", one hand") for stage in repairs]
     start = [stage.name for stage in stages].index("search, everywhere")
     assert names == [stage.name for stage in stages[start : start + len(names)]]

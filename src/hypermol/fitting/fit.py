@@ -215,13 +215,7 @@ class _Job:
             at = self.files.enter(chain, first, old, level, blocks)
             if at.done == first:
                 at = self._with_prior(stage, at)
-                if stage.scatters:
-                    key = sweep_key(self.options.seed, chain, SCATTERS)
-                    at = at._replace(state=scattered(key, at.state))
-                if stage.begins_at_input:
-                    at = at._replace(state=placed(at.state, self.particles))
-                if stage.begins_again:
-                    at = at._replace(state=begun_again(level, self.files.one_hand(chain)))
+                at = at._replace(state=self._begun(chain, bench, at.state))
             for _ in range(at.done, last):
                 at = self._sweep(chain, bench, first, at)
             trim_memory()
@@ -241,6 +235,17 @@ class _Job:
             if stage.is_shared and not stage.is_trial:
                 self.files.branch(chain, at)
             self.files.save(chain, at)
+
+    def _begun(self, chain: int, bench: _Bench, state: ChainState) -> ChainState:
+        """A chain that enters a stage, where it is to stand there."""
+        match bench.stage.begins:
+            case "at the input":
+                return placed(state, self.particles)
+            case "anywhere":
+                return scattered(sweep_key(self.options.seed, chain, SCATTERS), state)
+            case "of one hand":
+                return begun_again(bench.level, self.files.one_hand(chain))
+        return state
 
     def _with_prior(self, stage: Stage, at: Standing) -> Standing:
         """A chain that enters a stage, with the spectrum of theta's prior that it is to have."""

@@ -147,7 +147,7 @@ def with_one_hand(stages: list[Stage]) -> list[Stage]:
         for stage in stages
         if not stage.is_trial
     ]
-    return [*stages[:-1], tested, replace(again[0], begins_again=True), *again[1:]]
+    return [*stages[:-1], tested, replace(again[0], begins="of one hand"), *again[1:]]
 
 
 #: Sweeps in which particles that a search did not begin with find their places: after eight of them
@@ -296,7 +296,11 @@ def _papers(plan: Plan, theta: str, particles: str) -> tuple[Stage, ...]:
     rising = [stage(f"states, {share:.0%}", "whole", share) for share in _PAPER_LEVELS]
     first = stage("homogeneous", "constant", _PAPER_LEVELS[0])
     restarts = replace(
-        first, name="homogeneous, from nothing", is_trial=True, finds_radius=False, scatters=True
+        first,
+        name="homogeneous, from nothing",
+        is_trial=True,
+        finds_radius=False,
+        begins="anywhere",
     )
     return *((restarts,) if plan.searches else ()), first, *rising, plan.sampling()
 

@@ -1,7 +1,7 @@
 """A run as data: its stages, and what a schedule of them depends on."""
 
 from dataclasses import dataclass, replace
-from typing import final
+from typing import Literal, final
 
 import jax
 from jax import Array
@@ -55,9 +55,9 @@ class Stage:
         finds_frame: its map is turned onto the user's own molecule.
         tests_hands: the maps of its states are asked whether some are mirror images of others.
         is_repair: run only for starts whose states were.
-        begins_again: with the map of one state of them, and no particle's place.
-        begins_at_input: its particles begin where the input has them, whatever the prior says.
-        scatters: its particles begin in random directions.
+        begins: where a chain that enters it stands: as it was; with its particles where the input
+            has them, whatever the prior says; with them in random directions; or with the map of
+            one of two hands, and no particle's place.
         beta: inverse temperatures that a search begins and ends with.
         searched: particles that a sweep of it searches, None all.
         is_trial: a start from nothing run several times, of which the best goes on.
@@ -88,9 +88,7 @@ class Stage:
     finds_frame: bool = False
     tests_hands: bool = False
     is_repair: bool = False
-    begins_again: bool = False
-    begins_at_input: bool = False
-    scatters: bool = False
+    begins: Literal["as it was", "at the input", "anywhere", "of one hand"] = "as it was"
     beta: tuple[float, float] = (1.0, 1.0)
     searched: int | None = None
     is_trial: bool = False
@@ -287,7 +285,7 @@ class Plan:
             learns_widths=not self.knows_poses,
             is_shared=True,
             finds_radius=True,
-            begins_at_input=not self.knows_poses and not self.searches,
+            begins="as it was" if self.knows_poses or self.searches else "at the input",
             anywhere=self.offered,
             anywhere_settled=self.settled(self.n_particles),
         )
@@ -299,7 +297,7 @@ class Plan:
             kmax=self.level(THIRD),
             sweeps=3 * self.burn_in // 2,
             finds_radius=False,
-            begins_at_input=False,
+            begins="as it was",
             learns_widths=True,
             finds_axes=self.searches and self.basis != "own",
             finds_frame=self.searches and self.basis == "own",
