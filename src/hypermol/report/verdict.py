@@ -5,14 +5,13 @@ from collections.abc import Callable, Mapping
 import numpy as np
 import scipy
 
-from hypermol.analysis.run import Run
 from hypermol.fitting.found import load_found
 from hypermol.report.convergence import ESS_PER_CHAIN, RHAT_GOOD, RHAT_USABLE
 from hypermol.report.evidence import Evidence
 from hypermol.report.finding import Finding
 from hypermol.report.hands import hands_finding
 from hypermol.report.leak import NOTABLE
-from hypermol.report.particles import pose_change
+from hypermol.report.poses import poses_finding
 from hypermol.report.resolution import support_radius
 
 _EDGE_SHARE = 0.02
@@ -41,7 +40,7 @@ def findings(evidence: Evidence) -> list[Finding]:
         _resolution,
         _support,
         _contrast,
-        _poses,
+        poses_finding,
     )
     return [found for found in (rule(evidence) for rule in rules) if found is not None]
 
@@ -350,42 +349,3 @@ def _strange_contrasts(contrast: np.ndarray) -> np.ndarray:
     spread = 1.4826 * np.median(distance)
     limit = max(_CONTRAST_STRANGE * abs(middle), _CONTRAST_ROBUST_SD * spread)
     return np.flatnonzero(distance > limit)
-
-
-def _poses(evidence: Evidence) -> Finding | None:
-    if evidence.run.info["poses"] == "fixed":
-        return Finding(
-            "note",
-            "Poses were held fixed",
-            "Errors of the input poses blur the density and are not part of the error bars.",
-        )
-    if evidence.given is None:
-        return None
-    angle, distance = pose_change(evidence.particles, evidence.given)
-    return Finding(
-        "good",
-        "Poses",
-        f"Refinement turned particles by {np.median(angle):.1f}° and moved them by "
-        f"{np.median(distance):.2f} px (medians); they are known to "
-        f"{np.median(evidence.particles.pose_sd_deg):.1f}° and "
-        f"{np.median(evidence.particles.shift_sd_px):.2f} px.{_misplaced(evidence.run)}",
-    )
-
-
-def _misplaced(run: Run) -> str:
-    """What a rescue says of the input's poses; nothing otherwise."""
-    if run.info["poses"] != "rescue":
-        return ""
-    shares = 100.0 * run.pooled("misplaced")
-    words = [
-        f"{np.mean(share):.1f} % (90 % interval {low:.1f} to {high:.1f})"
-        for share in shares.T
-        for low, high in [np.quantile(share, (0.05, 0.95))]
-    ]
-    near, wide = (np.mean(run.pooled(n)) for n in ("shift_sd_px", "misplaced_shift_sd_px"))
-    widths = f"{wide:.1f} px an axis, {near:.1f} px"
-    return (
-        f" The input's rotations of {words[0]} of the particles had nothing to do with where they "
-        f"were found; its shifts of {words[1]} were further off than "
-        f"those of the others ({widths})."
-    )
