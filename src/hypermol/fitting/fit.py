@@ -225,7 +225,7 @@ class _Job:
             if stage.finds_frame:
                 at = at._replace(state=self._in_frame_of_model(stage, level, at.state))
             if stage.finds_radius and chain == 0:
-                self._learn_from_first_map(level, at)
+                self._learn_from_first_map(stage, level, at)
             if stage.tests_hands:
                 at = at._replace(state=self._of_one_hand(chain, bench, at.state))
             if stage.tests_terms and chain == 0:
@@ -301,9 +301,10 @@ class _Job:
         info = self.files.directory.read_json("run.json")
         self.files.directory.write_json("run.json", info | {"n_terms": terms})
 
-    def _learn_from_first_map(self, level: Level, at: Standing) -> None:
+    def _learn_from_first_map(self, stage: Stage, level: Level, at: Standing) -> None:
         density = level.molecule.mean(at.state.theta)
-        maps.check_contrast(level, density)
+        if self.options.knows_poses or stage.anywhere:  # a walk from nothing may have any map yet
+            maps.check_contrast(level, density)
         radius = self.options.radius_angstrom
         if radius is None:
             radius = maps.support_radius_angstrom(level, density)
