@@ -9,7 +9,7 @@ import pytest
 
 from hypermol.fitting.blocks.particles_anywhere import Offers, drawn_by_lot, particles_anywhere
 from hypermol.fitting.sweep import ChainState, Data
-from hypermol.molecule.state_basis import Cosine
+from hypermol.molecule.state_basis import Constant, Cosine
 from hypermol.posterior.pose_priors import Uniform, pose_vector
 from hypermol.posterior.priors import HyperPrior
 from hypermol.space.rotation import random_quaternions
@@ -136,6 +136,19 @@ def test_lots_are_drawn_by_their_weight_and_nobody_twice():
     assert 0.75 < often[:8].mean() < 0.95 and 0.08 < often[8:72].mean() < 0.16
     every = drawn_by_lot(jax.random.key(0), lots, 73)
     np.testing.assert_array_equal(every, np.arange(80).reshape(10, 8))
+
+
+def test_some_of_a_rigid_molecules_particles_jump():
+    """Which have no states at all."""
+    world = make_world(
+        Constant(), HyperPrior(), box=10, kmax=4, radius_px=2.5, blocks=(64, BLOCK), precision=0.1
+    )
+    state = draw_prior(np.random.default_rng(0), world)
+    data = draw_images(jax.random.key(0), world, state)
+    block = particles_anywhere(world.posterior, Offers(BLOCK, BLOCK), 8)
+    moved, _ = block.step(jax.random.key(1), state, block.init(state, data), data)
+    assert 0 < moved_particles(state, moved) <= BLOCK
+    assert moved.latents.state.shape == state.latents.state.shape
 
 
 def test_only_the_particles_asked_for_are_offered_anything(drawn: tuple[World, ChainState, Data]):

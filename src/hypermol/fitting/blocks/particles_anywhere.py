@@ -96,17 +96,22 @@ class _Proposer:
         return jax.lax.map(one, (keys, pixels, ctf, latents, data.consensus))
 
 
+def _in_a_row(values: Array) -> Array:
+    """[n_blocks, B, ...] as [n_blocks B, ...], of nothing too (states of a rigid molecule)."""
+    return values.reshape(values.shape[0] * values.shape[1], *values.shape[2:])
+
+
 @jax.jit
 def _gathered(blocks: Any, places: Array) -> Any:
     """Some of the particles of all blocks, [R, B], as blocks."""
-    return jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:])[places], blocks)
+    return jax.tree.map(lambda x: _in_a_row(x)[places], blocks)
 
 
 @jax.jit
 def _put_back(latents: Latents, places: Array, moved: Latents) -> Latents:
     """Latents of all blocks, some of whose particles have moved."""
     return jax.tree.map(
-        lambda old, new: old.reshape(-1, *old.shape[2:]).at[places].set(new).reshape(old.shape),
+        lambda old, new: _in_a_row(old).at[places].set(new).reshape(old.shape),
         latents,
         moved,
     )
