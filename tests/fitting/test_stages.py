@@ -88,6 +88,7 @@ def test_from_nothing_the_papers_schedules_start_several_times(schedule) -> None
     assert [stage.name for stage in stages[1:]] == [stage.name for stage in known]
     assert not any(stage.is_trial or stage.begins != "as it was" for stage in stages[1:])
     assert not any(stage.anywhere for stage in stages)
+    assert [stage.holds_contrasts for stage in stages] == [True] + [False] * len(known)
 
 
 def test_jumps_are_of_the_march_alone(tmp_path) -> None:

@@ -10,6 +10,7 @@ from scipy import stats
 
 from hypermol.fitting.blocks.hyperparameters import hyperparameters
 from hypermol.fitting.blocks.particles_by_candidates import particles_by_candidates
+from hypermol.fitting.blocks.particles_by_random_walk import Walks, particles_by_random_walk
 from hypermol.fitting.sweep import ChainState, init_tunings, run_sweep
 from hypermol.inference.ensemble import CandidateCounts
 from hypermol.molecule.state_basis import Cosine
@@ -270,6 +271,23 @@ def test_far_starts_of_the_width_agree_within_ten_sweeps(contrast_world):
 def test_a_width_beside_old_contrasts_would_creep(contrast_world, monkeypatch):
     monkeypatch.setattr(hyper_draws, "draw_contrast_width", width_beside_old_contrasts)
     assert widths_from(0.004, contrast_world, 10)[2:].mean() < 0.1
+
+
+def test_contrasts_that_are_held_stay_and_the_rest_is_drawn(contrast_world):
+    """Of particles by random walks too."""
+    world, truth, data = contrast_world
+    blocks = (
+        hyperparameters(world.posterior, learns_widths=False, draws_contrasts=False),
+        particles_by_random_walk(world.posterior, Walks(poses=True, contrasts=False)),
+    )
+    state, _ = run_sweep(jax.random.key(0), blocks, truth, init_tunings(blocks, truth, data), data)
+    np.testing.assert_array_equal(state.latents.contrast, truth.latents.contrast)
+    assert not np.array_equal(state.mu.noise_variance, truth.mu.noise_variance)
+    assert not np.array_equal(state.latents.quaternion, truth.latents.quaternion)
+    walked = particles_by_random_walk(world.posterior, Walks(poses=False))
+    moved, _ = walked.step(jax.random.key(1), truth, walked.init(truth, data), data)
+    assert not np.array_equal(moved.latents.contrast, truth.latents.contrast)
+    np.testing.assert_array_equal(moved.latents.quaternion, truth.latents.quaternion)
 
 
 def test_shares_and_width_of_misplaced_poses_are_conjugate(small):

@@ -127,6 +127,7 @@ class Stage:
             self.moves_poses,
             self.learns_widths,
             self.learns_contrast,
+            self.holds_contrasts,
             self.anywhere,
         )
 
@@ -134,6 +135,11 @@ class Stage:
     def learns_contrast(self) -> bool:
         """Whether the width of contrasts is drawn: not before a theta that climbs has its scale."""
         return self.theta == "exact" or self.learns_widths or not self.burn_in
+
+    @property
+    def holds_contrasts(self) -> bool:
+        """Whether contrasts are held at 1, as the paper's amplitudes are at first."""
+        return self.begins == "anywhere"
 
     @property
     def burn_in(self) -> bool:

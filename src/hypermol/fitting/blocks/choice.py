@@ -7,7 +7,7 @@ from hypermol.fitting.blocks.moving_frame import moving_frame
 from hypermol.fitting.blocks.particles_anywhere import Offers, particles_anywhere
 from hypermol.fitting.blocks.particles_by_candidates import particles_by_candidates
 from hypermol.fitting.blocks.particles_by_gradient import particles_by_gradient
-from hypermol.fitting.blocks.particles_by_random_walk import particles_by_random_walk
+from hypermol.fitting.blocks.particles_by_random_walk import Walks, particles_by_random_walk
 from hypermol.fitting.blocks.particles_by_search import (
     SearchPlan,
     mu_of_placed,
@@ -51,7 +51,11 @@ def sweep_blocks(stage: Stage, posterior: Posterior, start_steps: int = 1000) ->
         return (_anywhere(posterior, stage), *particles)
     blocks: list[Block] = [*theta, *trajectories(posterior)]
     mu = hyperparameters(
-        posterior, stage.learns_widths, stage.learns_contrast, learns_shares=stage.moves_poses
+        posterior,
+        stage.learns_widths,
+        stage.learns_contrast,
+        learns_shares=stage.moves_poses,
+        draws_contrasts=not stage.holds_contrasts,
     )
     if stage.particles == "nodes":  # the noise is that of the states that theta was climbed with
         return (*theta, *particles, mu)
@@ -101,6 +105,10 @@ def search_blocks(stage: Stage, posterior: Posterior) -> Sweep:
     )
 
 
+def _walks(stage: Stage) -> Walks:
+    return Walks(stage.moves_poses, not stage.holds_contrasts)
+
+
 _Theta = Callable[[Posterior, Stage, int], Sweep]
 _THETA: dict[str, _Theta] = {
     "none": lambda posterior, stage, steps: (),
@@ -110,16 +118,14 @@ _THETA: dict[str, _Theta] = {
     "adam": lambda posterior, stage, steps: (
         theta_by_adam(posterior, adam_plan(posterior, stage, steps)),
     ),
-    "second-mode": lambda posterior, stage, steps: (second_mode(posterior, stage.moves_poses),),
+    "second-mode": lambda posterior, stage, steps: (second_mode(posterior, _walks(stage)),),
 }
 
 _Particles = Callable[[Posterior, Stage], Sweep]
 _PARTICLES: dict[str, _Particles] = {
     "candidates": _by_candidates,
     "gradient": lambda posterior, stage: (particles_by_gradient(posterior, stage.moves_poses),),
-    "random-walk": lambda posterior, stage: (
-        particles_by_random_walk(posterior, stage.moves_poses),
-    ),
+    "random-walk": lambda posterior, stage: (particles_by_random_walk(posterior, _walks(stage)),),
     "nodes": lambda posterior, stage: (particles_on_nodes(posterior, _nodes(posterior)),),
     "none": lambda posterior, stage: (),
 }

@@ -21,6 +21,7 @@ def hyperparameters(
     learns_widths: bool,
     learns_contrast: bool = True,
     learns_shares: bool = True,
+    draws_contrasts: bool = True,
 ) -> Block:
     """Contrasts with their width, noise, levels, occupancy, the shares of misplaced poses, and the
     widths of the poses' priors.
@@ -33,6 +34,8 @@ def hyperparameters(
             only begun to, they say nothing of how far they are from the consensus.
         learns_shares: whether the shares of misplaced poses are, and how wide their shifts scatter,
             where the prior of poses has any.
+        draws_contrasts: whether contrasts are drawn, or held: of particles that are nowhere yet
+            they would go to nothing, and theta's scale to infinity.
     """
     prior, molecule = posterior.prior, posterior.molecule
     wide = posterior.pose_prior.misplaced_shift
@@ -57,7 +60,9 @@ def hyperparameters(
             along, power = (term[present > 0] for term in terms)
             sd = hyper_draws.draw_contrast_width(rng, along, power, prior.contrast)
             mu = mu._replace(contrast_sd=on_device(sd))
-        contrast = hyper_draws.draw_contrasts(rng, *terms, float(mu.contrast_sd))
+        contrast = state.latents.contrast
+        if draws_contrasts:
+            contrast = hyper_draws.draw_contrasts(rng, *terms, float(mu.contrast_sd))
         residual = hyper_draws.residual_power(images, contrast, present)
         mu = hyper_draws.draw_noise(rng, mu, residual, n * posterior.shell_counts, prior)
         mu = hyper_draws.draw_levels(rng, mu, energy, molecule.term_sizes, prior)

@@ -5,7 +5,7 @@ variable of a particle is perturbed in turn, and the perturbation kept by eq. 16
 """
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -52,16 +52,21 @@ def _proposals(space: StateSpace, widths: Array) -> tuple[Propose, ...]:
     return rotation, shift, state, contrast
 
 
-def _walks(posterior: Posterior, moves_poses: bool) -> tuple[int, ...]:
-    """Which of the variables are perturbed."""
-    poses = (0, 1) if moves_poses else ()
-    states = (2,) if posterior.molecule.state_space.dim else ()
-    return (*poses, *states, 3)
+class Walks(NamedTuple):
+    """What is perturbed beside states: rotations and shifts, and contrasts."""
+
+    poses: bool
+    contrasts: bool = True
+
+    def of(self, posterior: Posterior) -> tuple[int, ...]:
+        """Which of the variables are."""
+        states = (2,) if posterior.molecule.state_space.dim else ()
+        return (*((0, 1) if self.poses else ()), *states, *((3,) if self.contrasts else ()))
 
 
 def walk(
     posterior: Posterior,
-    moves_poses: bool,
+    moves: Walks,
     steps: int,
     key: Array,
     state: ChainState,
@@ -69,7 +74,7 @@ def walk(
     data: Data,
 ) -> tuple[Latents, Array]:
     """All particles of `data`, `steps` times round: latents, and acceptance [n_blocks, B, 4]."""
-    space, walks = posterior.molecule.state_space, _walks(posterior, moves_poses)
+    space, walks = posterior.molecule.state_space, moves.of(posterior)
     prepared = posterior.molecule.prepare(state.theta)
 
     def one(key: Array, latents: Latents, widths: Array, given: tuple) -> tuple[Latents, Array]:
@@ -112,18 +117,18 @@ def walk_numbers(info: Info) -> dict[str, float]:
     return {f"moved_{name}": float(share) for name, share in zip(_NAMES, shares, strict=True)}
 
 
-def particles_by_random_walk(posterior: Posterior, moves_poses: bool, steps: int = 4) -> Block:
+def particles_by_random_walk(posterior: Posterior, moves: Walks, steps: int = 4) -> Block:
     """Metropolis steps of each variable of each particle in turn.
 
     Args:
         posterior: of any molecule.
-        moves_poses: whether rotations and shifts are drawn, or left where they are.
+        moves: what is drawn, and what left where it is.
         steps: times round in a sweep.
     """
 
     @jax.jit
     def step(key: Array, state: ChainState, log_widths: Any, data: Data) -> tuple[ChainState, Info]:
-        latents, acceptance = walk(posterior, moves_poses, steps, key, state, log_widths, data)
+        latents, acceptance = walk(posterior, moves, steps, key, state, log_widths, data)
         return state._replace(latents=latents), {"acceptance": acceptance}
 
     return Block(

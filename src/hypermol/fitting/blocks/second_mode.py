@@ -12,6 +12,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from hypermol.fitting.blocks.particles_by_random_walk import (
+    Walks,
     adapt_widths,
     first_widths,
     walk,
@@ -28,12 +29,12 @@ _ITERATIONS, _SHARE = 8, 0.125
 _RATE = 0.3
 
 
-def second_mode(posterior: Posterior, moves_poses: bool) -> Block:
+def second_mode(posterior: Posterior, moves: Walks) -> Block:
     """Random walks of a part of the particles, and a step of theta that they alone decide.
 
     Args:
         posterior: of a linear molecule.
-        moves_poses: whether rotations and shifts are perturbed.
+        moves: what is perturbed.
     """
 
     def iteration(
@@ -45,7 +46,7 @@ def second_mode(posterior: Posterior, moves_poses: bool) -> Block:
         rows = jax.random.choice(keys[0], n_blocks, (count,), replace=False)
         some = jax.tree.map(lambda x: x[rows], data)
         part = state._replace(latents=jax.tree.map(lambda x: x[rows], state.latents))
-        latents, acceptance = walk(posterior, moves_poses, 1, keys[1], part, widths[rows], some)
+        latents, acceptance = walk(posterior, moves, 1, keys[1], part, widths[rows], some)
         whole = jax.tree.map(lambda x, new: x.at[rows].set(new), state.latents, latents)
         # as many images as there are, all like these
         share = jnp.sum(some.images.present) / jnp.sum(data.images.present)
