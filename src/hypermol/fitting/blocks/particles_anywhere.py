@@ -14,9 +14,8 @@ import numpy as np
 from jax import Array
 
 from hypermol.data.latents import Consensus, ImageBlocks, Latents
-from hypermol.fitting.blocks.hyperparameters import host_generator
-from hypermol.fitting.blocks.matching import Looked, Matcher, steps_of_all
-from hypermol.fitting.sweep import Block, ChainState, Data, Info
+from hypermol.fitting.blocks.matching import Looked, Matcher, some_blocks, steps_of_all
+from hypermol.fitting.sweep import Block, ChainState, Data, Info, Tuning
 from hypermol.inference.anywhere import (
     Offered,
     Poses,
@@ -29,17 +28,15 @@ from hypermol.inference.ensemble import CandidateCounts, Particles
 from hypermol.posterior.particle_conditional import particles_separable
 from hypermol.posterior.posterior import Posterior
 from hypermol.posterior.priors import Hyperparameters
-from hypermol.runtime import block_loop, on_device, split_keys
+from hypermol.runtime import block_loop, split_keys
 from hypermol.space.fourier import half_plane, plane_columns
 
 #: Frequency, in 1/box, that proposals are matched at.
 _WAVES = 8
 #: Proposals of each particle.
 _PROPOSALS = 15
-#: A far jump is of more than so much; and share of all particles of whom few jump so.
+#: A far jump is of more than so much; and share of those offered of whom few jump so.
 _FAR_RAD, _FEW = 0.35, 0.003
-#: What is left of a particle's unrest when it was asked and stayed near, and the least of it.
-_CALMER, _CALM = 0.6, 0.1
 
 
 class _Proposer:
@@ -96,38 +93,10 @@ class _Proposer:
         return jax.lax.map(one, (keys, pixels, ctf, latents, data.consensus))
 
 
-def _in_a_row(values: Array) -> Array:
-    """[n_blocks, B, ...] as [n_blocks B, ...], of nothing too (states of a rigid molecule)."""
-    return values.reshape(values.shape[0] * values.shape[1], *values.shape[2:])
-
-
 @jax.jit
-def _gathered(blocks: Any, places: Array) -> Any:
-    """Some of the particles of all blocks, [R, B], as blocks."""
-    return jax.tree.map(lambda x: _in_a_row(x)[places], blocks)
-
-
-@jax.jit
-def _put_back(latents: Latents, places: Array, moved: Latents) -> Latents:
-    """Latents of all blocks, some of whose particles have moved."""
-    return jax.tree.map(
-        lambda old, new: _in_a_row(old).at[places].set(new).reshape(old.shape),
-        latents,
-        moved,
-    )
-
-
-class Asking(NamedTuple):
-    """Whom a sweep asks.
-
-    Attributes:
-        settled: bool, whether few of all jump far.
-        unrest: [n_blocks, B] chances to be asked, up to a factor: 1 of a particle that jumped far
-            when it was last asked, or never was.
-    """
-
-    settled: Array
-    unrest: Array
+def _at_rows(latents: Latents, rows: Array, moved: Latents) -> Latents:
+    """Latents of all blocks, some of which have moved."""
+    return jax.tree.map(lambda old, new: old.at[rows].set(new), latents, moved)
 
 
 class Offers(NamedTuple):
@@ -149,10 +118,7 @@ def _is_far(old: Array, new: Array) -> Array:
 
 
 def particles_anywhere(posterior: Posterior, offers: Offers, states: int) -> Block:
-    """Particles drawn by lot take poses from anywhere or stay.
-
-    Those that still jump have more lots than others, as burn-in has found; while sampling the lots
-    are what they were, so that who is asked does not depend on where anyone is.
+    """Blocks of particles, chosen at random, take poses from anywhere or stay.
 
     Args:
         posterior: of any molecule.
@@ -181,57 +147,27 @@ def particles_anywhere(posterior: Posterior, offers: Offers, states: int) -> Blo
 
     look, jump = jax.jit(proposer.look), block_loop(shared)
 
-    def init(state: ChainState, data: Data) -> Asking:
-        return Asking(
-            jnp.asarray(offers.most <= offers.settled), jnp.ones_like(data.images.present)
-        )
+    def init(state: ChainState, data: Data) -> Tuning:
+        return jnp.asarray(offers.most <= offers.settled)
 
-    def step(key: Array, state: ChainState, tuning: Asking, data: Data) -> tuple[ChainState, Info]:
-        present = np.asarray(data.images.present)
-        count = offers.settled if bool(tuning.settled) else offers.most
-        places = drawn_by_lot(key, np.asarray(tuning.unrest) * present, count)
+    def step(key: Array, state: ChainState, tuning: Tuning, data: Data) -> tuple[ChainState, Info]:
+        count = offers.settled if bool(tuning) else offers.most
+        rows = some_blocks(key, data.images.present.shape, count)
         keys = split_keys(key, 2)
         looked = look(keys[0], state.theta)
-        every = split_keys(keys[1], len(places))
-        asked = (state.latents, data.images, data.consensus)
-        if places.size < present.size:  # of all of them nothing is copied
-            asked = _gathered(asked, places)
-        moved, jumped = jump((every, *asked), (state.theta, state.mu, looked))
-        jumped, n = np.asarray(jumped), max(float(present.ravel()[places].sum()), 1.0)
-        shares = np.sum(jumped, axis=(0, 1)) / n
-        state = state._replace(latents=_put_back(state.latents, places, moved))
-        unrest = np.array(tuning.unrest)
-        calmer = np.maximum(_CALMER * unrest.ravel()[places], _CALM)
-        unrest.ravel()[places] = np.where(jumped[..., 1], 1.0, calmer)
-        info = {"jumped": shares[0], "jumped_far": shares[1], "unrest": on_device(unrest)}
-        return state, info | {"few": shares[1] * n < _FEW * present.sum()}
+        every = split_keys(keys[1], len(data.images.present))
+        items = (every, state.latents, data.images, data.consensus)
+        moved, jumped = jump(items, (state.theta, state.mu, looked), rows)
+        n = max(float(np.sum(np.asarray(data.images.present)[rows])), 1.0)
+        jumped, far = np.sum(np.asarray(jumped), axis=(0, 1)) / n
+        state = state._replace(latents=_at_rows(state.latents, rows, moved))
+        return state, {"jumped": jumped, "jumped_far": far}
 
-    def adapt(tuning: Asking, info: Info) -> Asking:
-        return Asking(tuning.settled | info["few"], info["unrest"])
+    def adapt(tuning: Tuning, info: Info) -> Tuning:
+        return tuning | (info["jumped_far"] < _FEW)
 
-    def carry(before: Asking, fresh: Asking) -> Asking:
-        """At another level all may move once more; who was restless is known."""
-        return fresh._replace(unrest=before.unrest)
-
-    return Block("particles anywhere", step, init, adapt, carry, _numbers)
-
-
-def drawn_by_lot(key: Array, lots: np.ndarray, count: int) -> np.ndarray:
-    """Places of about so many particles in the order of all, int [R, B]: as many as fill blocks.
-
-    Args:
-        key: random key.
-        lots: [n_blocks, B], how much likelier each is to be drawn than another; 0 of those that
-            are not there.
-        count: how many.
-    """
-    n_blocks, block = lots.shape
-    rows = min(n_blocks, -(-count // block))
-    if rows == n_blocks:
-        return np.arange(lots.size).reshape(lots.shape)
-    with np.errstate(divide="ignore"):
-        luck = np.log(lots.ravel()) + host_generator(key).gumbel(size=lots.size)
-    return np.sort(np.argsort(-luck, kind="stable")[: rows * block]).reshape(rows, block)
+    # at another level the particles, or how many there are, may be others: all are asked once more
+    return Block("particles anywhere", step, init, adapt, lambda before, fresh: fresh, _numbers)
 
 
 def _numbers(info: Info) -> dict[str, float]:

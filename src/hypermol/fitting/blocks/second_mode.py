@@ -20,6 +20,7 @@ from hypermol.fitting.blocks.particles_by_random_walk import (
 )
 from hypermol.fitting.blocks.theta_by_gradient import maps_target, shell_preconditioner
 from hypermol.fitting.sweep import Block, ChainState, Data, Info
+from hypermol.inference.target import Differentiable
 from hypermol.posterior.posterior import Posterior
 from hypermol.posterior.theta_conditional import Given
 
@@ -27,6 +28,19 @@ from hypermol.posterior.theta_conditional import Given
 _ITERATIONS, _SHARE = 8, 0.125
 #: Share of a preconditioned gradient step that is taken: 1 would forget all other particles.
 _RATE = 0.3
+
+
+def _dot(one: Any, other: Any) -> Array:
+    return sum(jax.tree.leaves(jax.tree.map(jnp.vdot, one, other)), jnp.zeros(()))
+
+
+def _rate(target: Differentiable, maps: Any, move: Any, gradient: Any) -> Array:
+    """What is taken of a step: no more than leads uphill to the top along it (maps are linear, so
+    that two slopes tell where that is). Some images may say more than their shell's mean."""
+    _, beyond = target.value_and_gradient(jax.tree.map(jnp.add, maps, move))
+    rises = _dot(move, gradient)
+    bends = rises - _dot(move, beyond)
+    return jnp.minimum(_RATE, rises / jnp.maximum(bends, 1e-30))
 
 
 def second_mode(posterior: Posterior, moves: Walks) -> Block:
@@ -55,7 +69,8 @@ def second_mode(posterior: Posterior, moves: Walks) -> Block:
         target = maps_target(posterior, given, state.theta)
         _, gradient = target.value_and_gradient(state.theta.maps)
         move = shell_preconditioner(posterior, given).apply(gradient)
-        maps = jax.tree.map(lambda x, m: x + _RATE * m, state.theta.maps, move)
+        rate = _rate(target, state.theta.maps, move, gradient)
+        maps = jax.tree.map(lambda x, m: x + rate * m, state.theta.maps, move)
         moved = state._replace(theta=state.theta._replace(maps=maps), latents=whole)
         return moved, rows, acceptance
 
