@@ -22,7 +22,7 @@ from hypermol.fitting.blocks.hyperparameters import hyperparameters
 from hypermol.fitting.blocks.particles_anywhere import Offers, particles_anywhere
 from hypermol.fitting.blocks.particles_by_candidates import particles_by_candidates
 from hypermol.fitting.blocks.particles_by_gradient import particles_by_gradient
-from hypermol.fitting.blocks.particles_by_random_walk import particles_by_random_walk
+from hypermol.fitting.blocks.particles_by_random_walk import Walks, particles_by_random_walk
 from hypermol.fitting.blocks.theta_by_gradient import theta_by_gradient
 from hypermol.fitting.blocks.theta_exact import theta_exact
 from hypermol.fitting.blocks.trajectories import trajectories
@@ -55,7 +55,7 @@ _PARTICLES = {
         posterior, CandidateCounts(4, 3, 6) if moves else CandidateCounts(1, 1, 6)
     ),
     "gradient": particles_by_gradient,
-    "random walk": particles_by_random_walk,
+    "random walk": lambda posterior, moves: particles_by_random_walk(posterior, Walks(moves)),
 }
 #: Particles offered poses from anywhere in a sweep, where they are: all but a block.
 SOME = 4
