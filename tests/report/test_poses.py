@@ -40,7 +40,7 @@ def test_shares_of_misplaced_poses_are_told_with_intervals_and_widths():
         ("refine", 0.36, 0.081, 0.50, 0.064, True),
         ("rescue", 0.74, 0.093, 0.88, 0.071, True),
         ("rescue", 12.4, 2.05, 1.61, 0.145, False),
-        ("refine", 5.4, 0.10, 1.87, 0.08, True),
+        ("refine", 2.5, 0.51, 2.6, 0.10, False),  # the demo: errors of their own
         ("start", 180.0, 0.10, 1.87, 0.08, False),
     ],
 )

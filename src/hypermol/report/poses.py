@@ -8,8 +8,8 @@ from hypermol.report.evidence import Evidence
 from hypermol.report.finding import Finding
 from hypermol.report.particles import pose_change
 
-#: Draws of a pose that spread by more than this share of the prior about the input's are held by
-#: it, not by the image.
+#: Draws of a pose that spread by more than this share of the prior about the input's, in rotation
+#: and in shift, are held by it, not by the image.
 _HELD = 0.6
 
 
@@ -50,7 +50,8 @@ def held_by_input(run: Run, turn_deg: float, slip_px: float) -> str:
         return ""
     turns = float(np.degrees(run.pooled("pose_sd_rad").mean()))
     slips = float(run.pooled("shift_sd_px").mean())
-    if max(turn_deg / (np.sqrt(3.0) * turns), slip_px / slips) < _HELD:
+    # both: good input leaves images little to say of the one or the other, seldom of both
+    if min(turn_deg / (np.sqrt(3.0) * turns), slip_px / slips) < _HELD:
         return ""
     return (
         f"They are taken to scatter about the input's by {turns:.1f}° and {slips:.2f} px an axis, "
