@@ -48,5 +48,5 @@ def fit_that_follows(
     """
     kept = {name: getattr(options, name) for name in _KEPT}
     chosen = replace(read_recipe(following.recipe), poses=following.poses, **kept)
-    passthrough = source.passthrough if following.particles.suffix == ".cs" else ()
-    return replace(source, path=following.particles, passthrough=passthrough), chosen
+    # a STAR file always, whatever the run's particles came from
+    return replace(source, path=following.particles, passthrough=()), chosen

@@ -27,7 +27,11 @@ def compare(
     if len(runs) < 2:
         raise InputError(f"compare needs two runs or more, and {len(runs)} is given")
     configure()
-    console = Console()
+    tell_best(Console(), runs)
+
+
+def tell_best(console: Console, runs: list[Path]) -> None:
+    """Print the table of the runs, and the sentence."""
     found = scores(console, runs)
     console.print(table(found))
     console.print(verdict(found), markup=False, soft_wrap=True)

@@ -11,7 +11,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, Ti
 from hypermol.analysis.run import load_run
 from hypermol.analysis.summary import write_results
 from hypermol.cli.auto import check_auto, fit_that_follows
-from hypermol.cli.compare import scores, table, verdict
+from hypermol.cli.compare import tell_best
 from hypermol.cli.next_fits import copies_folder, parts_folder, proposed
 from hypermol.cli.particle_options import (
     ImageDir,
@@ -123,9 +123,7 @@ def _fit_proposed(console: Console, source: ParticleSource, out: Path, options: 
         finish(console, fit_with_progress(console, own, following.out, chosen, resume))
         done.append(following.out)
     if len(done) > 1:
-        told = scores(console, done)
-        console.print(table(told))
-        console.print(verdict(told), markup=False, soft_wrap=True)
+        tell_best(console, done)
 
 
 def _basis(state: str | None, basis: str | None) -> str | None:

@@ -32,10 +32,8 @@ def hyperparameters(
             climbs to its scale, contrasts would make good for what it lacks.
         learns_widths: whether the last are drawn, or held: as long as poses do not move, or have
             only begun to, they say nothing of how far they are from the consensus.
-        learns_shares: whether the shares of misplaced poses are, and how wide their shifts scatter,
-            where the prior of poses has any.
-        draws_contrasts: whether contrasts are drawn, or held: of particles that are nowhere yet
-            they would go to nothing, and theta's scale to infinity.
+        learns_shares: whether the shares of misplaced poses and their shifts' width are, if any.
+        draws_contrasts: or holds them: of particles that are nowhere yet they would go to nothing.
     """
     prior, molecule = posterior.prior, posterior.molecule
     wide = posterior.pose_prior.misplaced_shift
@@ -55,12 +53,12 @@ def hyperparameters(
         particles, energy = jax.device_get(other_sums(state, data))
         present = np.asarray(data.images.present)
         n, rng = int(present.sum()), host_generator(key)
-        mu, terms = state.mu, hyper_draws.contrast_terms(state.mu, images)
+        mu, contrast = state.mu, state.latents.contrast
+        terms = hyper_draws.contrast_terms(mu, images)
         if learns_contrast:
             along, power = (term[present > 0] for term in terms)
             sd = hyper_draws.draw_contrast_width(rng, along, power, prior.contrast)
             mu = mu._replace(contrast_sd=on_device(sd))
-        contrast = state.latents.contrast
         if draws_contrasts:
             contrast = hyper_draws.draw_contrasts(rng, *terms, float(mu.contrast_sd))
         residual = hyper_draws.residual_power(images, contrast, present)
@@ -73,9 +71,8 @@ def hyperparameters(
             mu = hyper_draws.draw_misplaced(rng, mu, scatter, prior, wide)
         if learns_widths:
             mu = hyper_draws.draw_widths(rng, mu, scatter, posterior)
-        latents = state.latents._replace(contrast=contrast)
-        info = {"residual_power": residual, "mu": mu}
-        return state._replace(mu=mu, latents=latents), info
+        moved = state._replace(mu=mu, latents=state.latents._replace(contrast=contrast))
+        return moved, {"residual_power": residual, "mu": mu}
 
     return Block("hyperparameters", step, numbers=_numbers)
 
