@@ -139,16 +139,17 @@ def _log_density(
 ) -> Callable[[Latents], Array]:
     """log P(R, s, a, tau | Y, theta, mu) of one particle; `data` is (pixels [K], ctf [K]).
 
-    States may leave [0, 1]: the density is continued by reflection (`StateSpace.wrap`), so that a
-    chain on the line, folded back, is a chain on the interval. Rotations count with Haar measure.
+    -inf of states beyond an end (`StateSpace.holds`). Rotations count with Haar measure.
     """
     space = posterior.molecule.state_space
 
     def log_density(latents: Latents) -> Array:
-        folded = latents._replace(state=space.wrap(latents.state))
-        predicted = one_image(posterior, prepared, data[1], folded)
+        # finite beyond an end too: a gradient of what is left out must not be nan
+        inside = latents._replace(state=space.wrap(latents.state))
+        predicted = one_image(posterior, prepared, data[1], inside)
         likelihood = posterior.log_likelihood(data[0], predicted, mu)
-        return likelihood + posterior.log_prior_latents(folded, consensus, mu)
+        density = likelihood + posterior.log_prior_latents(inside, consensus, mu)
+        return jnp.where(space.holds(latents.state), density, -jnp.inf)
 
     return log_density
 

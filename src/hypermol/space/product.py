@@ -68,6 +68,11 @@ class Product(StateSpace):
         return jnp.concatenate([factor.wrap(part) for factor, part in parts], axis=-1)
 
     @override
+    def holds(self, tau: Array) -> Array:
+        parts = zip(self.factors, self.split(tau), strict=True)
+        return jnp.stack([factor.holds(part) for factor, part in parts]).all(axis=0)
+
+    @override
     def propose(self, key: Array, tau: Array, width: Array | float) -> Array:
         """Move one factor, drawn at random for every state, by its own rule.
 

@@ -54,6 +54,14 @@ class StateSpace(abc.ABC):
     def wrap(self, tau: Array) -> Array:
         """Bring coordinates moved by a symmetric proposal back into the space, reversibly."""
 
+    def holds(self, tau: Array) -> Array:
+        """Whether a walk may go to these coordinates [..., dim], bool [...].
+
+        Not beyond an end: a step that is correlated with other unknowns' steps does not come back
+        reflected as it went, so that a walk of such steps is refused there.
+        """
+        return jnp.ones(tau.shape[:-1], bool)
+
     @abc.abstractmethod
     def lattice(self, tau: Array, n: int) -> Array:
         """The lattice of about n states that contains `tau`.
@@ -242,6 +250,11 @@ class Interval(OneKnob):
     def wrap(self, tau: Array) -> Array:
         """Reflect at both ends (a fold of the circle of length 2)."""
         return fold(tau)
+
+    @override
+    def holds(self, tau: Array) -> Array:
+        """Within both ends."""
+        return (tau[..., 0] >= 0.0) & (tau[..., 0] <= 1.0)
 
     @override
     @property

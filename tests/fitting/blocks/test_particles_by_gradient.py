@@ -137,3 +137,44 @@ def test_steps_are_numbers_where_images_leave_a_direction_out(monkeypatch: pytes
     monkeypatch.setattr(module, "particle_information", lambda *given: told)
     block = particles_by_gradient(world.posterior, moves_poses=True)
     assert np.isfinite(np.asarray(block.init(state, data).root)).all()
+
+
+def near_ends(n: int, sweeps: int) -> float:
+    """z of the share of particles with states near an end that walk in steps in which state and
+    contrast go together, images without signal; sweeps count as independent after the first
+    five."""
+    world = world_of(Interval(), n)
+    state = draw_prior(np.random.default_rng(0), world)
+    theta = state.theta._replace(log_gain=jnp.float32(-20.0))
+    even = jnp.full_like(state.mu.occupancy, 1.0 / len(state.mu.occupancy))
+    uniform = np.random.default_rng(1).uniform(size=state.latents.state.shape)
+    latents = state.latents._replace(state=jnp.asarray(uniform, jnp.float32))
+    state = ChainState(theta, state.mu._replace(occupancy=even), latents)
+    data = draw_images(jax.random.key(1), world, state)
+    sweep = (particles_by_gradient(world.posterior, moves_poses=False),)
+    tuning = init_tunings(sweep, state, data)[sweep[0].name]
+    together = np.zeros((7, 7), np.float32)
+    together[5, 5] = float(state.mu.contrast_sd)
+    together[6, 5], together[6, 6] = 0.29, 0.05
+    size = jnp.full_like(tuning.step.log_size, np.log(0.8))
+    tuning = tuning._replace(
+        root=jnp.broadcast_to(together, tuning.root.shape),
+        step=tuning.step._replace(log_size=size),
+    )
+    found = []
+    for key in jax.random.split(jax.random.key(2), sweeps):
+        state, _ = run_sweep(key, sweep, state, {sweep[0].name: tuning}, data)
+        states = np.asarray(state.latents.state)
+        assert ((states >= 0.0) & (states <= 1.0)).all()
+        found.append(float(np.mean(np.abs(states - 0.5) > 0.45)))
+    used = np.array(found)[5:]
+    return float((used.mean() - 0.1) / np.sqrt(0.1 * 0.9 / (n * len(used))))
+
+
+@pytest.mark.parametrize("bug", [False, True], ids=["right", "reflected"])
+def test_steps_that_are_correlated_end_at_an_end(monkeypatch, bug: bool):
+    """As was done once: walked on beyond an end, and folded back."""
+    if bug:
+        monkeypatch.setattr(Interval, "holds", lambda self, tau: jnp.ones(tau.shape[:-1], bool))
+    z = abs(near_ends(4096, 40))
+    assert z > 7.0 if bug else z < 4.5
