@@ -19,9 +19,9 @@ from hypermol.io.errors import InputError
 from hypermol.io.store import Arrays, RunDirectory
 from hypermol.runtime import on_device
 
-#: Keys of the steps between stages start here, past those of any sweep; and that of a start in
-#: random directions.
-_CARRIES, SCATTERS = 1 << 30, (1 << 30) - 1
+#: Keys of the steps between stages start here, past those of any sweep; that of a start in random
+#: directions, and that of the orders that a motion is tried in.
+_CARRIES, SCATTERS, ORDERS = 1 << 30, (1 << 30) - 1, (1 << 30) - 2
 
 
 class Standing(NamedTuple):

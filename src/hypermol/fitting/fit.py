@@ -21,7 +21,7 @@ from hypermol.data import ParticleSet, ParticleSource, inspect
 from hypermol.fitting import maps
 from hypermol.fitting.blocks.choice import sweep_blocks
 from hypermol.fitting.blocks.particles_by_search import trial_score
-from hypermol.fitting.chain import SCATTERS, ChainFiles, Standing
+from hypermol.fitting.chain import ORDERS, SCATTERS, ChainFiles, Standing
 from hypermol.fitting.frames import turned, turned_onto
 from hypermol.fitting.hands import begun_again, densities, hands_of
 from hypermol.fitting.level import Level, Levels
@@ -32,6 +32,7 @@ from hypermol.fitting.schedules import make_schedule
 from hypermol.fitting.stages import Stage, sweep_key
 from hypermol.fitting.state_frequency import WORTH_NATS, highest_terms_tell
 from hypermol.fitting.sweep import ChainState, Sweep, adapt_tunings, run_sweep, trace_numbers
+from hypermol.fitting.tears import may_be_torn, mended
 from hypermol.fitting.unfolding import may_be_folded, unfolded
 from hypermol.io.store import RunDirectory
 from hypermol.recipe.design import consensus
@@ -228,6 +229,8 @@ class _Job:
                 self._learn_from_first_map(stage, level, at)
             if stage.tests_hands:
                 at = at._replace(state=self._of_one_hand(chain, bench, at.state))
+            if stage.mends_tears:
+                at = at._replace(state=self._mended(chain, bench, at.state))
             if stage.tests_terms and chain == 0:
                 self._learn_terms(stage, level, at.state)
             if stage.name == self.schedule[-1].name and chain == 0:
@@ -288,6 +291,15 @@ class _Job:
             state, unfolding = unfolded(level, state, rigid)
             files.learn(unfolding={**(files.found.unfolding or {}), str(start): unfolding})
         files.learn(hands={**(files.found.hands or {}), str(start): standing})
+        return state
+
+    def _mended(self, chain: int, bench: _Bench, state: ChainState) -> ChainState:
+        """A motion that was put together in the wrong order, put right."""
+        if not may_be_torn(bench.level):
+            return state
+        key = sweep_key(self.options.seed, chain, ORDERS)
+        state, done = mended(key, bench.level, bench.blocks, state)
+        self.files.learn(tears={**(self.files.found.tears or {}), str(chain): done})
         return state
 
     def _learn_terms(self, stage: Stage, level: Level, state: ChainState) -> None:

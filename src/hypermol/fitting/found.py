@@ -79,6 +79,7 @@ class Found:
             before.
         unfolding: of starts whose molecule is nearly its own mirror image, whether half of its
             motion had been taken for mirror images (`unfolding`), None before.
+        tears: of each chain, how the pieces of its motion were laid anew (`tears`), None before.
         frame: how the map of a search stood to a molecule of the user's own, None before.
         n_terms: how far state terms are to rise, None before it is known.
         terms_tell: what the highest explained of an image, in nats, by how many there were.
@@ -92,6 +93,7 @@ class Found:
     point_groups: list[dict[str, Any]] | None = None
     hands: dict[str, HandStanding] | None = None
     unfolding: dict[str, Unfolding] | None = None
+    tears: dict[str, list[str]] | None = None
     frame: FrameStanding | None = None
     n_terms: int | None = None
     terms_tell: dict[str, float] | None = None

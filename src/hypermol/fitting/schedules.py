@@ -195,7 +195,8 @@ def march(plan: Plan) -> tuple[Stage, ...]:
         stages = with_one_hand(stages)
     medium = 3 * plan.burn_in // 2 if plan.move_poses else plan.burn_in
     if not plan.jumps:
-        stages.append(plan.stage("states, coarse", second, terms, plan.burn_in))
+        coarse = plan.stage("states, coarse", second, terms, plan.burn_in)
+        stages.append(replace(coarse, mends_tears=True))
     whole = plan.stage("states, medium", plan.level(THIRD), terms, medium, learns=True)
     stages.append(replace(whole, is_shared=plan.jumps, tests_terms=bool(plan.rising)))
     stages += with_more_terms(plan, stages[-1])

@@ -54,6 +54,7 @@ class Stage:
         follows: of as many terms as were found.
         finds_frame: its map is turned onto the user's own molecule.
         tests_hands: the maps of its states are asked whether some are mirror images of others.
+        mends_tears: motions that were put together in the wrong order are put right.
         is_repair: run only for starts whose states were.
         begins: where a chain that enters it stands: as it was; with its particles where the input
             has them, whatever the prior says; with them in random directions; or with the map of
@@ -87,6 +88,7 @@ class Stage:
     follows: bool = False
     finds_frame: bool = False
     tests_hands: bool = False
+    mends_tears: bool = False
     is_repair: bool = False
     begins: Literal["as it was", "at the input", "anywhere", "of one hand"] = "as it was"
     beta: tuple[float, float] = (1.0, 1.0)
