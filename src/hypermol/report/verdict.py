@@ -13,6 +13,7 @@ from hypermol.report.hands import hands_finding
 from hypermol.report.leak import NOTABLE
 from hypermol.report.poses import poses_finding
 from hypermol.report.resolution import support_radius
+from hypermol.report.tears import tears_finding
 
 _EDGE_SHARE = 0.02
 _CHANGE_IN_SD = 4.0
@@ -34,6 +35,7 @@ def findings(evidence: Evidence) -> list[Finding]:
         _chains,
         _motion,
         lambda evidence: hands_finding(evidence.hands, load_found(evidence.run.directory)),
+        lambda evidence: tears_finding(load_found(evidence.run.directory)),
         _certainty,
         _dependence,
         _leaks,
