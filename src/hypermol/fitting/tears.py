@@ -47,7 +47,7 @@ class Path(NamedTuple):
 
     @property
     def length(self) -> float:
-        """Mean square step over that of an even straight path, which has 1."""
+        """Mean square step over that of an even straight path, which has 1; less is noise."""
         return float(len(self.steps) * self.steps.sum())
 
     @property
@@ -128,7 +128,7 @@ def mended(
         tried = {order: _swept(own, few, sweep, _laid(level, some, order, cut)) for order in ORDERS}
         lengths = {order: path_of(few, tried[order]).length for order in ORDERS}
         best = min(lengths, key=lengths.__getitem__)
-        if lengths[best] > _SHORTER * lengths["as it was"]:
+        if not 1.0 <= lengths[best] < _SHORTER * lengths["as it was"]:
             break
         done.append(best)
         some, state = tried[best], _laid(level, state, best, cut)
