@@ -6,7 +6,6 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from jax import Array
 from scipy.stats import spearmanr
 
 from hypermol.analysis.truth import Truth, load_truth
@@ -15,18 +14,15 @@ from hypermol.fitting.blocks.choice import sweep_blocks
 from hypermol.fitting.chain import ChainFiles
 from hypermol.fitting.fit import _Bench, _Job
 from hypermol.fitting.found import Found, load_found
-from hypermol.fitting.level import Level, Levels
-from hypermol.fitting.maps import thetas_of_parts
-from hypermol.fitting.march import first_state
+from hypermol.fitting.level import Levels
 from hypermol.fitting.schedules import make_schedule
-from hypermol.fitting.sweep import ChainState
 from hypermol.fitting.tears import ORDERS, Path, may_be_torn, path_of
-from hypermol.imaging.blocks import from_blocks, to_blocks
+from hypermol.imaging.blocks import from_blocks
 from hypermol.io.store import RunDirectory
 from hypermol.molecule.gallery import pretzel
 from hypermol.recipe.options import FitOptions, make_design
 from hypermol.simulation import MoleculeSource, Noise, Poses, Settings, simulate, write_dataset
-from hypermol.space.rotation import quaternion_from_matrix
+from standing import standing
 
 N, BOX, PIXEL, CUT = 512, 32, 10.0, 0.45
 #: Nobody is found so near to a tear, on either side.
@@ -67,25 +63,6 @@ def stage_of(levels: Levels) -> Any:
     return next(stage for stage in schedule if stage.mends_tears)
 
 
-def standing(levels: Levels, truth: Truth, states: np.ndarray) -> tuple[Level, ChainState]:
-    """A chain at the truth's poses with these states [N], and its level."""
-    level = levels.level(stage_of(levels), Found())
-    shape = level.data.images.present.shape
-
-    def blocks(values: np.ndarray) -> Array:
-        return jnp.asarray(to_blocks(np.asarray(values, np.float32), *shape[::-1]))
-
-    state = first_state(level)
-    latents = state.latents._replace(
-        quaternion=blocks(quaternion_from_matrix(truth.rotations)),
-        state=blocks(states[:, None]),
-        contrast=jnp.ones(shape),
-    )
-    state = state._replace(latents=latents)
-    theta = thetas_of_parts(level, state, [np.ones(shape)])[0]
-    return level, state._replace(theta=theta)
-
-
 @pytest.mark.parametrize("order", list(ORDERS))
 def test_an_order_keeps_every_state_and_loses_none(order: str) -> None:
     even = (np.arange(2000) + 0.5) / 2000
@@ -106,7 +83,8 @@ def test_the_length_of_a_path_is_that_of_a_line_or_more() -> None:
 def test_a_path_is_torn_where_pieces_were_changed_over(world: tuple[Levels, Truth]) -> None:
     levels, truth = world
     states, tear = torn_states(truth, "pieces changed over")
-    level, state = standing(levels, truth, states)
+    level = levels.level(stage_of(levels), Found())
+    state = standing(level, truth.rotations, states)
     path = path_of(level, state)
     assert path.length > 1.0  # of an even straight one, by Cauchy and Schwarz
     assert abs(path.tear - tear) < 0.1
@@ -130,8 +108,9 @@ def test_pieces_are_laid_as_they_were(
     levels, truth = world
     true = truth.states[:, 0]
     torn, _ = torn_states(truth, order)
-    level, state = standing(levels, truth, torn)
     stage = stage_of(levels)
+    level = levels.level(stage, Found())
+    state = standing(level, truth.rotations, torn)
     files = ChainFiles(RunDirectory.create(tmp_path / "run"), 0, 1)
     job = _Job(levels.particles, levels.options, (stage,), levels, files, lambda progress: None)
     state = job._mended(0, _Bench(stage, level, sweep_blocks(stage, level.posterior)), state)

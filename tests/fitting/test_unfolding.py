@@ -17,18 +17,17 @@ from hypermol.fitting.chain import ChainFiles
 from hypermol.fitting.fit import _Bench, _Job
 from hypermol.fitting.found import Found, Unfolding, load_found
 from hypermol.fitting.level import Level, Levels
-from hypermol.fitting.maps import thetas_of_parts
-from hypermol.fitting.march import first_state
 from hypermol.fitting.schedules import make_schedule
 from hypermol.fitting.sweep import ChainState
 from hypermol.fitting.unfolding import unfolded
-from hypermol.imaging.blocks import from_blocks, to_blocks
+from hypermol.imaging.blocks import from_blocks
 from hypermol.io.store import RunDirectory
 from hypermol.recipe.design import consensus
 from hypermol.recipe.options import FitOptions, make_design
 from hypermol.simulation import MoleculeSource, Noise, Poses, Settings, simulate, write_dataset
-from hypermol.space.rotation import matrix_from_quaternion, quaternion_from_matrix
+from hypermol.space.rotation import matrix_from_quaternion
 from hypermol.space.state_space import Interval, StateSpace
+from standing import standing
 
 N, BOX, PIXEL = 384, 24, 8.0
 #: z -> -z, over which images are projected; and the plane that the body is symmetric about.
@@ -89,24 +88,11 @@ def folded(source: ParticleSource, truth: Truth) -> tuple[Level, ChainState, Lev
     stage = next(s for s in make_schedule(options, particles, design) if s.name == "states, medium")
     levels = Levels(particles, options, design, stage.kmax)
     level = levels.level(stage, Found())
-    state = first_state(level)
     tau, rng = truth.states[:, 0], np.random.default_rng(4)
     side = np.where(np.abs(tau - 0.5) < REACH - 0.5, rng.random(N) < 0.5, tau > 0.5)
     rotations = np.where(side[:, None, None], PROJECTED @ truth.rotations @ MIRROR, truth.rotations)
     known = np.where(side, 1.0 - tau, tau) / REACH
-    shape = level.data.images.present.shape
-
-    def blocks(values: np.ndarray) -> Array:
-        return jnp.asarray(to_blocks(np.asarray(values, np.float32), *shape[::-1]))
-
-    latents = state.latents._replace(
-        quaternion=blocks(quaternion_from_matrix(rotations)),
-        state=blocks(known[:, None]),
-        contrast=jnp.ones(shape),
-    )
-    state = state._replace(latents=latents)
-    theta = thetas_of_parts(level, state, [np.ones(shape)])[0]
-    return level, state._replace(theta=theta), levels
+    return level, standing(level, rotations, known), levels
 
 
 def rigid(level: Level, levels: Levels) -> object:

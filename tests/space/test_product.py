@@ -44,6 +44,14 @@ def test_wrap_goes_by_factor():
     np.testing.assert_allclose(moved, [0.2, 5 / 6, 0.3], atol=1e-6)
 
 
+def test_a_walk_is_held_by_ends_and_by_nothing_else():
+    space = Product((Interval("a"), Circle("b"), Point()))
+    walked = jnp.array([[0.0, 1.4], [1.0, -0.2], [1.01, 0.5], [-0.01, 0.5]])
+    np.testing.assert_array_equal(space.holds(walked), [True, True, False, False])
+    np.testing.assert_array_equal(Interval().holds(walked[:, :1]), [True, True, False, False])
+    assert bool(jnp.all(Circle().holds(walked[:, 1:])))
+
+
 def test_nodes_are_the_grid_of_the_factors():
     np.testing.assert_allclose(
         ARMS.nodes(5), [[0.25, 0.25], [0.25, 0.75], [0.75, 0.25], [0.75, 0.75]]

@@ -21,7 +21,7 @@ from hypermol.runtime import on_device
 
 #: Keys of the steps between stages start here, past those of any sweep; that of a start in random
 #: directions, and that of the orders that a motion is tried in.
-_CARRIES, SCATTERS, ORDERS = 1 << 30, (1 << 30) - 1, (1 << 30) - 2
+_CARRIES, SCATTERS, MENDS = 1 << 30, (1 << 30) - 1, (1 << 30) - 2
 
 
 class Standing(NamedTuple):

@@ -21,7 +21,7 @@ from hypermol.data import ParticleSet, ParticleSource, inspect
 from hypermol.fitting import maps
 from hypermol.fitting.blocks.choice import sweep_blocks
 from hypermol.fitting.blocks.particles_by_search import trial_score
-from hypermol.fitting.chain import ORDERS, SCATTERS, ChainFiles, Standing
+from hypermol.fitting.chain import MENDS, SCATTERS, ChainFiles, Standing
 from hypermol.fitting.frames import turned, turned_onto
 from hypermol.fitting.hands import begun_again, densities, hands_of
 from hypermol.fitting.level import Level, Levels
@@ -297,7 +297,7 @@ class _Job:
         """A motion that was put together in the wrong order, put right."""
         if not may_be_torn(bench.level):
             return state
-        key = sweep_key(self.options.seed, chain, ORDERS)
+        key = sweep_key(self.options.seed, chain, MENDS)
         state, done = mended(key, bench.level, bench.blocks, state)
         self.files.learn(tears={**(self.files.found.tears or {}), str(chain): done})
         return state

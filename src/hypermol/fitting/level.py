@@ -109,6 +109,13 @@ def _sum_of_power(images: ImageBlocks) -> Array:
     return jnp.sum(jax.lax.map(block, images), axis=0)
 
 
+def spread_blocks(particles: int, every: int) -> np.ndarray | None:
+    """Of `every` block those, int [m], that hold about so many particles, spread evenly; None for
+    all of them, where there are no more."""
+    count = full_block_count(-(-particles // BLOCK))
+    return np.linspace(0, every - 1, count).astype(int) if count < every else None
+
+
 @final
 @dataclass(frozen=True)
 class FourierImages:
@@ -194,11 +201,9 @@ class Levels:
 
     def _blocks(self, stage: Stage) -> np.ndarray | None:
         """The blocks that a stage is of, spread evenly over all particles; None for all of them."""
-        if stage.subset is None or stage.subset >= self.particles.n:
+        if stage.subset is None:
             return None
-        count = full_block_count(-(-stage.subset // BLOCK))
-        every = -(-self.particles.n // BLOCK)
-        return np.linspace(0, every - 1, count).astype(int) if count < every else None
+        return spread_blocks(stage.subset, -(-self.particles.n // BLOCK))
 
     def form(self, stage: Stage, found: Found) -> Form:
         """The molecule of a stage."""

@@ -17,12 +17,11 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from hypermol.fitting.level import Level
+from hypermol.fitting.level import Level, spread_blocks
 from hypermol.fitting.maps import thetas_of_parts
 from hypermol.fitting.march import even_occupancy
 from hypermol.fitting.sweep import ChainState, Sweep, adapt_tunings, init_tunings, run_sweep
 from hypermol.molecule.parts import Part
-from hypermol.posterior.theta_conditional import full_block_count
 from hypermol.runtime import on_device
 
 #: Nodes of a path, each of as many particles; sweeps of each order; particles at most.
@@ -150,11 +149,9 @@ def _laid(level: Level, state: ChainState, order: str, cut: float) -> ChainState
 
 def _of_some(level: Level, state: ChainState) -> tuple[Level, ChainState]:
     """The level and the chain of some blocks of particles, or of all if they are few."""
-    blocks, size = level.data.images.present.shape
-    count = full_block_count(-(-_PARTICLES // size))
-    if count >= blocks:
+    rows = spread_blocks(_PARTICLES, len(level.data.images.present))
+    if rows is None:
         return level, state
-    rows = np.linspace(0, blocks - 1, count).astype(int)
     data, latents = jax.tree.map(lambda x: x[rows], (level.data, state.latents))
     return replace(level, data=data), state._replace(latents=latents)
 
