@@ -11,7 +11,7 @@ from hypermol.recipe.options import FitOptions
 from hypermol.recipe.toml import read_recipe
 
 #: Options of the first fit that the second one has too; its recipe says the others.
-_KEPT = ("chains", "starts", "burn_in", "samples", "thin", "seed", "checkpoint_every")
+_KEPT = ("chains", "starts", "burn_in", "samples", "thin", "budget", "seed", "checkpoint_every")
 
 
 def check_auto(options: FitOptions, out: Path, resume: bool) -> None:

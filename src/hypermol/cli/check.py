@@ -19,7 +19,7 @@ from hypermol.cli.particle_options import (
 from hypermol.data.inspection import inspect
 from hypermol.data.particles import ParticleSet
 from hypermol.data.source import ParticleSource
-from hypermol.fitting.forecast import Memory, Trial
+from hypermol.fitting.forecast import Memory, Seconds, Trial
 from hypermol.fitting.schedules import make_schedule
 from hypermol.molecule.check import Report, check_model
 from hypermol.recipe.design import AnyDesign, Grid
@@ -81,8 +81,7 @@ def check(
         console.print(
             f"estimate: {seconds.sweep:,.1f} s a sweep at full resolution for {loaded.n:,} "
             f"particles (measured on {seconds.measured_on} and scaled), about "
-            f"{seconds.fit / 60:,.1f} min for the whole fit on this machine"
-            + _if_more(seconds.fit, seconds.longest, f"{seconds.longest / 60:,.1f} min")
+            f"{seconds.fit / 60:,.1f} min for the whole fit on this machine" + _longest(seconds)
         )
     raise typer.Exit(0 if report.ok else 1)
 
@@ -132,6 +131,16 @@ def _print_findings(console: Console, title: str, report: Report) -> None:
 def _if_more(usual: float, most: float, said: str) -> str:
     """What it comes to if state terms rise as far as they may, where they may."""
     return f"; {said} if the states turn out to tell more terms" if most > usual else ""
+
+
+def _longest(seconds: Seconds) -> str:
+    """What a fit takes that takes as long as it may."""
+    if seconds.longest <= seconds.fit:
+        return ""
+    return (
+        f"; up to {seconds.longest / 60:,.1f} min with all the state terms and chains that it may "
+        "turn out to need"
+    )
 
 
 def _print_memory(console: Console, memory: Memory, largest: Memory) -> None:

@@ -41,6 +41,13 @@ InvertContrast = Annotated[
     bool | None,
     typer.Option(help="Particles are dark on bright ground: multiply images by -1."),
 ]
+Budget = Annotated[
+    str | None,
+    typer.Option(
+        help="Add chains until samples are worth enough independent ones for intervals of 90 %, "
+        "or the run has taken '30 minutes', or '400 sweeps' of sampling."
+    ),
+]
 Resume = Annotated[bool, typer.Option(help="Go on with the run in --out from its checkpoints.")]
 Auto = Annotated[
     bool,
@@ -73,6 +80,7 @@ def fit(
     burn_in: Annotated[int | None, typer.Option(help="Sweeps of a marching stage.")] = None,
     samples: Annotated[int | None, typer.Option(help="Samples kept per chain.")] = None,
     thin: Annotated[int | None, typer.Option(help="Sweeps per kept sample.")] = None,
+    budget: Budget = None,
     seed: Annotated[int | None, typer.Option(help="Seed of everything random.")] = None,
     invert_contrast: InvertContrast = None,
     leave_out_outliers: LeaveOutOutliers = None,
@@ -94,6 +102,7 @@ def fit(
         "burn_in": burn_in,
         "samples": samples,
         "thin": thin,
+        "budget": budget,
         "seed": seed,
         "invert_contrast": invert_contrast,
         "leave_out_outliers": leave_out_outliers,
@@ -199,4 +208,14 @@ def finish(console: Console, directory: RunDirectory) -> None:
         write_results(load_run(directory.path))
     with console.status("writing the report"):
         page = write_report(load_run(directory.path))
+    _tell_worth(console, directory)
     console.print(f"Done. Open {page}; volumes and particles.star are in {directory.path}")
+
+
+def _tell_worth(console: Console, directory: RunDirectory) -> None:
+    """Say it where intervals are too narrow, and what it takes."""
+    from hypermol.report.worth import worth_finding  # noqa: PLC0415 - a fit need not hold it
+
+    found = worth_finding(load_run(directory.path))
+    if found is not None and found.weight != "good":
+        console.print(f"{found.title}. {found.text}", markup=False, soft_wrap=True)

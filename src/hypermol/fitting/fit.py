@@ -26,8 +26,9 @@ from hypermol.fitting.frames import turned, turned_onto
 from hypermol.fitting.hands import begun_again, densities, hands_of
 from hypermol.fitting.level import Level, Levels
 from hypermol.fitting.march import placed, scattered
+from hypermol.fitting.more_chains import wanted_chains
 from hypermol.fitting.point_group import GroupStanding, judge_point_groups
-from hypermol.fitting.run_info import begin_run, describe, end_run, start_clock
+from hypermol.fitting.run_info import amend, begin_run, describe, end_run, start_clock
 from hypermol.fitting.schedules import make_schedule
 from hypermol.fitting.stages import Stage, sweep_key
 from hypermol.fitting.state_frequency import WORTH_NATS, highest_terms_tell
@@ -108,7 +109,8 @@ def fit(
     job = _Job(particles, options, schedule, levels, files, listener)
     job.run()
     info |= {"radius_angstrom": files.found.radius_angstrom}
-    end_run(directory, info | {"n_terms": files.found.n_terms or info["n_terms"]}, clock)
+    found = {"n_terms": files.found.n_terms or info["n_terms"], "chains": job.chains}
+    end_run(directory, info | found, clock)
     return directory
 
 
@@ -132,11 +134,28 @@ class _Job:
     files: ChainFiles
     listener: Listener
 
+    @property
+    def chains(self) -> int:
+        """How many: more than were asked for where samples of those were worth too little."""
+        return max(self.options.chains, self.files.found.chains or 0)
+
     def run(self) -> None:
+        """All chains through all stages, and more chains as long as the budget wants them."""
+        directory = self.files.directory
+        self.files.tidy(range(max(self.chains, self.options.trials)))
+        done = 0
+        while done < self.chains:
+            amend(directory, chains=self.chains)
+            self._run_chains()
+            done = self.chains
+            wanted = wanted_chains(directory, self.options, self.schedule, done)
+            if wanted > done:
+                self.files.learn(chains=wanted)
+
+    def _run_chains(self) -> None:
         """All stages in turn, every chain through each that it has not finished."""
         first, before = 0, None
         bench: _Bench | None = None
-        self.files.tidy(range(max(self.options.chains, self.options.trials)))
         for planned in self.schedule:
             stage = planned.as_found(self.files.found.n_terms)
             if self._is_needless(stage):
@@ -179,10 +198,9 @@ class _Job:
 
     def _members(self, stage: Stage) -> Sequence[int]:
         """The chains that run a stage: of a shared one, one for each start; or the trials."""
-        chains = self.options.chains
         if stage.is_trial:
             return range(self.options.trials)
-        members = range(min(self.options.starts, chains) if stage.is_shared else chains)
+        members = range(self.chains)[: self.options.starts if stage.is_shared else None]
         if stage.is_repair:
             return [start for start in members if self.files.found.is_mixed(start)]
         return members
@@ -190,7 +208,7 @@ class _Job:
     def _bench(self, stage: Stage, last: _Bench | None) -> _Bench:
         """A stage's level and blocks; the last stage's, where that was of the same form."""
         if not stage.burn_in and self.files.found.spectrum is None:
-            self.files.learn(spectrum=self.files.mean_spectrum(range(self.options.chains)))
+            self.files.learn(spectrum=self.files.mean_spectrum(range(self.chains)))
         if last is not None:
             level = last.level
             if last.stage.kernels == stage.kernels and not stage.burn_in:
@@ -310,8 +328,7 @@ class _Job:
         terms = higher[0] if told > WORTH_NATS else least
         known = self.files.found.terms_tell or {}
         self.files.learn(n_terms=terms, terms_tell=known | {str(stage.n_terms): told})
-        info = self.files.directory.read_json("run.json")
-        self.files.directory.write_json("run.json", info | {"n_terms": terms})
+        amend(self.files.directory, n_terms=terms)
 
     def _learn_from_first_map(self, stage: Stage, level: Level, at: Standing) -> None:
         density = level.molecule.mean(at.state.theta)
@@ -339,7 +356,7 @@ class _Job:
         self.files.directory.append_trace(record)
         if at.done % self.options.checkpoint_every == 0 and at.done < first + stage.sweeps:
             self.files.save(chain, at)
-        chains, images = self.options.chains, self.particles.n
+        chains, images = self.chains, self.particles.n
         share = self._share(stage, chain, sweep - first + 1)
         self.listener(Progress(stage, chain, sweep, chains, images, share, record))
         return at

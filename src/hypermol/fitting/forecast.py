@@ -17,6 +17,7 @@ from hypermol.fitting.sweep import ChainState, adapt_tunings, init_tunings, run_
 from hypermol.molecule.protocol import SlicedMolecule
 from hypermol.posterior.theta_conditional import full_block_count
 from hypermol.posterior.theta_convolution import is_worthwhile, n_numbers
+from hypermol.recipe.budget import Budget, read_budget
 from hypermol.recipe.design import AnyDesign
 from hypermol.recipe.options import FitOptions
 from hypermol.space.fourier import half_plane
@@ -61,7 +62,8 @@ class Seconds(NamedTuple):
     Attributes:
         sweep: of the last stage.
         fit: all sweeps of all chains.
-        longest: the same if state terms rise as far as they may.
+        longest: the same if state terms rise as far as they may, and if chains are added for all
+            of the budget.
         measured_on: particles.
     """
 
@@ -175,13 +177,16 @@ class Trial:
         measured = self.levels.particles.n
         sweep = (time.perf_counter() - began) * self.particles.n / measured
         each = sweep / last.cost(self.particles.n)
-        all_of_them = each * self._cost(self.schedule)
-        return Seconds(sweep, all_of_them, each * self._cost(risen(self.schedule)), measured)
+        all_of_them = each * self._cost(self.schedule, options.chains)
+        budget = read_budget(options.budget) if options.budget else Budget()
+        most = (budget.sweeps or 0) // (options.samples * options.thin)
+        longest = each * self._cost(risen(self.schedule), max(options.chains, most))
+        return Seconds(sweep, all_of_them, max(longest, 60.0 * (budget.minutes or 0.0)), measured)
 
-    def _cost(self, schedule: tuple[Stage, ...]) -> float:
-        """Of all sweeps of all chains, in the units of `Stage.cost`."""
+    def _cost(self, schedule: tuple[Stage, ...], chains: int) -> float:
+        """Of all sweeps of so many chains, in the units of `Stage.cost`."""
         options, n = self.options, self.particles.n
-        members = {True: min(options.starts, options.chains), False: options.chains}
+        members = {True: min(options.starts, chains), False: chains}
         return sum(
             stage.cost(n)
             * stage.sweeps

@@ -85,6 +85,7 @@ class Found:
         terms_tell: what the highest explained of an image, in nats, by how many there were.
         log_gain: of a molecule of the user's own (`molecule.by_fourier`), None before its start.
         spectrum: of theta's Gaussian prior while sampling, [T][n_shells + 1], None before.
+        chains: how many there are to be, where samples of fewer were worth too little.
     """
 
     radius_angstrom: float | None = None
@@ -99,6 +100,7 @@ class Found:
     terms_tell: dict[str, float] | None = None
     log_gain: float | None = None
     spectrum: list[list[float]] | None = None
+    chains: int | None = None
 
     def is_mixed(self, start: int) -> bool:
         """Whether some states of a start had the other hand."""

@@ -5,7 +5,7 @@ import platform
 import time
 from dataclasses import asdict
 from importlib.metadata import version
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -21,8 +21,8 @@ from hypermol.recipe.design import AnyDesign
 from hypermol.recipe.options import STATE_NAME, FitOptions
 from hypermol.recipe.toml import write_recipe
 
-#: Options that a resumed run may have more of.
-_GROWING = ("samples", "chains")
+#: Options that a resumed run may have more of, and the one that it may change.
+_GROWING, _FREE = ("samples", "chains"), "budget"
 #: Entries that a resumed run keeps until it ends.
 _SPENT = ("radius_angstrom", "n_terms", "wall_seconds", "cpu_seconds")
 
@@ -82,7 +82,8 @@ def describe(
 def check_same_run(directory: RunDirectory, info: dict) -> None:
     """Refuse to resume with other data or options: the chain would not be one chain.
 
-    Only `samples` and `chains` may grow: a longer run begins as the shorter one did.
+    Only `samples` and `chains` may grow, and the budget change: a longer run begins as the shorter
+    one did.
     """
     before = directory.read_json("run.json")
     then, now = before["options"], info["options"]
@@ -98,7 +99,7 @@ def check_same_run(directory: RunDirectory, info: dict) -> None:
                 f"--resume: {directory.path} was asked for {then[key]} {key}, this call for "
                 f"{now[key]}: a run can only grow, so ask for as many or more"
             )
-    grown = then | {key: now[key] for key in _GROWING}
+    grown = then | {key: now[key] for key in (*_GROWING, _FREE)}
     for key, same in (
         ("data_hash", before["data_hash"] == info["data_hash"]),
         ("options", grown == now),
@@ -107,7 +108,7 @@ def check_same_run(directory: RunDirectory, info: dict) -> None:
             raise InputError(
                 f"--resume: the {key.replace('_', ' ')} of {directory.path} differ from this "
                 "call's: repeat the first call's particles and options (but for --samples and "
-                "--chains, which may grow), or choose another --out"
+                "--chains, which may grow, and --budget), or choose another --out"
             )
 
 
@@ -132,6 +133,11 @@ def begin_run(
     keep_input(directory, particles)
     directory.write_json("run.json", info)
     write_recipe(directory.path / "recipe.toml", options)
+
+
+def amend(directory: RunDirectory, **entries: Any) -> None:
+    """Change entries of run.json."""
+    directory.write_json("run.json", directory.read_json("run.json") | entries)
 
 
 def end_run(directory: RunDirectory, info: dict, clock: Clock) -> None:

@@ -7,6 +7,7 @@ from typing import Any, final
 from hypermol.data.particles import ParticleSet
 from hypermol.io.errors import InputError
 from hypermol.posterior.priors import HyperPrior
+from hypermol.recipe.budget import read_budget
 from hypermol.recipe.density_priors import Tables
 from hypermol.recipe.design import AnyDesign
 from hypermol.recipe.own_class import load_model, own_design
@@ -45,6 +46,9 @@ class FitOptions:
         burn_in: sweeps of each marching stage.
         samples: posterior samples kept per chain.
         thin: sweeps per kept sample.
+        budget: what the run may take to have more chains, until its samples are worth enough
+            independent ones for intervals of 90 %: "30 minutes" in all, or "400 sweeps" of
+            sampling in all (`recipe.budget`); None has the chains that are asked for.
         seed: of everything random.
         invert_contrast: multiply the images by -1 (particles dark on bright ground).
         leave_out_outliers: leave out images that differ from the others instead of refusing them.
@@ -78,6 +82,7 @@ class FitOptions:
     burn_in: int = 10
     samples: int = 10
     thin: int = 1
+    budget: str | None = None
     seed: int = 0
     checkpoint_every: int = 5
     invert_contrast: bool = False
@@ -174,6 +179,7 @@ def check_counts(options: FitOptions) -> None:
     for name in _COUNTS:
         if getattr(options, name) < 1:
             raise InputError(f"{name} is {getattr(options, name)}: give at least 1")
+    _check_budget(options)
     if not 0.0 < options.prior.misplaced < 1.0:
         raise InputError(
             f"prior.misplaced is {options.prior.misplaced}: give a share between 0 and 1"
@@ -182,6 +188,19 @@ def check_counts(options: FitOptions) -> None:
         raise InputError(
             f"prior.{next(iter(options.density_prior))} is for molecules that recipes describe: "
             f"put it into the log_prior of {options.type}"
+        )
+
+
+def _check_budget(options: FitOptions) -> None:
+    """Refuse a budget that cannot be read, or is not enough for the samples."""
+    if options.budget is None:
+        return
+    sweeps = read_budget(options.budget).sweeps
+    least = options.chains * options.samples * options.thin
+    if sweeps is not None and sweeps < least:
+        raise InputError(
+            f"budget is {sweeps} sweeps, but chains x samples x thin are {least}: give as many or "
+            "more"
         )
 
 

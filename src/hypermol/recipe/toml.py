@@ -41,6 +41,7 @@ TABLES: dict[str, tuple[str, ...]] = {
         "burn_in",
         "samples",
         "thin",
+        "budget",
         "seed",
         "checkpoint_every",
         "start_steps",

@@ -14,6 +14,7 @@ from hypermol.report.leak import NOTABLE
 from hypermol.report.poses import poses_finding
 from hypermol.report.resolution import support_radius
 from hypermol.report.tears import tears_finding
+from hypermol.report.worth import worth_finding
 
 _EDGE_SHARE = 0.02
 _CHANGE_IN_SD = 4.0
@@ -33,6 +34,7 @@ def findings(evidence: Evidence) -> list[Finding]:
         _samples,
         _convergence,
         _chains,
+        lambda evidence: worth_finding(evidence.run),
         _motion,
         lambda evidence: hands_finding(evidence.hands, load_found(evidence.run.directory)),
         lambda evidence: tears_finding(load_found(evidence.run.directory)),
