@@ -247,6 +247,8 @@ def main() -> None:
     parser.add_argument("--snr", type=float, default=1.0 / 30.0)
     parser.add_argument("--seed", type=int, default=0, help="of the data and of the fit")
     parser.add_argument("--copies", action="store_true", help="the model has two equal arms")
+    parser.add_argument("--chains", type=int, default=2, help="more of them for honest intervals")
+    parser.add_argument("--samples", type=int, default=10, help="of each chain")
     parser.add_argument("--papers", type=int, help="sweeps a stage of the paper's own recipe")
     parser.add_argument("--resolution", type=float, default=20.0, help="finest detail, Angstrom")
     args = parser.parse_args()
@@ -254,7 +256,11 @@ def main() -> None:
     folder = data(args.molecule, args.out, args)
     truth = load_truth(folder)
     common = FitOptions(
-        resolution_angstrom=args.resolution, seed=args.seed, **model(args.molecule, args.copies)
+        resolution_angstrom=args.resolution,
+        seed=args.seed,
+        chains=args.chains,
+        samples=args.samples,
+        **model(args.molecule, args.copies),
     )
     true_poses = folder / "truth" / "truth.star"
     jobs = {

@@ -1,10 +1,10 @@
 """The verdict says whether single particles' intervals can be trusted."""
 
 import numpy as np
-from runs import FakeRun, random_run, write_run
 
 from hypermol.analysis.run import load_run
 from hypermol.report.worth import worth_finding
+from runs import FakeRun, random_run, write_run
 
 
 def with_shifts(folder, chains: int, draws: int, own: float):

@@ -208,11 +208,11 @@ def finish(console: Console, directory: RunDirectory) -> None:
         write_results(load_run(directory.path))
     with console.status("writing the report"):
         page = write_report(load_run(directory.path))
-    _tell_worth(console, directory)
+    tell_worth(console, directory)
     console.print(f"Done. Open {page}; volumes and particles.star are in {directory.path}")
 
 
-def _tell_worth(console: Console, directory: RunDirectory) -> None:
+def tell_worth(console: Console, directory: RunDirectory) -> None:
     """Say it where intervals are too narrow, and what it takes."""
     from hypermol.report.worth import worth_finding  # noqa: PLC0415 - a fit need not hold it
 
