@@ -7,13 +7,14 @@ from hypermol.report.worth import worth_finding
 from runs import FakeRun, random_run, write_run
 
 
-def with_shifts(folder, chains: int, draws: int, own: float):
+def with_shifts(folder, chains: int, draws: int, own: float, poses: str = "refine"):
     """A run whose chains stand `own` pixels apart (sd), with sd 1 in each."""
     made: FakeRun = random_run(chains=chains, draws=draws, particles=60)
     rng = np.random.default_rng(0)
     shape = made.shift_px.shape
     apart = own * rng.standard_normal((chains, 1, *shape[2:]))
     made.shift_px = apart + rng.standard_normal(shape)
+    made.poses = poses
     return load_run(write_run(folder, made))
 
 
@@ -30,6 +31,11 @@ def test_a_few_more_are_a_note_and_enough_are_good(tmp_path):
     assert some is not None and some.weight == "note"
     enough = worth_finding(with_shifts(tmp_path / "enough", 8, 8, own=0.0))
     assert enough is not None and enough.weight == "good"
+
+
+def test_chains_of_a_search_share_what_they_do_not_show(tmp_path):
+    found = worth_finding(with_shifts(tmp_path / "run", 8, 8, own=0.0, poses="search"))
+    assert found is not None and found.weight == "note" and "share a search" in found.text
 
 
 def test_one_chain_does_not_tell(tmp_path):

@@ -6,6 +6,8 @@ from hypermol.report.finding import Finding
 
 #: Below so many independent samples even the middle half of a particle's posterior is not known.
 _FEW = 6.0
+#: Where poses may be anywhere chains part late, and keep some of what they shared.
+_PARTING_LATE = ("search", "rescue", "start")
 
 
 def worth_finding(run: Run) -> Finding | None:
@@ -20,8 +22,14 @@ def worth_finding(run: Run) -> Finding | None:
         f"of a 90 % interval need {WANTED:.0f}."
     )
     least = min(found.values())
+    late = run.info["poses"] in _PARTING_LATE
+    if late:
+        text += (
+            " Chains that share a search keep some of it for long, and are worth less than that: "
+            "intervals are too narrow even so."
+        )
     if least >= WANTED:
-        return Finding("good", "Samples of single particles", text)
+        return Finding("note" if late else "good", "Samples of single particles", text)
     chains = max(round(len(run.chains) * WANTED / least), len(run.chains) + 1)
     return Finding(
         "warning" if least < _FEW else "note",
