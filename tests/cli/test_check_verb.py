@@ -9,9 +9,10 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from bodies import BOX, CENTRES, PIXEL, RADII, simulate, soft_ball, write_bodies
+from hypermol.cli.check import longest_words
 from hypermol.cli.main import app
 from hypermol.data.source import load_particles
-from hypermol.fitting.forecast import Trial, risen
+from hypermol.fitting.forecast import Seconds, Trial, most_chains, risen
 from hypermol.fitting.found import Found
 from hypermol.fitting.level import Levels
 from hypermol.fitting.schedules import make_schedule
@@ -104,6 +105,15 @@ def test_terms_that_may_rise_are_counted(particles, tmp_path):
         assert ("if the states turn out to tell more terms" in said) == (terms is None)
     assert found[5][:2] == (1.0, 5)
     assert found[None] == (12 / 5, 12, found[5][2] + 2)
+
+
+def test_chains_that_a_budget_may_add_are_foretold():
+    """As many as a fit may add (`more_chains`); minutes are told as they are."""
+    for budget, chains in ((None, 2), ("19 sweeps", 2), ("70 sweeps", 7), ("9 minutes", 2)):
+        assert most_chains(FitOptions(samples=5, thin=2, budget=budget)) == chains
+    spent = Seconds(1.0, 600.0, 1200.0, 512)
+    assert "up to 20.0 min" in longest_words(spent)
+    assert not longest_words(spent._replace(longest=600.0))
 
 
 def test_a_class_of_ones_own(particles, tmp_path):

@@ -81,7 +81,8 @@ def check(
         console.print(
             f"estimate: {seconds.sweep:,.1f} s a sweep at full resolution for {loaded.n:,} "
             f"particles (measured on {seconds.measured_on} and scaled), about "
-            f"{seconds.fit / 60:,.1f} min for the whole fit on this machine" + _longest(seconds)
+            f"{seconds.fit / 60:,.1f} min for the whole fit on this machine"
+            + longest_words(seconds)
         )
     raise typer.Exit(0 if report.ok else 1)
 
@@ -133,7 +134,7 @@ def _if_more(usual: float, most: float, said: str) -> str:
     return f"; {said} if the states turn out to tell more terms" if most > usual else ""
 
 
-def _longest(seconds: Seconds) -> str:
+def longest_words(seconds: Seconds) -> str:
     """What a fit takes that takes as long as it may."""
     if seconds.longest <= seconds.fit:
         return ""

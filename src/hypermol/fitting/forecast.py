@@ -17,7 +17,7 @@ from hypermol.fitting.sweep import ChainState, adapt_tunings, init_tunings, run_
 from hypermol.molecule.protocol import SlicedMolecule
 from hypermol.posterior.theta_conditional import full_block_count
 from hypermol.posterior.theta_convolution import is_worthwhile, n_numbers
-from hypermol.recipe.budget import Budget, read_budget
+from hypermol.recipe.budget import read_budget
 from hypermol.recipe.design import AnyDesign
 from hypermol.recipe.options import FitOptions
 from hypermol.space.fourier import half_plane
@@ -114,6 +114,12 @@ def risen(schedule: tuple[Stage, ...]) -> tuple[Stage, ...]:
     )
 
 
+def most_chains(options: FitOptions) -> int:
+    """Chains that a run may come to have: those asked for, or all that its sweeps allow."""
+    sweeps = read_budget(options.budget).sweeps if options.budget else None
+    return max(options.chains, (sweeps or 0) // (options.samples * options.thin))
+
+
 @final
 class Trial:
     """The first particles of a fit, to draw a consensus of and to time a sweep on."""
@@ -178,10 +184,9 @@ class Trial:
         sweep = (time.perf_counter() - began) * self.particles.n / measured
         each = sweep / last.cost(self.particles.n)
         all_of_them = each * self._cost(self.schedule, options.chains)
-        budget = read_budget(options.budget) if options.budget else Budget()
-        most = (budget.sweeps or 0) // (options.samples * options.thin)
-        longest = each * self._cost(risen(self.schedule), max(options.chains, most))
-        return Seconds(sweep, all_of_them, max(longest, 60.0 * (budget.minutes or 0.0)), measured)
+        longest = each * self._cost(risen(self.schedule), most_chains(options))
+        minutes = read_budget(options.budget).minutes if options.budget else None
+        return Seconds(sweep, all_of_them, max(longest, 60.0 * (minutes or 0.0)), measured)
 
     def _cost(self, schedule: tuple[Stage, ...], chains: int) -> float:
         """Of all sweeps of so many chains, in the units of `Stage.cost`."""
