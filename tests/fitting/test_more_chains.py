@@ -76,7 +76,8 @@ def test_no_more_where_all_is_known_well(monkeypatch, two_chains):
 def test_a_run_grows_within_its_budget(tmp_path):
     """By itself, or when it goes on with a budget: the same samples, bit for bit."""
     source = ParticleSource(write_pretzel(tmp_path))
-    options = replace(OPTIONS, samples=1, budget="3 sweeps")
+    rigid = replace(OPTIONS, basis="constant", n_terms=1, poses="fixed")
+    options = replace(rigid, samples=1, budget="3 sweeps")
     added = fit(source, tmp_path / "added", options)
     assert load_found(added).chains == 3 and added.read_json("run.json")["chains"] == 3
     resumed = fit(source, tmp_path / "resumed", replace(options, budget=None))
