@@ -1,6 +1,6 @@
 """Small synthetic run directories with known content."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -90,6 +90,15 @@ def particle_metadata(folder: Path, rotations: np.ndarray, shifts: np.ndarray, b
         half_set=1 + np.arange(n) % 2,
         optics_group=np.ones(n, np.int64),
     )
+
+
+def apart_run(chains: int, draws: int, own: float, poses: str = "refine") -> FakeRun:
+    """A run of 60 particles whose chains stand `own` pixels apart in shift (sd), with sd 1 each."""
+    made = random_run(chains=chains, draws=draws, particles=60)
+    rng = np.random.default_rng(0)
+    shape = made.shift_px.shape
+    apart = own * rng.standard_normal((chains, 1, *shape[2:]))
+    return replace(made, shift_px=apart + rng.standard_normal(shape), poses=poses)
 
 
 def write_run(path: Path, run: FakeRun, particles: Path | None = None) -> Path:

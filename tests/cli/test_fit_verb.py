@@ -3,7 +3,6 @@
 import importlib
 from dataclasses import replace
 
-import numpy as np
 import pytest
 from rich.console import Console
 from typer.testing import CliRunner
@@ -13,7 +12,7 @@ from hypermol.cli.main import app
 from hypermol.io.store import RunDirectory
 from hypermol.recipe.options import FitOptions
 from hypermol.recipe.toml import write_recipe
-from runs import random_run, write_run
+from runs import apart_run, write_run
 
 PARTS = {"part": ({"name": "arm", "region": {"radius_angstrom": 9.0}},)}
 VERB = importlib.import_module("hypermol.cli.fit")
@@ -155,10 +154,7 @@ def test_a_fit_ends_by_saying_what_its_intervals_lack(tmp_path):
     """Two chains that stand apart are worth two samples; where chains agree nothing is said."""
     said = {}
     for name, chains, apart in (("few", 2, 10.0), ("enough", 8, 0.0)):
-        made = random_run(chains=chains, draws=8, particles=60)
-        rng = np.random.default_rng(0)
-        own = apart * rng.standard_normal((chains, 1, *made.shift_px.shape[2:]))
-        made.shift_px = own + rng.standard_normal(made.shift_px.shape)
+        made = apart_run(chains, 8, apart)
         console = Console(record=True, width=200)
         VERB.tell_worth(console, RunDirectory.open(write_run(tmp_path / name, made)))
         said[name] = console.export_text()
